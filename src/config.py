@@ -1,0 +1,421 @@
+"""Every setting: frozen dataclasses whose fields are the command line's flags.
+
+A field's metadata makes its flag and its help; ``__post_init__`` checks ranges, so a config that
+exists is a config that can run. Defaults < ``--config run.json`` < flags. A name that stands in
+two parts (``seed``) is one flag that sets both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError, DataNotFoundError, UnknownNameError
+from .labels import class_scheme
+
+#: Raw cohort -> the first part of the name of its processed data sets.
+COHORTS = {
+    "oasis": "oasis",
+    "kaggle_orig": "kaggle",
+    "kaggle_nifti": "kaggle_nifti",
+    "phantom": "phantom",
+}
+#: Processed data set -> (raw cohort, dimension).
+DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
+DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
+DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
+
+
+def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
+    """Declare a field that is also a flag: its default, its help and its allowed values."""
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise ConfigError(what, hint="python main.py --help lists every flag and its range")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, which people, which classes."""
+
+    dataset: str = option(
+        "phantom_2d",
+        f"raw cohort ({', '.join(COHORTS)}) or processed data set ({', '.join(DATASETS)})",
+    )
+    dim: str | None = option(
+        None,
+        "2d slices or 3d volumes, when --dataset names a raw cohort (default: 2d)",
+        ("2d", "3d"),
+    )
+    data_root: Path = option(Path("data"), "folder that holds all data sets")
+    data_dir: Path | None = option(
+        None, "folder that the stage reads: raw files for preprocess and full, else processed files"
+    )
+    classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", (4, 3, 2))
+    min_age: float = option(0.0, "leave out people younger than this, in years")
+    official_split: bool = option(
+        False, "keep the Kaggle train/test split, which has the same people on both sides"
+    )
+    val_fraction: float = option(0.15, "share of people for validation")
+    test_fraction: float = option(0.2, "share of people for test")
+    seed: int = option(0, "seed of phantom, split and training")
+
+    def __post_init__(self) -> None:
+        if self.dataset not in COHORTS and self.dataset not in DATASETS:
+            raise UnknownNameError("dataset", self.dataset, [*COHORTS, *DATASETS])
+        named = DATASETS.get(self.dataset, ("", None))[1]
+        _require(self.dim in (None, "2d", "3d"), f"--dim {self.dim!r} is neither 2d nor 3d")
+        _require(
+            not (named and self.dim and named != self.dim),
+            f"--dataset {self.dataset} contradicts --dim {self.dim}",
+        )
+        class_scheme(self.classes)
+        _require(0 <= self.min_age <= 125, f"--min_age {self.min_age:g} is not in 0 to 125 years")
+        _require(
+            0 < self.val_fraction < 0.5,
+            f"--val_fraction {self.val_fraction:g} is not between 0 and 0.5",
+        )
+        _require(
+            0 < self.test_fraction < 0.5,
+            f"--test_fraction {self.test_fraction:g} is not between 0 and 0.5",
+        )
+        _require(0 <= self.seed < 2**32, f"--seed {self.seed} is not in 0 to 2^32 - 1")
+        _require(
+            not self.official_split or self.cohort == "kaggle_orig",
+            f"--official_split: {self.cohort} has no official split",
+        )
+
+    @property
+    def cohort(self) -> str:
+        """Raw cohort: ``kaggle_2d`` -> ``kaggle_orig``."""
+        return DATASETS[self.dataset][0] if self.dataset in DATASETS else self.dataset
+
+    @property
+    def model_dim(self) -> str:
+        """``"2d"`` or ``"3d"``."""
+        return DATASETS[self.dataset][1] if self.dataset in DATASETS else (self.dim or "2d")
+
+    @property
+    def name(self) -> str:
+        """Name of the processed data set: ``oasis`` with ``--dim 3d`` -> ``oasis_3d``."""
+        return f"{COHORTS[self.cohort]}_{self.model_dim}" + (
+            "_official" if self.official_split else ""
+        )
+
+    @property
+    def raw_dir(self) -> Path:
+        """Folder of the raw cohort."""
+        return self.data_dir or self.data_root / self.cohort
+
+    @property
+    def processed_dir(self) -> Path:
+        """Folder that preprocessing writes to, and training reads by default."""
+        return self.data_root / self.name
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """The synthetic cohort that needs no download."""
+
+    phantom_subjects: int = option(
+        80, "rated people, 50 / 25 / 15 / 10 %% of them at CDR 0 / 0.5 / 1 / 2"
+    )
+    phantom_voxel: float = option(2.0, "voxel size in mm")
+    phantom_effect: float = option(
+        1.0, "strength of the planted atrophy; 0 plants none, and labels are noise"
+    )
+
+    def __post_init__(self) -> None:
+        _require(
+            8 <= self.phantom_subjects <= 9000,
+            f"--phantom_subjects {self.phantom_subjects} is not in 8 to 9000",
+        )
+        _require(
+            1 <= self.phantom_voxel <= 4,
+            f"--phantom_voxel {self.phantom_voxel:g} is not in 1 to 4 mm",
+        )
+        _require(
+            0 <= self.phantom_effect <= 1,
+            f"--phantom_effect {self.phantom_effect:g} is not in 0 to 1 (above, space would fold)",
+        )
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How voxels become processed files."""
+
+    num_slices: int = option(20, "2D: slices per volume, spread over the brain")
+    slice_axis: str = option("axial", "2D: plane of the slices", ("axial", "coronal", "sagittal"))
+    image_size: int = option(224, "2D: width and height of a slice, in pixels")
+    volume_size: int = option(128, "3D: edge of the volume, in voxels")
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.num_slices <= 512, f"--num_slices {self.num_slices} is not in 1 to 512")
+        _require(
+            32 <= self.image_size <= 1024, f"--image_size {self.image_size} is not in 32 to 1024"
+        )
+        _require(
+            32 <= self.volume_size <= 512, f"--volume_size {self.volume_size} is not in 32 to 512"
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, from which weights."""
+
+    backbone: str | None = option(
+        None,
+        "2D: resnet18, resnet50, efficientnet_b0, densenet121, efficientnet_lite0 (default); 3D: simple (default), resnet, resnet_small",
+    )
+    weights: str | None = option(
+        None, "imagenet, none, or a weight file (default: imagenet in 2D, none in 3D)"
+    )
+    freeze_backbone: bool = option(
+        False, "train the classifier only, on features that are computed once"
+    )
+    dropout: float = option(0.2, "dropout before the classifier")
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.dropout < 1, f"--dropout {self.dropout:g} is not in 0 to 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained."""
+
+    epochs: int = option(30, "passes over the training people")
+    batch_size: int | None = option(None, "images per step (default: 32 in 2D, 4 in 3D)")
+    lr: float | None = option(None, "peak learning rate (default: by what is trained, and logged)")
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay")
+    warmup_epochs: float = option(1.0, "epochs over which the learning rate rises from zero")
+    patience: int = option(
+        10, "stop after this many epochs without a better validation score; 0 never stops"
+    )
+    grad_clip: float = option(1.0, "largest norm of the gradient")
+    class_weight_cap: float = option(
+        10.0, "largest ratio between two class weights; 1 turns weighting off"
+    )
+    augment: bool = option(
+        True, "flip left-right, rotate, shift, scale and vary intensity while training"
+    )
+    precision: str = option(
+        "auto", "fp32, bf16, or what the device does well", ("auto", "fp32", "bf16")
+    )
+    resume: bool = option(
+        False, "continue a stopped run, with the same result as if it had not stopped"
+    )
+    seed: int = option(0, "seed of phantom, split and training")
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 10_000, f"--epochs {self.epochs} is not in 1 to 10000")
+        _require(
+            self.batch_size is None or 1 <= self.batch_size <= 4096,
+            f"--batch_size {self.batch_size} is not in 1 to 4096",
+        )
+        _require(self.lr is None or 0 < self.lr < 10, f"--lr {self.lr} is not between 0 and 10")
+        _require(self.weight_decay >= 0, f"--weight_decay {self.weight_decay:g} is negative")
+        _require(self.warmup_epochs >= 0, f"--warmup_epochs {self.warmup_epochs:g} is negative")
+        _require(self.patience >= 0, f"--patience {self.patience} is negative")
+        _require(self.grad_clip > 0, f"--grad_clip {self.grad_clip:g} is not positive")
+        _require(
+            self.class_weight_cap >= 1, f"--class_weight_cap {self.class_weight_cap:g} is under 1"
+        )
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How a checkpoint is scored."""
+
+    checkpoint: Path | None = option(
+        None, "checkpoint to evaluate or explain (default: the newest of the data set)"
+    )
+    bootstrap: int = option(2000, "resamples of people for the 95 %% intervals")
+
+    def __post_init__(self) -> None:
+        _require(
+            100 <= self.bootstrap <= 100_000,
+            f"--bootstrap {self.bootstrap} is not in 100 to 100000",
+        )
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Which maps are made."""
+
+    samples: int = option(4, "Grad-CAM: people per class")
+    target: str = option("predicted", "Grad-CAM: class to explain", ("predicted", "true"))
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.samples <= 100, f"--samples {self.samples} is not in 1 to 100")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All parts, and where the run happens."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvalConfig = field(default_factory=EvalConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    run: str | None = option(None, "name of the run (default: <dataset>_<backbone>)")
+    device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
+    workers: int | None = option(
+        None,
+        "parallel processes for preprocessing, and for loading on a GPU (default: the cores there are)",
+    )
+    checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
+    results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
+
+    def __post_init__(self) -> None:
+        bad = self.run is not None and (
+            not self.run.strip(".") or "/" in self.run or "\\" in self.run
+        )
+        _require(not bad, f"--run {self.run!r} is no plain folder name")
+        _require(
+            self.workers is None or 1 <= self.workers <= 1024,
+            f"--workers {self.workers} is not in 1 to 1024",
+        )
+
+    @property
+    def backbone(self) -> str:
+        """The backbone asked for, or the default of the dimension."""
+        return self.model.backbone or DEFAULT_BACKBONE[self.data.model_dim]
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size asked for, or the default of the dimension."""
+        return self.train.batch_size or DEFAULT_BATCH_SIZE[self.data.model_dim]
+
+    @property
+    def run_name(self) -> str:
+        """Folder name of the run's checkpoints and results."""
+        return self.run or f"{self.data.name}_{self.backbone}"
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, config: type = RunConfig) -> None:
+    """Add ``--config`` and one flag per field of `config` and its parts, grouped by part."""
+    parser.add_argument(
+        "--config", type=Path, help="settings file: a run's results/<run>/config.json"
+    )
+    seen: set[str] = set()
+    for title, part in [(config.__name__, config), *_parts(config)]:
+        group = parser.add_argument_group((part.__doc__ or title).strip().splitlines()[0])
+        for item in dataclasses.fields(part):
+            if "help" in item.metadata and item.name not in seen:
+                seen.add(item.name)
+                _add_flag(group, item, typing.get_type_hints(part)[item.name])
+
+
+def config_from_args(args: argparse.Namespace) -> RunConfig:
+    """Return the checked config: defaults, then the settings file, then the flags given.
+
+    Raises:
+        DataNotFoundError: ``--config`` names no file.
+        ConfigError: The file is no settings file, or a value is out of range.
+    """
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    settings: dict[str, Any] = {}
+    if "config" in given:
+        settings = _flat(_read_json(given["config"]))
+    return config_from_dict(settings | given)
+
+
+def config_from_dict(settings: dict[str, Any]) -> RunConfig:
+    """Build a config from flat or nested names; names that no part knows are ignored."""
+    flat = _flat(settings)
+    parts = {name: _build(part, flat) for name, part in _parts(RunConfig)}
+    return _build(RunConfig, flat, **parts)
+
+
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the config as nested JSON values; `config_from_dict` reads it back."""
+    return typing.cast(
+        dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    )
+
+
+def _parts(config: type) -> list[tuple[str, type]]:
+    hints = typing.get_type_hints(config)
+    return [
+        (f.name, hints[f.name])
+        for f in dataclasses.fields(config)
+        if dataclasses.is_dataclass(hints[f.name])
+    ]
+
+
+def _plain_type(hint: Any) -> type:
+    """``int | None`` -> ``int``."""
+    if isinstance(hint, types.UnionType):
+        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return typing.cast(type, hint)
+
+
+def _add_flag(group: argparse._ArgumentGroup, item: dataclasses.Field[Any], hint: Any) -> None:
+    kind, text = _plain_type(hint), item.metadata["help"]
+    if item.default is not None and kind is not bool:
+        text += f" (default: {item.default})"
+    if kind is bool:
+        text += f" (default: {'on' if item.default else 'off'})"
+        group.add_argument(
+            f"--{item.name}", action=argparse.BooleanOptionalAction, default=None, help=text
+        )
+    else:
+        group.add_argument(f"--{item.name}", type=kind, choices=item.metadata["choices"], help=text)
+
+
+def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
+    hints, values = typing.get_type_hints(part), dict(fixed)
+    for item in dataclasses.fields(part):
+        if item.name in flat and item.name not in fixed:
+            values[item.name] = _converted(item.name, flat[item.name], hints[item.name])
+    return part(**values)
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    if value is None:
+        return None
+    kind = _plain_type(hint)
+    wrong = ConfigError(
+        f"setting {name!r}: {value!r} is no {kind.__name__}", hint="correct the settings file"
+    )
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise wrong
+    return value
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} holds no settings",
+            hint="a run writes its settings to results/<run>/config.json",
+        )
+    return content

@@ -1,0 +1,65 @@
+"""Errors that a person can act on: what is wrong, what was found where, and the command that fixes it.
+
+``main.py`` and ``debug.py`` print them without a traceback and leave with status 2. Any other
+exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class MriError(Exception):
+    """Base of every error that the input, not the code, is to blame for.
+
+    Args:
+        message: What is wrong, and what was found where.
+        hint: The command or action that fixes it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  fix: {self.hint}" if self.hint else self.message
+
+
+class ConfigError(MriError, ValueError):
+    """A setting is out of range, or two settings contradict each other."""
+
+
+class UnknownNameError(ConfigError):
+    """A name is not registered; the message lists those that are and the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
+        super().__init__(f"unknown {kind}: {name!r} (known: {', '.join(known)})", hint=hint)
+
+
+class DataNotFoundError(MriError, FileNotFoundError):
+    """A file or folder that a stage reads is not there."""
+
+    def __init__(self, path: Path | str, *, hint: str = "") -> None:
+        super().__init__(f"not found: {path}", hint=hint)
+
+
+class ManifestError(MriError, ValueError):
+    """A table breaks the manifest's contract."""
+
+
+class LeakageError(ManifestError):
+    """One person, or one image, stands on two sides of a split."""
+
+
+class ImageError(MriError, ValueError):
+    """An image is damaged, empty or of a kind that cannot be used."""
+
+
+class CheckpointError(MriError, RuntimeError):
+    """A checkpoint or weight file is missing, damaged, unsafe or made for another model."""

@@ -1,0 +1,243 @@
+"""The table that every stage reads and writes: one row per scan, or per slice in 2D.
+
+Columns: ``cohort, subject, session, slice, path, label, split, fold, age [years], sex [F|M],
+mmse [0-30], etiv [mL], nwbv [fraction], fingerprint``. An empty cell means "not known". An empty
+``label`` means "not rated", which is not the same as healthy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from .atomic import atomic_file
+from .errors import DataNotFoundError, LeakageError, ManifestError
+from .labels import STAGES
+
+MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
+SPLITS = ("train", "val", "test")
+KEY = ["cohort", "subject", "session", "slice"]
+_TEXT = ("cohort", "subject", "session", "path", "label", "split", "sex", "fingerprint")
+_NUMBER = ("age", "mmse", "etiv", "nwbv")
+_INTEGER = ("slice", "fold")
+COLUMNS = (
+    *("cohort", "subject", "session", "slice", "path", "label", "split", "fold"),
+    *("age", "sex", "mmse", "etiv", "nwbv", "fingerprint"),
+)
+#: Said of every result whose training people were also tested on.
+SAME_PEOPLE = "same people in train and test"
+#: Said of every result made from files that name no person.
+PEOPLE_UNKNOWN = "people unknown"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked table and the folder its paths start from.
+
+    Attributes:
+        table: One row per scan or slice, with `COLUMNS`.
+        root: Folder that ``path`` is relative to, and may not leave.
+        stamps: Warnings that every result made from these rows must carry.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    stamps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", _typed(self.table))
+        _check(self.table)
+
+    @classmethod
+    def from_columns(cls, root: Path, *, stamps: tuple[str, ...] = (), **columns: Any) -> Manifest:
+        """Build a manifest from named columns; those not given are empty."""
+        return cls(pd.DataFrame(columns), root, stamps)
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read ``manifest.csv`` and the stamps that stand in ``preprocessing.json`` beside it.
+
+        Raises:
+            DataNotFoundError: The folder has no manifest.
+            ManifestError: The table is not one.
+        """
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise DataNotFoundError(
+                path, hint=f"python main.py --mode preprocess --dataset {folder.name}"
+            )
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{path} is not a CSV table: {error}") from None
+        settings = folder / SETTINGS
+        stamps = read_settings(settings).get("stamps", []) if settings.is_file() else []
+        return cls(table, folder, tuple(stamps))
+
+    def write(self, folder: Path) -> Path:
+        """Write ``manifest.csv`` into `folder` and return its path."""
+        with atomic_file(folder / MANIFEST, "w") as file:
+            self.table.to_csv(file, index=False)
+        return folder / MANIFEST
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def where(self, mask: pd.Series) -> Manifest:
+        """Return the rows that `mask` marks."""
+        return replace(self, table=self.table[mask].reset_index(drop=True))
+
+    def in_split(self, split: str) -> Manifest:
+        """Return the rows of ``"train"``, ``"val"`` or ``"test"``."""
+        return self.where(self.table["split"] == split)
+
+    def people(self) -> pd.DataFrame:
+        """Return one row per person, indexed by subject: the first session's values.
+
+        A person's ``label`` is the first one known over the sessions.
+        """
+        return self.table.sort_values(KEY[1:]).groupby("subject", sort=True).first()
+
+    def partition(
+        self, keep: pd.Series, reason: str | Callable[[pd.Series], str]
+    ) -> tuple[Manifest, pd.DataFrame]:
+        """Split into the rows to keep and a table of the others with a ``reason`` column.
+
+        Args:
+            keep: True for each row that stays.
+            reason: Why the others go: one text, or a function of the row.
+        """
+        removed = self.table[~keep].reset_index(drop=True)
+        reasons = [
+            reason if isinstance(reason, str) else reason(row) for _, row in removed.iterrows()
+        ]
+        return self.where(keep), removed.assign(reason=pd.Series(reasons, dtype="str"))
+
+    def at_least_age(self, years: float) -> tuple[Manifest, pd.DataFrame]:
+        """Keep people of at least `years`; return also the rows removed, with the reason.
+
+        Raises:
+            ManifestError: No row has an age, so the filter would remove everything.
+        """
+        if years <= 0:
+            return self, self.table.iloc[:0].assign(reason="")
+        age = self.table["age"]
+        if age.isna().all():
+            raise ManifestError(
+                f"--min_age {years:g}: no row of {self.root} has an age", hint="leave --min_age out"
+            )
+        return self.partition(
+            (age >= years).fillna(False).astype(bool),
+            lambda row: (
+                "age unknown" if pd.isna(row["age"]) else f"age {row['age']:g} under {years:g}"
+            ),
+        )
+
+    def check_disjoint(self) -> None:
+        """Refuse a split that has one person, or one file's content, on two sides.
+
+        A manifest that carries the stamp `SAME_PEOPLE` was split so on purpose and passes.
+
+        Raises:
+            LeakageError: With the number of people or files and three of them.
+        """
+        if SAME_PEOPLE in self.stamps:
+            return
+        placed = self.table.dropna(subset=["split"])
+        for column, what in (("subject", "people"), ("fingerprint", "identical files")):
+            sides = placed.dropna(subset=[column]).groupby(column)["split"].nunique()
+            both = list(sides.index[sides > 1])
+            if both:
+                raise LeakageError(
+                    f"{len(both)} {what} on both sides of the split in {self.root}, such as {', '.join(both[:3])}",
+                    hint="split by person: remove the folder and run --mode preprocess again",
+                )
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`.
+
+    Raises:
+        ManifestError: The file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(
+            f"{path} is damaged: {error}", hint=f"remove {path.parent} and preprocess again"
+        ) from None
+    if not isinstance(content, dict):
+        raise ManifestError(
+            f"{path} is damaged: no JSON object", hint=f"remove {path.parent} and preprocess again"
+        )
+    return content
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` with exactly `COLUMNS`, typed; missing ones are empty."""
+    missing = [name for name in ("subject", "path") if name not in table]
+    if missing:
+        raise ManifestError(
+            f"column {missing[0]!r} is missing; found: {', '.join(map(str, table.columns))}"
+        )
+    unknown = [name for name in table if name not in COLUMNS]
+    if unknown:
+        raise ManifestError(f"unknown column {unknown[0]!r}; a manifest has: {', '.join(COLUMNS)}")
+    table = table.reindex(columns=list(COLUMNS)).reset_index(drop=True)
+    kinds = {
+        **dict.fromkeys(_TEXT, "str"),
+        **dict.fromkeys(_NUMBER, "Float64"),
+        **dict.fromkeys(_INTEGER, "Int64"),
+    }
+    for name, kind in kinds.items():
+        try:
+            values = table[name] if kind == "str" else pd.to_numeric(table[name])
+            table[name] = values.where(values.notna(), None).astype(kind)
+        except (ValueError, TypeError) as error:
+            raise ManifestError(f"column {name!r} has a value that is no number: {error}") from None
+    return table
+
+
+def _check(table: pd.DataFrame) -> None:
+    """Check the contract of the columns, and name the first row that breaks it."""
+    _refuse(table, table["subject"].isna() | table["path"].isna(), "subject or path is empty")
+    _refuse(
+        table,
+        table.duplicated(KEY, keep=False),
+        "two rows have the same cohort, subject, session and slice",
+    )
+    _refuse(
+        table,
+        ~table["label"].isin(STAGES) & table["label"].notna(),
+        f"label is none of {', '.join(STAGES)}",
+    )
+    _refuse(
+        table,
+        ~table["split"].isin(SPLITS) & table["split"].notna(),
+        f"split is none of {', '.join(SPLITS)}",
+    )
+    _refuse(table, ~table["sex"].isin(["F", "M"]) & table["sex"].notna(), "sex is neither F nor M")
+    _refuse(table, ~table["mmse"].between(0, 30) & table["mmse"].notna(), "MMSE is not in 0 to 30")
+    _refuse(
+        table, ~table["age"].between(0, 125) & table["age"].notna(), "age is not in 0 to 125 years"
+    )
+    _refuse(table, table["path"].map(_leaves_root), "path leaves the manifest's folder")
+
+
+def _leaves_root(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]
+
+
+def _refuse(table: pd.DataFrame, wrong: pd.Series, why: str) -> None:
+    wrong = wrong.fillna(False).astype(bool)
+    if wrong.any():
+        row = table[wrong].iloc[0]
+        raise ManifestError(
+            f"{why}: {row['subject']!r} {row['session']!r} {row['path']!r} ({int(wrong.sum())} rows)"
+        )
