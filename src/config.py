@@ -8,17 +8,12 @@ two parts (``seed``) is one flag that sets both.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import types
-import typing
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from .errors import ConfigError, DataNotFoundError, UnknownNameError
+from .errors import ConfigError, UnknownNameError
 from .labels import class_scheme
+from .options import build_config, option, settings_from_args
 
 #: Raw cohort -> the first part of the name of its processed data sets.
 COHORTS = {
@@ -29,13 +24,12 @@ COHORTS = {
 }
 #: Processed data set -> (raw cohort, dimension).
 DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
+BACKBONES = {
+    "2d": ("resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"),
+    "3d": ("simple", "resnet", "resnet_small"),
+}
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
-
-
-def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
-    """Declare a field that is also a flag: its default, its help and its allowed values."""
-    return field(default=default, metadata={"help": text, "choices": choices})
 
 
 def _require(good: bool, what: str) -> None:
@@ -174,7 +168,8 @@ class ModelConfig:
 
     backbone: str | None = option(
         None,
-        "2D: resnet18, resnet50, efficientnet_b0, densenet121, efficientnet_lite0 (default); 3D: simple (default), resnet, resnet_small",
+        f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'])} "
+        f"(default: {' or '.join(DEFAULT_BACKBONE.values())})",
     )
     weights: str | None = option(
         None, "imagenet, none, or a weight file (default: imagenet in 2D, none in 3D)"
@@ -273,7 +268,7 @@ class RunConfig:
     device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
     workers: int | None = option(
         None,
-        "parallel processes for preprocessing, and for loading on a GPU (default: the cores there are)",
+        "parallel processes for preprocessing, and for loading on a GPU (default: all cores)",
     )
     checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
     results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
@@ -283,6 +278,8 @@ class RunConfig:
             not self.run.strip(".") or "/" in self.run or "\\" in self.run
         )
         _require(not bad, f"--run {self.run!r} is no plain folder name")
+        if self.model.backbone is not None:
+            _check_backbone(self.model.backbone, self.data.model_dim)
         _require(
             self.workers is None or 1 <= self.workers <= 1024,
             f"--workers {self.workers} is not in 1 to 1024",
@@ -304,118 +301,21 @@ class RunConfig:
         return self.run or f"{self.data.name}_{self.backbone}"
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, config: type = RunConfig) -> None:
-    """Add ``--config`` and one flag per field of `config` and its parts, grouped by part."""
-    parser.add_argument(
-        "--config", type=Path, help="settings file: a run's results/<run>/config.json"
-    )
-    seen: set[str] = set()
-    for title, part in [(config.__name__, config), *_parts(config)]:
-        group = parser.add_argument_group((part.__doc__ or title).strip().splitlines()[0])
-        for item in dataclasses.fields(part):
-            if "help" in item.metadata and item.name not in seen:
-                seen.add(item.name)
-                _add_flag(group, item, typing.get_type_hints(part)[item.name])
-
-
 def config_from_args(args: argparse.Namespace) -> RunConfig:
-    """Return the checked config: defaults, then the settings file, then the flags given.
+    """Return the checked config: defaults, then ``--config``, then the flags given.
 
     Raises:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file, or a value is out of range.
     """
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    settings: dict[str, Any] = {}
-    if "config" in given:
-        settings = _flat(_read_json(given["config"]))
-    return config_from_dict(settings | given)
+    return build_config(RunConfig, settings_from_args(args))
 
 
-def config_from_dict(settings: dict[str, Any]) -> RunConfig:
-    """Build a config from flat or nested names; names that no part knows are ignored."""
-    flat = _flat(settings)
-    parts = {name: _build(part, flat) for name, part in _parts(RunConfig)}
-    return _build(RunConfig, flat, **parts)
-
-
-def config_to_dict(config: RunConfig) -> dict[str, Any]:
-    """Return the config as nested JSON values; `config_from_dict` reads it back."""
-    return typing.cast(
-        dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    )
-
-
-def _parts(config: type) -> list[tuple[str, type]]:
-    hints = typing.get_type_hints(config)
-    return [
-        (f.name, hints[f.name])
-        for f in dataclasses.fields(config)
-        if dataclasses.is_dataclass(hints[f.name])
-    ]
-
-
-def _plain_type(hint: Any) -> type:
-    """``int | None`` -> ``int``."""
-    if isinstance(hint, types.UnionType):
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return typing.cast(type, hint)
-
-
-def _add_flag(group: argparse._ArgumentGroup, item: dataclasses.Field[Any], hint: Any) -> None:
-    kind, text = _plain_type(hint), item.metadata["help"]
-    if item.default is not None and kind is not bool:
-        text += f" (default: {item.default})"
-    if kind is bool:
-        text += f" (default: {'on' if item.default else 'off'})"
-        group.add_argument(
-            f"--{item.name}", action=argparse.BooleanOptionalAction, default=None, help=text
-        )
-    else:
-        group.add_argument(f"--{item.name}", type=kind, choices=item.metadata["choices"], help=text)
-
-
-def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
-    hints, values = typing.get_type_hints(part), dict(fixed)
-    for item in dataclasses.fields(part):
-        if item.name in flat and item.name not in fixed:
-            values[item.name] = _converted(item.name, flat[item.name], hints[item.name])
-    return part(**values)
-
-
-def _converted(name: str, value: Any, hint: Any) -> Any:
-    if value is None:
-        return None
-    kind = _plain_type(hint)
-    wrong = ConfigError(
-        f"setting {name!r}: {value!r} is no {kind.__name__}", hint="correct the settings file"
-    )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise wrong
-    return value
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= value if isinstance(value, dict) else {name: value}
-    return flat
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
+def _check_backbone(name: str, dim: str) -> None:
+    if name not in BACKBONES["2d"] + BACKBONES["3d"]:
+        raise UnknownNameError("backbone", name, BACKBONES["2d"] + BACKBONES["3d"])
+    if name not in BACKBONES[dim]:
+        fitting = ", ".join(BACKBONES[dim])
         raise ConfigError(
-            f"{path} holds no settings",
-            hint="a run writes its settings to results/<run>/config.json",
+            f"backbone {name} does not take {dim} images", hint=f"--backbone {fitting}"
         )
-    return content

@@ -1,4 +1,4 @@
-"""Errors that a person can act on: what is wrong, what was found where, and the command that fixes it.
+"""Errors that a person can act on: what is wrong, what was found where, and how to fix it.
 
 ``main.py`` and ``debug.py`` print them without a traceback and leave with status 2. Any other
 exception is a bug and keeps its traceback.

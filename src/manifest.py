@@ -153,8 +153,9 @@ class Manifest:
             sides = placed.dropna(subset=[column]).groupby(column)["split"].nunique()
             both = list(sides.index[sides > 1])
             if both:
+                some = ", ".join(both[:3])
                 raise LeakageError(
-                    f"{len(both)} {what} on both sides of the split in {self.root}, such as {', '.join(both[:3])}",
+                    f"{len(both)} {what} on both sides of the split in {self.root}, such as {some}",
                     hint="split by person: remove the folder and run --mode preprocess again",
                 )
 
@@ -237,7 +238,6 @@ def _leaves_root(path: str) -> bool:
 def _refuse(table: pd.DataFrame, wrong: pd.Series, why: str) -> None:
     wrong = wrong.fillna(False).astype(bool)
     if wrong.any():
-        row = table[wrong].iloc[0]
-        raise ManifestError(
-            f"{why}: {row['subject']!r} {row['session']!r} {row['path']!r} ({int(wrong.sum())} rows)"
-        )
+        row, count = table[wrong].iloc[0], int(wrong.sum())
+        where = f"{row['subject']!r} {row['session']!r} {row['path']!r}"
+        raise ManifestError(f"{why}: {where} ({count} row{'s' * (count > 1)})")

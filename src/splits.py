@@ -20,8 +20,8 @@ def split_by_person(
     """Give every rated person to train, val or test, stage by stage.
 
     Rows of a person without any rating keep an empty ``split``. All rows of a person, rated or
-    not, go to the same side. A stage of one person goes to train, of two to train and test, of three or more to
-    all sides.
+    not, go to the same side. A stage of one person goes to train, of two to train and test, of
+    three or more to all sides.
 
     Args:
         manifest: Any rows; only ``subject`` and ``label`` are read.
@@ -76,3 +76,23 @@ def count_people(manifest: Manifest) -> pd.DataFrame:
 
 def _share(n: int, fraction: float, *, at_least: bool) -> int:
     return max(round(n * fraction), int(at_least))
+
+
+def cut_validation(manifest: Manifest, *, fraction: float, seed: int) -> Manifest:
+    """Move a share of the training people of each stage to val; test stays as it is.
+
+    Args:
+        manifest: Rows with ``split`` train or test.
+        fraction: Share of the training people, in (0, 1).
+        seed: Same seed, same choice.
+    """
+    rng = np.random.default_rng(seed)
+    people = manifest.in_split("train").people()["label"]
+    chosen: set[str] = set()
+    for stage in STAGES:
+        names = sorted(people.index[people == stage])
+        rng.shuffle(names)
+        chosen |= set(names[: _share(len(names), fraction, at_least=len(names) >= 2)])
+    table = manifest.table.copy()
+    table.loc[(table["split"] == "train") & table["subject"].isin(chosen), "split"] = "val"
+    return replace(manifest, table=table)

@@ -1,0 +1,1 @@
+"""Raw folders to manifests, one module per public data set."""

@@ -1,0 +1,1 @@
+"""Voxels to processed files: read, scale, resample, and write once per scan."""

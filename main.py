@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Stage Alzheimer's disease from brain MRI, one pipeline stage per command.
+
+Examples:
+  python main.py --mode full --dataset phantom_2d              # no download, laptop CPU
+  python main.py --mode preprocess --dataset oasis --dim 3d    # data/oasis -> data/oasis_3d
+  python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
+  python main.py --mode evaluate --dataset oasis_3d
+  python main.py --mode gradcam --dataset oasis_3d
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from src.config import RunConfig, add_config_arguments, config_from_args
+from src.errors import MriError
+from src.runtime import configure_logging
+
+# Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
+STAGES = {
+    "preprocess": "src.preprocessing.stage",
+    "train": "src.train",
+    "evaluate": "src.evaluate",
+    "gradcam": "src.explain",
+}
+
+logger = logging.getLogger("main")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes ``--batch-size`` for ``--batch_size`` and answers in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is; leave with status 2."""
+        self.exit(2, f"error: {message}\n  fix: python main.py --help lists every flag\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="main.py", description=__doc__, formatter_class=raw, allow_abbrev=False)
+    modes = f"stage to run; full = {' -> '.join(STAGES)} (default: %(default)s)"
+    parser.add_argument("--mode", choices=[*STAGES, "full"], default="full", help=modes)
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of input errors")
+    add_config_arguments(parser, RunConfig)
+    return parser
+
+
+def run_stage(name: str, config: RunConfig) -> list[Path]:
+    """Run one stage, log each file it wrote and return them.
+
+    Args:
+        name: A key of `STAGES`; its module has ``run(config) -> Iterable[Path]``.
+        config: Checked settings. A stage reads nothing else: no ``sys.argv``, no environment.
+
+    Raises:
+        MriError: An input is missing or malformed; the message names the command that makes it.
+    """
+    logger.info("== %s: %s ==", name, config.data.name)
+    written = []
+    for path in importlib.import_module(STAGES[name]).run(config):
+        logger.info("wrote %s", path)
+        written.append(path)
+    return written
+
+
+def run_full(config: RunConfig) -> None:
+    """Run every stage and end with the files to look at."""
+    written: list[Path] = []
+    for name in STAGES:
+        written += run_stage(name, config)
+        if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
+            config = dataclasses.replace(
+                config, data=dataclasses.replace(config.data, data_dir=None)
+            )
+    print("\ndone. Look at:")
+    for path in written:
+        if path.suffix in (".png", ".json", ".csv") and path.is_relative_to(config.results_dir):
+            print(f"  {path}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, run. Exit status: 0 done, 2 bad input, 130 stopped by hand; else a bug."""
+    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    args = build_parser().parse_args(words)
+    configure_logging()
+    try:
+        config = config_from_args(args)  # whatever can be checked without data is checked first
+        if args.mode == "full":
+            run_full(config)
+        else:
+            run_stage(args.mode, config)
+    except MriError as error:
+        if args.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by hand; what was finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _underscored(word: str) -> str:
+    """``--batch-size=4`` -> ``--batch_size=4``."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

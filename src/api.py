@@ -1,0 +1,209 @@
+"""The functions that notebooks and stages share: make a model, open data, find a trained run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from . import model, model_3d  # noqa: F401 - they register their backbones
+from .checkpoint import load_checkpoint, load_weights
+from .classifier import MODEL_REGISTRY, Classifier, build_classifier
+from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
+from .dataset import MriDataset, make_loader, require_people
+from .device import choose_device
+from .errors import CheckpointError, ConfigError
+from .labels import class_scheme
+from .loaders import open_dataset
+from .runtime import usable_cores
+
+logger = logging.getLogger(__name__)
+
+
+def create_model(
+    model_dim: str = "2d",
+    backbone: str | None = None,
+    num_classes: int = 4,
+    pretrained: bool = True,
+    device: str | torch.device | None = None,
+    *,
+    weights: str | None = None,
+    dropout: float = 0.2,
+    freeze_backbone: bool = False,
+) -> Classifier:
+    """Build a classifier of dementia stages.
+
+    Args:
+        model_dim: ``"2d"`` for slices or ``"3d"`` for volumes.
+        backbone: A registered name; None takes the dimension's default.
+        num_classes: 4, 3 or 2.
+        pretrained: Start from ImageNet in 2D. There are no such weights in 3D.
+        device: Where the model goes; None leaves it on the CPU.
+        weights: ``imagenet``, ``none`` or a weight file; wins over `pretrained`.
+        dropout: Before the classifier.
+        freeze_backbone: Train the classifier only.
+
+    Returns:
+        Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
+        ``(B, num_classes)``.
+
+    Raises:
+        UnknownNameError: The backbone is not registered.
+        ConfigError: The backbone is of the other dimension.
+        CheckpointError: Weights are missing, cannot be downloaded or do not fit.
+    """
+    if model_dim not in DEFAULT_BACKBONE:
+        raise ConfigError(f"model_dim {model_dim!r} is neither '2d' nor '3d'")
+    entry = MODEL_REGISTRY.get(backbone or DEFAULT_BACKBONE[model_dim])
+    if entry.dim != model_dim:
+        fitting = [name for name in MODEL_REGISTRY if MODEL_REGISTRY.get(name).dim == model_dim]
+        raise ConfigError(
+            f"backbone {entry.name} is {entry.dim}, the data are {model_dim}",
+            hint=f"--backbone {', '.join(fitting)}",
+        )
+    weights = weights or ("imagenet" if pretrained and model_dim == "2d" else "none")
+    classifier = build_classifier(
+        entry, num_classes, weights=weights, dropout=dropout, freeze_backbone=freeze_backbone
+    )
+    return classifier if device is None else classifier.to(choose_device(str(device))[0])
+
+
+def create_data_loaders(
+    data_dir: str | Path,
+    dataset_type: str = "oasis",
+    model_dim: str = "2d",
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    *,
+    splits: tuple[str, ...] = ("train", "test"),
+    num_classes: int = 4,
+    min_age: float = 0,
+    seed: int = 0,
+) -> tuple[DataLoader[Any], ...]:
+    """Open a processed data set and return one loader per split, in the order of `splits`.
+
+    The train loader knows its data set's validation people: a Trainer that is handed the test
+    loader chooses its epoch on those, and opens the test loader once, at the end.
+
+    Args:
+        data_dir: A processed folder, or one with ``train/<class>/`` and ``test/<class>/``.
+        dataset_type: ``oasis``, ``kaggle``, ``kaggle_nifti`` or ``phantom``; checked.
+        model_dim: ``"2d"`` or ``"3d"``.
+        batch_size: Largest batch; None takes 32 in 2D and 4 in 3D.
+        num_workers: Processes that read ahead; None reads ahead only where there is a GPU.
+        splits: Any of ``"train"``, ``"val"``, ``"test"``.
+        num_classes: 4, 3 or 2.
+        min_age: Leave out people younger than this, in years.
+        seed: Seed of the order of training images.
+
+    Returns:
+        Loaders of (images, class indices); the training split is shuffled.
+    """
+    known = {*COHORTS, *COHORTS.values()}
+    if dataset_type not in known:
+        raise ConfigError(
+            f"dataset_type {dataset_type!r} is unknown", hint=f"one of: {', '.join(sorted(known))}"
+        )
+    scheme = class_scheme(num_classes)
+    train = open_dataset(Path(data_dir), model_dim, scheme, min_age=min_age, seed=seed)
+    cohort = train.settings.get("cohort")
+    if cohort and COHORTS[cohort] != COHORTS.get(dataset_type, dataset_type):
+        raise ConfigError(
+            f"{data_dir} was made from {cohort}, not {dataset_type}",
+            hint=f"dataset_type={COHORTS[cohort]!r}",
+        )
+    size = batch_size or DEFAULT_BATCH_SIZE[model_dim]
+    workers = reader_workers(num_workers)
+    loaders = []
+    for split in splits:
+        dataset = train.with_split(split)
+        require_people(dataset)
+        order = seed if split == "train" else None
+        loaders.append(make_loader(dataset, size, seed=order, workers=workers))
+    return tuple(loaders)
+
+
+def reader_workers(asked: int | None) -> int:
+    """Return how many processes read ahead: as asked, else the cores beside a GPU, else none.
+
+    Decoding is a hundredth of a training step on a CPU, where readers would take its cores.
+    """
+    if asked is not None:
+        return asked
+    return min(usable_cores(), 8) if torch.cuda.is_available() else 0
+
+
+def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
+    """Open the training split of the data that `config` names.
+
+    Args:
+        config: Its ``data_dir`` wins over the place where preprocessing writes.
+        overrides: ``classes`` or ``min_age`` of a checkpoint, in place of the config's.
+    """
+    data = config.data
+    return open_dataset(
+        data.data_dir or data.processed_dir,
+        data.model_dim,
+        class_scheme(overrides.get("classes", data.classes)),
+        min_age=overrides.get("min_age", data.min_age),
+        seed=data.seed,
+    )
+
+
+def find_checkpoint(config: RunConfig) -> Path:
+    """Return the checkpoint to evaluate: the one named, the run's, or the data set's newest.
+
+    Raises:
+        CheckpointError: There is none; maps and scores of untrained weights are not made.
+    """
+    if config.evaluate.checkpoint:
+        return config.evaluate.checkpoint
+    folder, name = config.checkpoint_dir, config.data.name
+    if config.run or config.model.backbone:
+        found = [folder / config.run_name / "best_model.pth"]
+    else:
+        # A name such as kaggle_2d_official_resnet18 must not answer for kaggle_2d.
+        found = [folder / f"{name}_{backbone}" / "best_model.pth" for backbone in MODEL_REGISTRY]
+        found += [folder / "best_model.pth"] if _newest_is_of(folder, name) else []
+    found = sorted(
+        (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime
+    )
+    if not found:
+        raise CheckpointError(
+            f"no checkpoint of {name} under {folder}",
+            hint=f"python main.py --mode train --dataset {config.data.name}, or --checkpoint FILE",
+        )
+    return found[-1]
+
+
+def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, Any]]:
+    """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
+
+    Raises:
+        CheckpointError: The file is damaged, or was trained on another data set.
+    """
+    content = load_checkpoint(path)
+    if content["dataset"] != config.data.name and not config.data.data_dir:
+        trained_on = content["dataset"]
+        raise CheckpointError(
+            f"{path} was trained on {trained_on}, not {config.data.name}",
+            hint=f"--dataset {trained_on.removesuffix('_official')}, or another --checkpoint",
+        )
+    if content["dim"] != config.data.model_dim:
+        raise CheckpointError(
+            f"{path} is a {content['dim']} model, the data are {config.data.model_dim}"
+        )
+    classifier = create_model(
+        content["dim"], content["backbone"], len(content["classes"]), pretrained=False
+    )
+    load_weights(classifier, content.pop("model"), path)
+    logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
+    return classifier.eval(), content
+
+
+def _newest_is_of(folder: Path, dataset: str) -> bool:
+    newest = folder / "best_model.pth"
+    return newest.is_file() and load_checkpoint(newest)["dataset"] == dataset

@@ -1,0 +1,112 @@
+"""Batched augmentation on the device, one code for slices and volumes.
+
+Arrays: ``(B, 1, H, W)`` slices or ``(B, 1, X, Y, Z)`` volumes, float in [0, 1]. W and X run along
+left-right, which may be swapped since a head is nearly symmetric; up and down never are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as functional
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of the random changes, each drawn per image.
+
+    Attributes:
+        flip: Probability of a left-right mirror.
+        rotate: Largest rotation about each axis, in degrees.
+        shift: Largest shift, as a fraction of the image's edge.
+        scale: Largest change of size, as a fraction.
+        intensity: Largest change of contrast (factor), and of brightness (fraction of range).
+    """
+
+    flip: float = 0.5
+    rotate: float = 8.0
+    shift: float = 0.04
+    scale: float = 0.06
+    intensity: float = 0.1
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Return images as float32 in [0, 1]; uint8 is divided by 255."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+def augment(
+    images: Tensor,
+    generator: torch.Generator,
+    config: AugmentConfig | None = None,
+    *,
+    mirrors: bool = True,
+) -> Tensor:
+    """Return a randomly changed copy of a batch.
+
+    Args:
+        images: ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)``; uint8 or float in [0, 1]; any device.
+        generator: CPU generator; the draws are the same on every device.
+        config: Ranges.
+        mirrors: Whether the last axis of slices is left-right; it is not in sagittal ones.
+
+    Returns:
+        float32 in [0, 1], the input's shape.
+    """
+    config = config or AugmentConfig()
+    config = config if mirrors else replace(config, flip=0.0)
+    images = to_unit(images)
+    grid = functional.affine_grid(
+        _random_affine(images, generator, config).to(images.device),
+        list(images.shape),
+        align_corners=False,
+    )
+    moved = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    return _vary_intensity(moved, generator, config.intensity)
+
+
+def mirror(images: Tensor) -> Tensor:
+    """Return a batch with left and right swapped: W of slices, X of volumes."""
+    return images.flip(-1 if images.ndim == 4 else 2)
+
+
+def _random_affine(images: Tensor, generator: torch.Generator, config: AugmentConfig) -> Tensor:
+    """Return ``(B, D, D + 1)`` maps from output to input, innermost axis first, in half edges."""
+    batch, dims = images.shape[0], images.ndim - 2
+    edges = torch.tensor(images.shape[:1:-1], dtype=torch.float32)  # innermost first: W H, or Z Y X
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) * 2 - 1
+
+    matrix = torch.eye(dims).repeat(batch, 1, 1)
+    for first in range(dims):
+        for second in range(first + 1, dims):
+            matrix = matrix @ _rotation(
+                uniform(batch) * math.radians(config.rotate), first, second, dims
+            )
+    matrix = matrix * (1 + uniform(batch, 1, 1) * config.scale)
+    side = 0 if dims == 2 else dims - 1  # left-right is W in slices and X in volumes
+    flips = torch.where(torch.rand(batch, generator=generator) < config.flip, -1.0, 1.0)
+    matrix[:, :, side] = matrix[:, :, side] * flips[:, None]
+    # grid_sample measures each axis in half edges: rescale, so a rotation does not shear.
+    matrix = matrix * (edges[None, None, :] / edges[None, :, None])
+    return torch.cat([matrix, uniform(batch, dims, 1) * 2 * config.shift], dim=2)
+
+
+def _rotation(angles: Tensor, first: int, second: int, dims: int) -> Tensor:
+    matrix = torch.eye(dims).repeat(len(angles), 1, 1)
+    matrix[:, first, first] = matrix[:, second, second] = angles.cos()
+    matrix[:, first, second], matrix[:, second, first] = -angles.sin(), angles.sin()
+    return matrix
+
+
+def _vary_intensity(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+    """Change contrast and brightness inside the brain; the background stays zero."""
+    shape = (len(images),) + (1,) * (images.ndim - 1)
+    draw = [(torch.rand(shape, generator=generator) * 2 - 1).to(images.device) for _ in range(2)]
+    changed = images * (1 + strength * draw[0]) + 0.5 * strength * draw[1]
+    return torch.where(images > 0, changed, images).clamp_(0, 1)

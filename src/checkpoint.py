@@ -1,0 +1,119 @@
+"""Checkpoints: the only caller of ``torch.load``, always with ``weights_only=True``.
+
+A checkpoint is one dictionary: ``model`` (state dict), ``format``, ``config``, ``preprocessing``,
+``classes``, ``backbone``, ``dim``, ``dataset``, ``subjects`` (hashed training people), ``stamps``,
+``versions``, ``epoch``. Names of people are never stored, only their hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import pickle
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .atomic import atomic_file
+from .errors import CheckpointError
+
+FORMAT = 1
+_KEYS = ("model", "config", "preprocessing", "classes", "backbone", "dim", "dataset", "subjects")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scipy",
+    "nibabel",
+    "opencv-python-headless",
+)
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a dictionary of tensors and plain values, never code, onto the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, of another kind, or holds pickled code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such weight file: {path}", hint="python main.py --mode train")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_why_not_unpickled(path, error)) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} is truncated or no checkpoint: {first}",
+            hint="train again, or copy the file again",
+        ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not a dictionary of weights"
+        )
+    return content
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> Path:
+    """Write a checkpoint whole or not at all, stamped with format and library versions."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    with atomic_file(path) as file:
+        torch.save({"format": FORMAT, "versions": versions, **content}, file)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: As `load_tensors`, or the file is not one of this project's checkpoints.
+    """
+    content = load_tensors(path)
+    missing = [key for key in _KEYS if key not in content]
+    if missing:
+        raise CheckpointError(
+            f"{path} holds weights but no checkpoint of this project: {', '.join(missing)} missing",
+            hint="--weights FILE starts a training from bare weights",
+        )
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {content.get('format')}; this version reads {FORMAT}",
+            hint="train again with this version",
+        )
+    return content
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Load every tensor of `state` into `model`, or say which do not fit.
+
+    Raises:
+        CheckpointError: A tensor is missing, unexpected or of another shape.
+    """
+    own = model.state_dict()
+    wrong = sorted(own.keys() ^ state.keys())
+    wrong += [name for name in own if name in state and own[name].shape != state[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"{path} fits another model: {len(wrong)} tensors differ, first {wrong[0]}",
+            hint="name the backbone and classes that the file was trained with",
+        )
+    model.load_state_dict(state)
+
+
+def hash_subjects(subjects: Iterable[str]) -> list[str]:
+    """Return a sorted, one-way hash of each person's name (64 bits, hexadecimal)."""
+    digests = {hashlib.blake2b(name.encode(), digest_size=8).hexdigest() for name in subjects}
+    return sorted(digests)
+
+
+def _why_not_unpickled(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "Unsupported global" in text or "GLOBAL" in text or "Unsupported operand" in text:
+        return (
+            f"{path} holds pickled code, which is never run; only tensors and plain values are read"
+        )
+    return f"{path} is truncated or no checkpoint: {text.splitlines()[0]}"

@@ -1,0 +1,205 @@
+"""Synthetic brains: the ICBM152 template, deformed by anatomy, ageing and planted disease.
+
+A brain is the template sampled at ``x + d(x)``. A radial field ``-a (x - c) exp(-|(x - c) / s|^2
+/ 2)`` opens the structure at ``c`` (a > 0) or shrinks it (a < 0); |a| < 1, or space would fold.
+
+Arrays: ``X Y Z`` voxels in stored order, LAS: X runs from right to left, Y to anterior, Z to
+superior. ``P`` the voxels near the brain, flat. ``C`` the three MNI axes. Lengths are mm (MNI).
+
+Source: ICBM152 2009, Fonov et al. (2011), doi:10.1016/j.neuroimage.2010.07.033.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.float32]
+Shape = tuple[int, int, int]
+Triple = tuple[float, float, float]
+
+FIELD_OF_VIEW = (176.0, 208.0, 176.0)  # OASIS-1's, mm
+CENTRE = (0.0, -17.0, 5.0)  # of the template's brain, MNI mm
+#: Structure -> (centre on the right, Gaussian widths), MNI mm; mirrored to the left.
+VENTRICLES = ((14.0, -12.0, 20.0), (12.0, 28.0, 14.0))
+HIPPOCAMPI = ((27.0, -20.0, -15.0), (8.0, 14.0, 8.0))
+TEMPORAL_HORNS = ((32.0, -12.0, -22.0), (6.0, 12.0, 6.0))
+STRUCTURES = (VENTRICLES, HIPPOCAMPI, TEMPORAL_HORNS)
+_NODES = (5, 6, 5)  # of the random anatomy
+_NODE_SD, _NODE_LIMIT = 2.0, 6.0  # mm per axis
+_MARGIN = 10.0  # mm around the brain that are sampled: _NODE_LIMIT along all three axes
+_BIAS_NODES, _BIAS = (3, 3, 3), 0.15
+_NOISE = 0.03  # of the brightest tissue
+_BRIGHTEST = 2000.0  # int16 value of the template's brightest tissue
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One person's anatomy on the voxel grid, before bias and noise.
+
+    Attributes:
+        intensity: (X, Y, Z) T1 intensity, 0 to 1; 0 outside the brain.
+        displacement: (X, Y, Z) length of the planted disease displacement, mm.
+        change: (X, Y, Z) |intensity - intensity without the disease|, 0 to 1.
+        volume: Volume inside the brain mask, mL.
+        tissue_fraction: Grey and white matter as a fraction of `volume`.
+    """
+
+    intensity: Floats
+    displacement: Floats
+    change: Floats
+    volume: float
+    tissue_fraction: float
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What all people of one voxel size share; it is computed once per process."""
+
+    affine: NDArray[np.float64]
+    near: NDArray[np.bool_]  # (X, Y, Z) voxels near the brain
+    coordinates: Floats  # (C, P) template voxel coordinates
+    fields: tuple[Floats, ...]  # (C, P) radial field of each of STRUCTURES at a = 1
+    bases: tuple[Floats, ...]  # (nodes, voxels) per axis, of the random anatomy
+    bias_bases: tuple[Floats, ...]  # the same, of the bias field
+    intensity: Floats  # template maps, 0 to 1
+    tissue: Floats
+    mask: Floats
+
+
+def grid_affine(voxel: float) -> tuple[Shape, NDArray[np.float64]]:
+    """Return the grid's shape and its true affine (voxel -> MNI mm); X runs right to left."""
+    x, y, z = (round(extent / voxel) for extent in FIELD_OF_VIEW)
+    affine = np.diag([-voxel, voxel, voxel, 1.0])
+    affine[:3, 3] = np.array(CENTRE) - affine[:3, :3] @ (np.array([x, y, z]) - 1) / 2
+    return (x, y, z), affine
+
+
+def deform(
+    voxel: float, disease: float, ageing: float, rng: np.random.Generator, *, planted: bool = True
+) -> Brain:
+    """Return a brain with random anatomy.
+
+    Args:
+        voxel: Voxel size, mm.
+        disease: Planted amplitude, 0 to 0.95: opens ventricles and temporal horns, shrinks
+            hippocampi.
+        ageing: Amplitude that opens (> 0) or narrows (< 0) the ventricles of healthy people too.
+        rng: Source of the anatomy.
+        planted: False leaves the disease out, with the same anatomy.
+    """
+    grid = _grid(voxel)
+    disease = disease if planted else 0.0
+    anatomy = grid.coordinates + _random_field(grid, rng)
+    healthy = _sample(grid.intensity, anatomy + ageing * grid.fields[0])
+    # At the ventricles the two openings multiply, so that together they stay under 1.
+    extra = disease * (1 - ageing)
+    disease_field = extra * grid.fields[0] - disease * grid.fields[1] + disease * grid.fields[2]
+    place = anatomy + ageing * grid.fields[0] + disease_field
+    inside = _sample(grid.mask, place) > 0.5
+    intensity = _sample(grid.intensity, place)
+    tissue = _sample(grid.tissue, place)
+    length = np.sqrt((disease_field**2).sum(axis=0))
+    return Brain(
+        _on_grid(grid, intensity * inside),
+        _on_grid(grid, length * inside),
+        _on_grid(grid, np.abs(intensity - healthy) * inside),
+        float(inside.sum()) * voxel**3 / 1000,
+        float(tissue[inside].sum(dtype=np.float64) / inside.sum()),
+    )
+
+
+def scan(brain: Brain, voxel: float, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Return the image a scanner would take: a gain, a smooth bias field and noise, int16."""
+    grid = _grid(voxel)
+    inside = brain.intensity > 0
+    nodes = rng.standard_normal(_BIAS_NODES, np.float32)
+    bias = 1 + _BIAS * np.clip(_interpolate(nodes, grid.bias_bases), -2, 2)
+    noise = _NOISE * rng.standard_normal(brain.intensity.shape, np.float32)
+    gain = _BRIGHTEST * rng.uniform(0.8, 1.25)
+    image = np.clip(gain * (brain.intensity * bias + noise), 1, np.iinfo(np.int16).max)
+    return np.where(inside, np.rint(image), 0).astype(np.int16)  # 0 stays the mark of no brain
+
+
+@lru_cache(maxsize=1)
+def _grid(voxel: float) -> _Grid:
+    intensity, tissue, origin = _template()
+    shape, affine = grid_affine(voxel)
+    index = np.indices(shape).reshape(3, -1)
+    points = affine[:3, :3] @ index + affine[:3, 3:]
+    mask = intensity > 0
+    distance = ndimage.distance_transform_edt(~np.pad(mask, 16)).astype(np.float32)
+    coordinates = (points - origin[:, None]).astype(np.float32)
+    outside = ndimage.map_coordinates(distance, coordinates + 16, order=1, cval=np.inf)
+    near = outside <= _MARGIN
+    return _Grid(
+        affine,
+        near.reshape(shape),
+        coordinates[:, near],
+        tuple(_radial(points[:, near], *structure) for structure in STRUCTURES),
+        tuple(_basis(n, size) for n, size in zip(_NODES, shape, strict=True)),
+        tuple(_basis(n, size) for n, size in zip(_BIAS_NODES, shape, strict=True)),
+        intensity,
+        tissue,
+        mask.astype(np.float32),
+    )
+
+
+def _template() -> tuple[Floats, Floats, NDArray[np.float64]]:
+    """Return T1 and grey + white matter (1 mm, 0 to 1), and the MNI place of voxel 0, 0, 0."""
+    # Imported here: nilearn takes a second, which every command would pay.
+    from nilearn import datasets
+
+    t1 = datasets.load_mni152_template(resolution=1)
+    grey = datasets.load_mni152_gm_template(resolution=1)
+    white = datasets.load_mni152_wm_template(resolution=1)
+    tissue = np.asarray(grey.dataobj) + np.asarray(white.dataobj)
+    return (
+        np.asarray(t1.dataobj, np.float32),
+        tissue.astype(np.float32),
+        np.asarray(t1.affine[:3, 3], np.float64),
+    )
+
+
+def _radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floats:
+    """Return the (C, P) displacement that opens a structure on both sides, at a = 1."""
+    total = np.zeros(points.shape)
+    for side in (1, -1):
+        offset = points - np.array([[side * centre[0]], [centre[1]], [centre[2]]])
+        weight = np.exp(-((offset / np.array(widths)[:, None]) ** 2).sum(axis=0) / 2)
+        total -= offset * weight
+    return total.astype(np.float32)
+
+
+def _basis(nodes: int, size: int) -> Floats:
+    """Return (nodes, size) weights of linear interpolation between evenly spread nodes."""
+    place = np.linspace(0, nodes - 1, size)
+    return np.maximum(0, 1 - np.abs(place - np.arange(nodes)[:, None])).astype(np.float32)
+
+
+def _interpolate(nodes: Floats, bases: tuple[Floats, ...]) -> Floats:
+    """Return node values on the whole grid, trilinear; `nodes` is (..., i, j, k)."""
+    # einsum without optimize keeps to one order of sums, so the bytes do not depend on BLAS.
+    step = np.einsum("...ijk,kz->...ijz", nodes, bases[2])
+    step = np.einsum("...ijz,jy->...iyz", step, bases[1])
+    return np.asarray(np.einsum("...iyz,ix->...xyz", step, bases[0]), np.float32)
+
+
+def _random_field(grid: _Grid, rng: np.random.Generator) -> Floats:
+    nodes = _NODE_SD * rng.standard_normal((3, *_NODES), np.float32)
+    field = _interpolate(np.clip(nodes, -_NODE_LIMIT, _NODE_LIMIT), grid.bases)
+    return field[:, grid.near]
+
+
+def _sample(template: Floats, coordinates: Floats) -> Floats:
+    return np.asarray(ndimage.map_coordinates(template, coordinates, np.float32, order=1))
+
+
+def _on_grid(grid: _Grid, values: Floats) -> Floats:
+    volume = np.zeros(grid.near.shape, np.float32)
+    volume[grid.near] = values
+    return volume

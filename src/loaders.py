@@ -1,0 +1,127 @@
+"""Open a processed folder, check it against leaks, and make loaders of its splits."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from .dataset import MriDataset
+from .errors import ConfigError, DataNotFoundError, ManifestError
+from .labels import ClassScheme, stage_from_folder
+from .manifest import MANIFEST, PEOPLE_UNKNOWN, SETTINGS, SPLITS, Manifest, read_settings
+from .splits import cut_validation
+
+logger = logging.getLogger(__name__)
+_SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}
+_FOLDER_SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+#: ``<subject>_<session>`` or ``<subject>_<session>_slice07``, as preprocessing names its files.
+_NAMED = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(?P<slice>\d+))?$")
+
+
+def open_dataset(
+    folder: Path, dim: str, scheme: ClassScheme, *, min_age: float = 0, seed: int = 0
+) -> MriDataset:
+    """Open the training split of a processed folder; its other splits follow from it.
+
+    Args:
+        folder: Holds ``manifest.csv``, or ``train/<class>/`` and ``test/<class>/``.
+        dim: ``"2d"`` or ``"3d"``.
+        scheme: How stages become classes.
+        min_age: Leave out people younger than this, in years.
+        seed: Seed of the validation part, when the folder has no manifest.
+
+    Raises:
+        DataNotFoundError: The folder is missing or has no images.
+        ConfigError: The folder holds slices and volumes were asked for, or the reverse.
+        LeakageError: A person or a file stands on two sides.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataNotFoundError(folder, hint=_how_to_make(folder))
+    settings: dict[str, Any] = {}
+    if (folder / SETTINGS).is_file():
+        settings = read_settings(folder / SETTINGS)
+    if (folder / MANIFEST).is_file():
+        manifest = Manifest.read(folder)
+    elif settings or (folder / ".scans").is_dir():
+        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder))
+    else:
+        manifest = read_class_folders(folder, dim, seed)
+    stored = settings.get(
+        "dim", "3d" if manifest.table["path"].str.endswith(".npy").any() else "2d"
+    )
+    if stored != dim:
+        raise ConfigError(f"{folder} holds {stored} images, not {dim}", hint=f"--dim {stored}")
+    manifest.check_disjoint()
+    kept, removed = manifest.at_least_age(min_age)
+    if len(removed):
+        people = removed["subject"].nunique()
+        logger.info("--min_age %g leaves out %d people", min_age, people)
+    return MriDataset(kept, "train", scheme, settings)
+
+
+def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
+    """List ``train/<class>/``, ``test/<class>/`` (and ``val/<class>/``) as a manifest.
+
+    People are read from names such as ``OAS1_0061_MR1_slice07.png``; other names leave people
+    unknown, which the manifest is stamped with. Without ``val/``, a part of the training people
+    becomes validation.
+
+    Raises:
+        DataNotFoundError: No image lies in such folders.
+        ManifestError: A class folder is none of the four stages.
+    """
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*/*/*")):
+        if path.suffix.lower() in _SUFFIXES[dim] and path.parts[-3].lower() in _FOLDER_SPLITS:
+            rows.append(_row(folder, path))
+    if not rows:
+        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder))
+    unknown = sum(row.pop("unknown") for row in rows)
+    manifest = Manifest.from_columns(
+        folder,
+        stamps=(PEOPLE_UNKNOWN,) if unknown else (),
+        **{name: [row[name] for row in rows] for name in rows[0]},
+    )
+    if unknown:
+        logger.warning("%d of %d file names in %s name no person", unknown, len(rows), folder)
+    if not (manifest.table["split"] == "val").any():
+        manifest = cut_validation(manifest, fraction=0.15, seed=seed)
+    return manifest
+
+
+def _row(folder: Path, path: Path) -> dict[str, Any]:
+    stage = stage_from_folder(path.parts[-2])
+    if stage is None:
+        raise ManifestError(
+            f"{path.parent} is no class folder",
+            hint="name it NonDemented, VeryMildDemented, MildDemented or ModerateDemented",
+        )
+    match = _NAMED.fullmatch(path.stem)
+    relative = path.relative_to(folder).as_posix()
+    return {
+        "subject": match["subject"] if match else relative,
+        "session": match["session"] if match else None,
+        "slice": int(match["slice"]) if match and match["slice"] else None,
+        "path": relative,
+        "label": stage,
+        "split": _FOLDER_SPLITS[path.parts[-3].lower()],
+        "fingerprint": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),
+        "unknown": match is None,
+    }
+
+
+def _how_to_make(folder: Path) -> str:
+    name = folder.name
+    if any(name.endswith(end) for end in ("_2d", "_3d")):
+        return f"python main.py --mode preprocess --dataset {name}"
+    return f"name a folder with {MANIFEST}, or with {' / '.join(SPLITS)} and class folders in them"

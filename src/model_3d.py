@@ -1,0 +1,105 @@
+"""Backbones for volumes, trained from scratch: small, and normalised within one scan.
+
+A batch holds few scans, so a batch's statistics say little; group normalisation (Wu and He 2018,
+doi:10.1007/978-3-030-01261-8_1) uses one scan's own and works the same on a batch of one.
+
+Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 16 voxels; maps ``(B, F, x, y, z)``, each
+axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of the volume's, rounded up.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from .classifier import register_model
+
+GROUPS = 8
+# Grey values of a brain-masked volume in [0, 1], mean and spread over the whole box.
+MEAN, STD = 0.25, 0.3
+
+
+def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+
+
+def _unit(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+    """Convolution, group normalisation, ReLU."""
+    return nn.Sequential(
+        _convolution(channels_in, channels, stride),
+        nn.GroupNorm(GROUPS, channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016, doi:10.1109/CVPR.2016.90)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = _unit(channels_in, channels, stride)
+        self.second = _convolution(channels, channels)
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        same = stride == 1 and channels_in == channels
+        self.shortcut = nn.Identity() if same else _shortcut(channels_in, channels, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rectified sum of shortcut and convolutions."""
+        out: Tensor = self.relu(self.norm(self.second(self.first(x))) + self.shortcut(x))
+        return out
+
+
+def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv3d(channels_in, channels, 1, stride=stride, bias=False)
+    return nn.Sequential(convolution, nn.GroupNorm(GROUPS, channels))
+
+
+def _initialise(features: nn.Module) -> nn.Module:
+    """Kaiming weights; each block starts as its shortcut, which lets deep stacks learn at once."""
+    for module in features.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for module in features.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.norm.weight)
+    return features
+
+
+def _residual(widths: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Sequential:
+    """Stem and stages, halved in each but the last: its maps stay fine enough to look at."""
+    features = nn.Sequential()
+    features.add_module("stem", _unit(1, widths[0], stride=2))
+    channels = widths[0]
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+        stride = 1 if stage == len(widths) else 2
+        stack = [ResidualBlock(channels, width, stride)]
+        stack += [ResidualBlock(width, width, 1) for _ in range(count - 1)]
+        features.add_module(f"layer{stage}", nn.Sequential(*stack))
+        channels = width
+    return features
+
+
+@register_model("simple", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.unit5")
+def simple() -> tuple[nn.Module, int]:
+    """Simple3DCNN: five convolutions of 24 to 256 channels, the first three halving."""
+    widths = (1, 24, 48, 96, 192, 256)
+    features = nn.Sequential()
+    for unit, (channels_in, channels) in enumerate(pairwise(widths), start=1):
+        features.add_module(f"unit{unit}", _unit(channels_in, channels, 2 if unit <= 3 else 1))
+    return _initialise(features), widths[-1]
+
+
+@register_model("resnet", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.layer4")
+def resnet() -> tuple[nn.Module, int]:
+    """ResNet3D: 17 convolutions in four stages of 32 to 256 channels."""
+    return _initialise(_residual((32, 64, 128, 256), (2, 2, 3, 2))), 256
+
+
+@register_model(
+    "resnet_small", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.layer4"
+)
+def resnet_small() -> tuple[nn.Module, int]:
+    """ResNet3D-Small: five blocks in four stages of 32 to 192 channels."""
+    return _initialise(_residual((32, 64, 128, 192), (1, 1, 2, 1))), 192

@@ -1,0 +1,157 @@
+"""Frozen dataclasses <-> command line and settings file.
+
+A field made with `option` is a flag: its type, default, help and allowed values are the field's.
+A name that stands in two parts of a config (``seed``) is one flag that sets both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import ConfigError, DataNotFoundError, UnknownNameError
+
+C = TypeVar("C")
+
+
+def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
+    """Declare a field that is also a flag: its default, its help and its allowed values."""
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, config: type) -> None:
+    """Add ``--config`` and one flag per field of `config` and its parts, grouped by part."""
+    parser.add_argument(
+        "--config", type=Path, help="settings file: a run's results/<run>/config.json"
+    )
+    seen: set[str] = set()
+    for title, part in [(config.__name__, config), *_parts(config)]:
+        group = parser.add_argument_group((part.__doc__ or title).strip().splitlines()[0])
+        for item in dataclasses.fields(part):
+            if "help" in item.metadata and item.name not in seen:
+                seen.add(item.name)
+                _add_flag(group, item, typing.get_type_hints(part)[item.name])
+
+
+def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings file's values with the given flags over them, by name.
+
+    Raises:
+        DataNotFoundError: ``--config`` names no file.
+        ConfigError: The file is no settings file.
+    """
+    own = ("mode", "debug", "config")  # of the command line, not of a run
+    given = {
+        name: value for name, value in vars(args).items() if value is not None and name not in own
+    }
+    settings = _flat(_read_json(args.config)) if args.config else {}
+    return settings | given
+
+
+def build_config(config: type[C], settings: dict[str, Any]) -> C:
+    """Build a config and its parts from flat or nested names.
+
+    Raises:
+        UnknownNameError: A name is no setting.
+        ConfigError: A value is of another type or out of range.
+    """
+    flat = _flat(settings)
+    known = {
+        item.name
+        for _, part in [("", config), *_parts(config)]
+        for item in dataclasses.fields(part)
+    }
+    for name in flat:
+        if name not in known:
+            raise UnknownNameError("setting", name, known)
+    parts = {name: _build(part, flat) for name, part in _parts(config)}
+    return typing.cast(C, _build(config, flat, **parts))
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Return the config as nested JSON values; `build_config` reads it back."""
+    return typing.cast(
+        dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    )
+
+
+def _parts(config: type) -> list[tuple[str, type]]:
+    hints = typing.get_type_hints(config)
+    return [
+        (f.name, hints[f.name])
+        for f in dataclasses.fields(config)
+        if dataclasses.is_dataclass(hints[f.name])
+    ]
+
+
+def _plain_type(hint: Any) -> type:
+    """``int | None`` -> ``int``."""
+    if isinstance(hint, types.UnionType):
+        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return typing.cast(type, hint)
+
+
+def _add_flag(group: argparse._ArgumentGroup, item: dataclasses.Field[Any], hint: Any) -> None:
+    kind, text = _plain_type(hint), item.metadata["help"]
+    if item.default is not None and kind is not bool:
+        text += f" (default: {item.default})"
+    if kind is bool:
+        text += f" (default: {'on' if item.default else 'off'})"
+        group.add_argument(
+            f"--{item.name}", action=argparse.BooleanOptionalAction, default=None, help=text
+        )
+    else:
+        group.add_argument(f"--{item.name}", type=kind, choices=item.metadata["choices"], help=text)
+
+
+def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
+    hints, values = typing.get_type_hints(part), dict(fixed)
+    for item in dataclasses.fields(part):
+        if item.name in flat and item.name not in fixed:
+            values[item.name] = _converted(item.name, flat[item.name], hints[item.name])
+    return part(**values)
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    if value is None:
+        return None
+    kind = _plain_type(hint)
+    wrong = ConfigError(
+        f"setting {name!r}: {value!r} is no {kind.__name__}", hint="correct the settings file"
+    )
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise wrong
+    return value
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} holds no settings",
+            hint="a run writes its settings to results/<run>/config.json",
+        )
+    return content

@@ -1,0 +1,157 @@
+"""Read one raw scan or slice, checked before memory is taken.
+
+Arrays: ``X Y Z`` voxels in RAS+ order (X to the right, Y to the front, Z up), float32; ``H W``
+pixels of a slice, uint8. Affines are 4 x 4 and act on homogeneous voxel indices.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError
+
+MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
+MAX_PIXELS = 4096**2
+MIN_EDGE = 8
+_UNREADABLE = (
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+    *(OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, OverflowError),
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One scan.
+
+    Attributes:
+        data: ``(X, Y, Z)`` float32, RAS+, any intensity unit.
+        voxel_size: Edge lengths along X, Y and Z in mm.
+        to_stored: 4 x 4; index in `data` -> index in the stored array.
+        stored_affine: 4 x 4; index in the stored array -> mm, as the header says.
+    """
+
+    data: NDArray[np.float32]
+    voxel_size: tuple[float, float, float]
+    to_stored: NDArray[np.float64]
+    stored_affine: NDArray[np.float64]
+
+
+def read_volume(path: Path, axes: str | None = None) -> Volume:
+    """Read an Analyze 7.5 or NIfTI file as RAS+ float32.
+
+    Args:
+        path: ``.img`` (with its ``.hdr``), ``.nii`` or ``.nii.gz``.
+        axes: Orientation of the stored axes, such as ``"LAS"``, where the header cannot be
+            trusted; None takes it from the header's affine.
+
+    Raises:
+        ImageError: The file is damaged, empty, 4D, not finite, or larger than `MAX_VOXELS`.
+    """
+    try:
+        image = nib.load(path)
+        shape = _spatial_shape(image.shape, path)
+        voxel_size = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=float))
+        orientation = _orientation(image.affine, axes, path)
+        data = _read_data(image, path).reshape(shape)
+    except ImageError:
+        raise
+    except _UNREADABLE as error:
+        raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
+    if not ((voxel_size > 0.05) & (voxel_size < 20)).all():
+        raise ImageError(f"{path.name} has voxels of {voxel_size.round(3).tolist()} mm")
+    _check_content(data, path)
+    order = np.argsort(orientation[:, 0])
+    size = voxel_size[order]
+    return Volume(
+        data=np.ascontiguousarray(nib.apply_orientation(data, orientation)),
+        voxel_size=(float(size[0]), float(size[1]), float(size[2])),
+        to_stored=nib.orientations.inv_ornt_aff(orientation, shape),
+        stored_affine=np.asarray(image.affine, dtype=float),
+    )
+
+
+def read_slice(path: Path) -> NDArray[np.uint8]:
+    """Read one 8-bit image as grey levels ``(H, W)``.
+
+    Raises:
+        ImageError: The file is damaged, empty or larger than `MAX_PIXELS`.
+    """
+    try:
+        with Image.open(
+            path
+        ) as image:  # reads the header only: size is known before memory is taken
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
+    if width * height > MAX_PIXELS or min(width, height) < MIN_EDGE:
+        raise ImageError(f"{path.name} is {width} x {height} pixels")
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if pixels is None:
+        raise ImageError(f"{path.name} cannot be decoded: damaged")
+    if pixels.min() == pixels.max():
+        raise ImageError(f"{path.name} is empty: every pixel is {pixels.min()}")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Return X, Y, Z without trailing axes of length 1, or refuse the size."""
+    spatial = list(shape)
+    while len(spatial) > 3 and spatial[-1] == 1:
+        spatial.pop()
+    if len(spatial) != 3:
+        raise ImageError(
+            f"{path.name} is {len(spatial)}D ({' x '.join(map(str, shape))}), not one volume"
+        )
+    if min(spatial) < MIN_EDGE:
+        raise ImageError(
+            f"{path.name} is {' x '.join(map(str, spatial))} voxels, too thin for a scan"
+        )
+    if np.prod([float(edge) for edge in spatial]) > MAX_VOXELS:
+        raise ImageError(
+            f"{path.name} claims {' x '.join(map(str, spatial))} voxels; the limit is 512^3"
+        )
+    return tuple(spatial)
+
+
+def _orientation(affine: NDArray[Any], axes: str | None, path: Path) -> NDArray[Any]:
+    """Return nibabel's orientation array: per stored axis, its RAS+ axis and direction."""
+    if axes is not None:
+        return np.asarray(nib.orientations.axcodes2ornt(tuple(axes)))
+    if not np.isfinite(affine).all():
+        raise ImageError(f"{path.name} has an affine that is not finite")
+    orientation = nib.io_orientation(affine)
+    if np.isnan(orientation).any():
+        raise ImageError(f"{path.name} has an affine that drops an axis")
+    return np.asarray(orientation)
+
+
+def _read_data(image: Any, path: Path) -> NDArray[np.float32]:
+    kind = image.get_data_dtype()
+    if kind.fields is not None or kind.kind not in "iuf":
+        raise ImageError(f"{path.name} holds {kind}, not one number per voxel")
+    return np.asarray(image.dataobj, dtype=np.float32)
+
+
+def _check_content(data: NDArray[np.float32], path: Path) -> None:
+    finite = int(np.isfinite(data).sum())
+    if finite < data.size:
+        raise ImageError(
+            f"{path.name}: {data.size - finite} of {data.size} voxels are NaN or infinite"
+        )
+    if data.min() == data.max():
+        raise ImageError(f"{path.name} is empty: every voxel is {data.min():g}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,201 @@
+"""One raw scan to its processed files, with a record of what was written and from what.
+
+Runs in worker processes: what goes in is paths and settings, what comes out is a short record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atomic import atomic_file, write_json
+from ..config import PreprocessConfig
+from ..errors import ImageError, ManifestError
+from .intensity import brain_mask, scale_inside, slice_mask
+from .io import Volume, read_slice, read_volume
+from .slices import choose_slices, cut_slice, fit_square, slice_matrix
+from .spatial import brain_cube, whole_slab
+
+#: Raise when the same settings no longer give the same files, so that old ones are redone.
+VERSION = 1
+RECORDS = ".scans"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One session of one person: a volume, or the slices of it.
+
+    Attributes:
+        name: ``<subject>_<session>``, unique, safe as a file name.
+        sources: Raw files, one volume or one file per slice.
+        slices: Slice number of each source; empty for a volume.
+        folders: ``<split>/<Class>`` of each source.
+        axes: Orientation the cohort declares, or None.
+        dim: ``"2d"`` or ``"3d"``.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    slices: tuple[int, ...]
+    folders: tuple[str, ...]
+    axes: str | None
+    dim: str
+
+
+def scan_key(scan: Scan, settings: PreprocessConfig) -> str:
+    """Return a hash of everything that the scan's files depend on."""
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in scan.sources]
+    parts = [VERSION, vars(settings), stats, scan.slices, scan.folders, scan.axes, scan.dim]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def read_record(out: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of scan `name`, or None when there is none.
+
+    Raises:
+        ManifestError: The record is damaged.
+    """
+    path = out / RECORDS / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = [file["path"] for file in record["files"]]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
+    return record
+
+
+def is_done(out: Path, scan: Scan, settings: PreprocessConfig) -> bool:
+    """Return whether the scan's files are there and made with these settings from these sources."""
+    record = read_record(out, scan.name)
+    if record is None or record["key"] != scan_key(scan, settings):
+        return False
+    return all((out / file["path"]).is_file() for file in record["files"])
+
+
+def remove_scan(out: Path, name: str) -> None:
+    """Remove a scan's files and its record; only files that the record names are touched."""
+    record = read_record(out, name)
+    if record is None:
+        return
+    for file in record["files"]:
+        path = (out / file["path"]).resolve()
+        if out.resolve() in path.parents:
+            path.unlink(missing_ok=True)
+    (out / RECORDS / f"{name}.json").unlink()
+
+
+def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
+    """Write the processed files of one scan, then its record; return why not, or None.
+
+    Args:
+        out: Folder of the processed data set.
+        scan: What to read.
+        settings: How to make it.
+
+    Returns:
+        None when it is done, or the reason why the scan was rejected (nothing is kept of it).
+    """
+    cv2.setNumThreads(1)  # the scans are the parallel unit
+    remove_scan(out, scan.name)
+    files: list[dict[str, Any]] = []
+    try:
+        key = scan_key(scan, settings)
+        pieces = _pieces(scan, settings)
+        for path, index, content, to_stored in pieces:
+            with atomic_file(out / path) as file:
+                file.write(content)
+            fingerprint = hashlib.blake2b(content, digest_size=16).hexdigest()
+            row = {"path": path, "slice": index, "fingerprint": fingerprint}
+            files.append(row | {"to_stored": np.round(to_stored, 6).tolist()})
+    except (ImageError, FileNotFoundError) as error:
+        for row in files:
+            (out / row["path"]).unlink(missing_ok=True)
+        return str(error)
+    write_json(out / RECORDS / f"{scan.name}.json", {"key": key, "files": files})
+    return None
+
+
+Piece = tuple[str, int | None, bytes, NDArray[np.float64]]
+
+
+def _pieces(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
+    """Yield (path, slice, file content, matrix to the stored index) of each processed file."""
+    if scan.slices:
+        return _slab(scan, settings) if scan.dim == "3d" else _pictures(scan, settings)
+    volume = read_volume(scan.sources[0], scan.axes)
+    return _cube(scan, volume, settings) if scan.dim == "3d" else _cuts(scan, volume, settings)
+
+
+def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[Piece]:
+    """Volume -> slices."""
+    mask = brain_mask(volume.data)
+    scaled = scale_inside(volume.data, mask)
+    plane = settings.slice_axis
+    rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
+    pixel = (volume.voxel_size[rows], volume.voxel_size[columns])
+    for index in choose_slices(mask, plane, settings.num_slices):
+        square, fit = fit_square(cut_slice(scaled, plane, index), pixel, settings.image_size)
+        matrix = volume.to_stored @ slice_matrix(scaled.shape, plane, fit)
+        yield _slice_path(scan, 0, index), index, _png(square), matrix
+
+
+def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
+    """8-bit slices -> slices of one size."""
+    for position, (source, index) in enumerate(zip(scan.sources, scan.slices, strict=True)):
+        pixels = read_slice(source)
+        scaled = scale_inside(pixels, slice_mask(pixels))
+        square, fit = fit_square(scaled, (1, 1), settings.image_size)
+        matrix = np.eye(4)
+        matrix[np.ix_([0, 1, 3], [0, 1, 3])] = fit
+        yield _slice_path(scan, position, index), index, _png(square), matrix
+
+
+def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[Piece]:
+    """Volume -> brain in a cube."""
+    mask = brain_mask(volume.data)
+    scaled = scale_inside(volume.data, mask)
+    cube, matrix = brain_cube(scaled, mask, volume.voxel_size, settings.volume_size)
+    yield f"{scan.folders[0]}/{scan.name}.npy", None, _npy(cube), volume.to_stored @ matrix
+
+
+def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
+    """8-bit axial slices, 1 mm apart, bottom to top -> volume of the slab."""
+    gaps = np.diff(scan.slices)
+    if len(gaps) < 7 or (gaps != 1).any():
+        raise ImageError(f"{len(scan.slices)} slices that are not consecutive make no volume")
+    pictures = [read_slice(path) for path in scan.sources]
+    if len({picture.shape for picture in pictures}) > 1:
+        raise ImageError("its slices differ in size")
+    scaled = [scale_inside(picture, slice_mask(picture)) for picture in pictures]
+    data = np.stack([picture[::-1].T for picture in scaled], axis=2)  # H W, front in row 0 -> X Y Z
+    upright = np.array([[0, -1, 0, data.shape[1] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    slab, matrix = whole_slab(data, (1.0, 1.0, 1.0), settings.volume_size)
+    yield f"{scan.folders[0]}/{scan.name}.npy", None, _npy(slab), upright @ matrix
+
+
+def _slice_path(scan: Scan, position: int, index: int) -> str:
+    return f"{scan.folders[position]}/{scan.name}_slice{index:02d}.png"
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    good, buffer = cv2.imencode(".png", pixels)
+    if not good:
+        raise ImageError("the slice cannot be encoded as PNG")
+    return buffer.tobytes()
+
+
+def _npy(data: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, data.astype(np.float16))
+    return buffer.getvalue()
