@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from src.config import RunConfig, add_config_arguments, config_from_args
+from src.config import RunConfig, config_from_args
 from src.errors import MriError
+from src.options import add_config_arguments
 from src.runtime import configure_logging
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.

@@ -1,4 +1,4 @@
-"""The functions that notebooks and stages share: make a model, open data, find a trained run."""
+"""The functions that notebooks and stages share: make a model, open data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from . import model, model_3d  # noqa: F401 - they register their backbones
-from .checkpoint import load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier, build_classifier
 from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
 from .dataset import MriDataset, make_loader, require_people
 from .device import choose_device
-from .errors import CheckpointError, ConfigError
+from .errors import ConfigError
 from .labels import class_scheme
 from .loaders import open_dataset
 from .runtime import usable_cores
@@ -151,59 +150,3 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
         min_age=overrides.get("min_age", data.min_age),
         seed=data.seed,
     )
-
-
-def find_checkpoint(config: RunConfig) -> Path:
-    """Return the checkpoint to evaluate: the one named, the run's, or the data set's newest.
-
-    Raises:
-        CheckpointError: There is none; maps and scores of untrained weights are not made.
-    """
-    if config.evaluate.checkpoint:
-        return config.evaluate.checkpoint
-    folder, name = config.checkpoint_dir, config.data.name
-    if config.run or config.model.backbone:
-        found = [folder / config.run_name / "best_model.pth"]
-    else:
-        # A name such as kaggle_2d_official_resnet18 must not answer for kaggle_2d.
-        found = [folder / f"{name}_{backbone}" / "best_model.pth" for backbone in MODEL_REGISTRY]
-        found += [folder / "best_model.pth"] if _newest_is_of(folder, name) else []
-    found = sorted(
-        (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime
-    )
-    if not found:
-        raise CheckpointError(
-            f"no checkpoint of {name} under {folder}",
-            hint=f"python main.py --mode train --dataset {config.data.name}, or --checkpoint FILE",
-        )
-    return found[-1]
-
-
-def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, Any]]:
-    """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
-
-    Raises:
-        CheckpointError: The file is damaged, or was trained on another data set.
-    """
-    content = load_checkpoint(path)
-    if content["dataset"] != config.data.name and not config.data.data_dir:
-        trained_on = content["dataset"]
-        raise CheckpointError(
-            f"{path} was trained on {trained_on}, not {config.data.name}",
-            hint=f"--dataset {trained_on.removesuffix('_official')}, or another --checkpoint",
-        )
-    if content["dim"] != config.data.model_dim:
-        raise CheckpointError(
-            f"{path} is a {content['dim']} model, the data are {config.data.model_dim}"
-        )
-    classifier = create_model(
-        content["dim"], content["backbone"], len(content["classes"]), pretrained=False
-    )
-    load_weights(classifier, content.pop("model"), path)
-    logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
-    return classifier.eval(), content
-
-
-def _newest_is_of(folder: Path, dataset: str) -> bool:
-    newest = folder / "best_model.pth"
-    return newest.is_file() and load_checkpoint(newest)["dataset"] == dataset

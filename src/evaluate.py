@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,17 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from .api import find_checkpoint, load_trained, open_run_data
 from .atomic import atomic_file, write_json
-from .checkpoint import hash_subjects
 from .classifier import Classifier
 from .config import RunConfig
-from .dataset import MriDataset, own_dataset, require_people
+from .dataset import own_dataset, require_people
 from .device import choose_device
-from .errors import CheckpointError, ConfigError, LeakageError
+from .errors import ConfigError
 from .figures import confusion_figure, roc_figure
 from .inference import predict
-from .manifest import SAME_PEOPLE
 from .metrics import format_table, score
 from .predictions import Predictions, per_person
+from .trained import open_trained
 
 logger = logging.getLogger(__name__)
 
@@ -53,44 +50,6 @@ def run(config: RunConfig) -> Iterator[Path]:
     context = {"run": name, "dataset": trained.data.name, "checkpoint": str(trained.path)}
     results = evaluator.full_evaluation(folder, figure_dir=figures, context=context)
     yield from (Path(path) for path in results["files"])
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A checkpoint and the test people it may be shown.
-
-    Attributes:
-        path: The checkpoint's file.
-        run_name: Folder name of its results.
-        model: Ready to score, on the CPU.
-        data: The test split, with the checkpoint's classes.
-    """
-
-    path: Path
-    run_name: str
-    model: Classifier
-    data: MriDataset
-
-
-def open_trained(config: RunConfig) -> Trained:
-    """Open the checkpoint and the test split that `config` names, and check that they fit.
-
-    Raises:
-        CheckpointError: No checkpoint, a damaged one, or one of other data.
-        LeakageError: Test people were trained on.
-    """
-    path = find_checkpoint(config)
-    model, content = load_trained(path, config)
-    stored = content["config"].get("data", {})
-    min_age = config.data.min_age or stored.get("min_age", 0)
-    data = open_run_data(config, classes=len(content["classes"]), min_age=min_age).with_split(
-        "test"
-    )
-    require_people(data)
-    _check_fit(data, content, path)
-    fallback = f"{data.name}_{content['backbone']}"
-    name = config.run or content["config"].get("run") or fallback
-    return Trained(path, name, model, data)
 
 
 class Evaluator:
@@ -200,26 +159,3 @@ class Evaluator:
             stamps=stamps,
         )
         return paths
-
-
-def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
-    """Check that the checkpoint saw images made the same way, and none of the test people."""
-    trained, here = content["preprocessing"].get("preprocess"), data.settings.get("preprocess")
-    if trained != here:
-        names = [
-            k
-            for k in {**(trained or {}), **(here or {})}
-            if (trained or {}).get(k) != (here or {}).get(k)
-        ]
-        raise CheckpointError(
-            f"{path} was trained on images made otherwise: {', '.join(sorted(names))} differ",
-            hint="preprocess with the settings it was trained with, or train again",
-        )
-    people = sorted(set(data.subjects))
-    known = set(content["subjects"])
-    seen = [name for name in people if known.issuperset(hash_subjects([name]))]
-    if seen and SAME_PEOPLE not in data.manifest.stamps:
-        raise LeakageError(
-            f"{path} was trained on {len(seen)} of {len(people)} test people, such as {seen[0]}",
-            hint="train again on the present split",
-        )

@@ -1,10 +1,13 @@
-"""Backbones for volumes, trained from scratch: small, and normalised within one scan.
+"""Backbones for volumes, trained from scratch, normalised within one scan.
 
-A batch holds few scans, so a batch's statistics say little; group normalisation (Wu and He 2018,
-doi:10.1007/978-3-030-01261-8_1) uses one scan's own and works the same on a batch of one.
+A batch holds few scans, so each channel is normalised over its own scan (instance normalisation,
+Ulyanov et al. 2016, arXiv:1607.08022): a batch of one trains like a batch of four, and nothing
+changes between training and evaluation. Channels in groups would not do: pooled over a scan, a
+group keeps so little of what differs between scans that small cohorts are not learnt.
 
-Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 16 voxels; maps ``(B, F, x, y, z)``, each
-axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of the volume's, rounded up.
+Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 16 voxels and better 32; maps
+``(B, F, x, y, z)``, each axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of
+the volume's, rounded up.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from torch import Tensor, nn
 
 from .classifier import register_model
 
-GROUPS = 8
 # Grey values of a brain-masked volume in [0, 1], mean and spread over the whole box.
 MEAN, STD = 0.25, 0.3
 
@@ -24,11 +26,16 @@ def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
 
 
+def _norm(channels: int) -> nn.GroupNorm:
+    """Instance normalisation; `nn.InstanceNorm3d` would refuse to train on a map of one voxel."""
+    return nn.GroupNorm(channels, channels)
+
+
 def _unit(channels_in: int, channels: int, stride: int) -> nn.Sequential:
-    """Convolution, group normalisation, ReLU."""
+    """Convolution, normalisation, ReLU."""
     return nn.Sequential(
         _convolution(channels_in, channels, stride),
-        nn.GroupNorm(GROUPS, channels),
+        _norm(channels),
         nn.ReLU(inplace=True),
     )
 
@@ -40,7 +47,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = _unit(channels_in, channels, stride)
         self.second = _convolution(channels, channels)
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = _norm(channels)
         same = stride == 1 and channels_in == channels
         self.shortcut = nn.Identity() if same else _shortcut(channels_in, channels, stride)
         self.relu = nn.ReLU(inplace=True)
@@ -53,7 +60,7 @@ class ResidualBlock(nn.Module):
 
 def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv3d(channels_in, channels, 1, stride=stride, bias=False)
-    return nn.Sequential(convolution, nn.GroupNorm(GROUPS, channels))
+    return nn.Sequential(convolution, _norm(channels))
 
 
 def _initialise(features: nn.Module) -> nn.Module:

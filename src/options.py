@@ -94,7 +94,7 @@ def _parts(config: type) -> list[tuple[str, type]]:
 def _plain_type(hint: Any) -> type:
     """``int | None`` -> ``int``."""
     if isinstance(hint, types.UnionType):
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     return typing.cast(type, hint)
 
 

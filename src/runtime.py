@@ -29,7 +29,10 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
     """Return `items` behind a progress bar on stderr that redraws at most once a second."""
-    return tqdm(items, total=total, desc=desc, mininterval=1.0, dynamic_ncols=True, file=sys.stderr)
+    bar: Iterable[T] = tqdm(
+        items, total=total, desc=desc, mininterval=1.0, dynamic_ncols=True, file=sys.stderr
+    )
+    return bar
 
 
 def usable_cores() -> int:

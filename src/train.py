@@ -24,7 +24,7 @@ from .atomic import atomic_file, write_json
 from .augment import augment, to_unit
 from .checkpoint import hash_subjects, save_checkpoint
 from .classifier import Classifier
-from .config import RunConfig, TrainConfig, config_to_dict
+from .config import RunConfig, TrainConfig
 from .dataset import EvenBatches, MriDataset, make_loader, own_dataset, require_people
 from .device import choose_device, choose_precision, make_accelerator, seed_everything
 from .errors import ConfigError
@@ -33,6 +33,7 @@ from .frozen import Head, compute_features, pick_view
 from .inference import predict
 from .metrics import balanced_accuracy, log_loss
 from .optimisation import class_weights, make_optimizer
+from .options import config_to_dict
 from .predictions import Predictions, per_person
 from .runtime import progress
 from .train_state import HISTORY, History, TrainState
@@ -257,11 +258,12 @@ class Trainer:
         """Score validation people; record the epoch, and save it."""
         people = self._validate(state.net, val_data)
         score = balanced_accuracy(people.labels, people.predicted, people.num_classes)
+        val_loss = log_loss(people.labels, people.logits)
         row = {
             "epoch": state.epoch + 1,
-            "lr": state.scheduler.get_last_lr()[0],
+            "lr": float(state.scheduler.get_last_lr()[0]),
             "train_loss": loss,
-            "val_loss": log_loss(people.labels, people.logits),
+            "val_loss": val_loss,
             "val_balanced_accuracy": score,
             "val_accuracy": float(np.mean(people.predicted == people.labels)),
         }

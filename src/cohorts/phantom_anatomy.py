@@ -79,9 +79,7 @@ def grid_affine(voxel: float) -> tuple[Shape, NDArray[np.float64]]:
     return (x, y, z), affine
 
 
-def deform(
-    voxel: float, disease: float, ageing: float, rng: np.random.Generator, *, planted: bool = True
-) -> Brain:
+def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator) -> Brain:
     """Return a brain with random anatomy.
 
     Args:
@@ -90,24 +88,22 @@ def deform(
             hippocampi.
         ageing: Amplitude that opens (> 0) or narrows (< 0) the ventricles of healthy people too.
         rng: Source of the anatomy.
-        planted: False leaves the disease out, with the same anatomy.
     """
     grid = _grid(voxel)
-    disease = disease if planted else 0.0
-    anatomy = grid.coordinates + _random_field(grid, rng)
-    healthy = _sample(grid.intensity, anatomy + ageing * grid.fields[0])
-    # At the ventricles the two openings multiply, so that together they stay under 1.
-    extra = disease * (1 - ageing)
-    disease_field = extra * grid.fields[0] - disease * grid.fields[1] + disease * grid.fields[2]
-    place = anatomy + ageing * grid.fields[0] + disease_field
+    ventricles, hippocampi, horns = grid.fields
+    healthy = grid.coordinates + _random_field(grid, rng) + np.float32(ageing) * ventricles
+    # (1 - ageing)(1 - disease) is what is left of the ventricles' space, so the sum stays under 1.
+    planted = np.float32(disease) * (np.float32(1 - ageing) * ventricles - hippocampi + horns)
+    place = healthy + planted
     inside = _sample(grid.mask, place) > 0.5
     intensity = _sample(grid.intensity, place)
     tissue = _sample(grid.tissue, place)
-    length = np.sqrt((disease_field**2).sum(axis=0))
+    length = np.sqrt((planted**2).sum(axis=0))
+    change = np.abs(intensity - _sample(grid.intensity, healthy))
     return Brain(
         _on_grid(grid, intensity * inside),
         _on_grid(grid, length * inside),
-        _on_grid(grid, np.abs(intensity - healthy) * inside),
+        _on_grid(grid, change * inside),
         float(inside.sum()) * voxel**3 / 1000,
         float(tissue[inside].sum(dtype=np.float64) / inside.sum()),
     )
@@ -196,7 +192,8 @@ def _random_field(grid: _Grid, rng: np.random.Generator) -> Floats:
 
 
 def _sample(template: Floats, coordinates: Floats) -> Floats:
-    return np.asarray(ndimage.map_coordinates(template, coordinates, np.float32, order=1))
+    values: Floats = ndimage.map_coordinates(template, coordinates, np.float32, order=1)
+    return values
 
 
 def _on_grid(grid: _Grid, values: Floats) -> Floats:

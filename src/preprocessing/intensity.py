@@ -76,4 +76,4 @@ def _otsu(data: NDArray[np.float32]) -> float:
     low, high = (float(value) for value in np.percentile(data, [0, 99.5]))
     levels = np.clip((data - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return low + (threshold + 0.5) * (high - low) / 255
+    return float(low + (threshold + 1) * (high - low) / 255)

@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,8 +26,7 @@ MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
 MAX_PIXELS = 4096**2
 MIN_EDGE = 8
 _UNREADABLE = (
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
+    *(ImageFileError, HeaderDataError),
     *(OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, OverflowError),
 )
 

@@ -111,16 +111,15 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     files: list[dict[str, Any]] = []
     try:
         key = scan_key(scan, settings)
-        pieces = _pieces(scan, settings)
-        for path, index, content, to_stored in pieces:
-            with atomic_file(out / path) as file:
+        for name, index, content, to_stored in _pieces(scan, settings):
+            files.append({"path": name, "slice": index})
+            with atomic_file(out / name) as file:
                 file.write(content)
-            fingerprint = hashlib.blake2b(content, digest_size=16).hexdigest()
-            row = {"path": path, "slice": index, "fingerprint": fingerprint}
-            files.append(row | {"to_stored": np.round(to_stored, 6).tolist()})
+            files[-1]["fingerprint"] = hashlib.blake2b(content, digest_size=16).hexdigest()
+            files[-1]["to_stored"] = np.round(to_stored, 6).tolist()
     except (ImageError, FileNotFoundError) as error:
-        for row in files:
-            (out / row["path"]).unlink(missing_ok=True)
+        for written in files:
+            (out / str(written["path"])).unlink(missing_ok=True)
         return str(error)
     write_json(out / RECORDS / f"{scan.name}.json", {"key": key, "files": files})
     return None

@@ -41,7 +41,8 @@ def choose_slices(mask: NDArray[np.bool_], plane: str, count: int) -> list[int]:
 def cut_slice(data: NDArray[np.float32], plane: str, index: int) -> NDArray[np.float32]:
     """Return slice `index` of ``(X, Y, Z)`` as ``(H, W)``, upright."""
     # take() leaves the two other axes in order, columns first: the transpose puts rows first.
-    return np.ascontiguousarray(data.take(index, PLANES[plane][0]).T[::-1])
+    picture: NDArray[np.float32] = np.take(data, index, PLANES[plane][0])
+    return np.ascontiguousarray(picture.T[::-1])
 
 
 def slice_matrix(

@@ -16,9 +16,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from ..atomic import atomic_file, write_json
 from ..cohorts import kaggle_jpg, kaggle_nifti, oasis, phantom  # noqa: F401 - they register
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
-from ..config import RunConfig, config_to_dict
+from ..config import RunConfig
 from ..errors import ConfigError, DataNotFoundError, ImageError, ManifestError, MriError
 from ..manifest import KEY, MANIFEST, PEOPLE_UNKNOWN, REJECTED, SETTINGS, Manifest
+from ..options import config_to_dict
 from ..runtime import progress, usable_cores
 from ..splits import count_people, keep_official_split, split_by_person
 from .scan import RECORDS, VERSION, Scan, is_done, make_scan, read_record, remove_scan

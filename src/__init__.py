@@ -1,0 +1,44 @@
+"""Stage Alzheimer's disease from brain MRI. Public names are imported on first use (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import create_data_loaders, create_model
+    from .evaluate import Evaluator
+    from .gradcam import GradCAM, get_target_layer
+    from .manifest import Manifest
+    from .train import Trainer
+
+__version__ = "0.1.0"
+__all__ = [
+    "Evaluator",
+    "GradCAM",
+    "Manifest",
+    "Trainer",
+    "create_data_loaders",
+    "create_model",
+    "get_target_layer",
+]
+_MODULE_OF = {
+    "create_model": "api",
+    "create_data_loaders": "api",
+    "Trainer": "train",
+    "Evaluator": "evaluate",
+    "GradCAM": "gradcam",
+    "get_target_layer": "gradcam",
+    "Manifest": "manifest",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import src`` is instant."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,107 @@
+"""OASIS-1 volumes as NIfTI, as several Kaggle data sets hand them out.
+
+They keep the session in the name of the file or of a folder, in class folders or not. The header
+gives the orientation. No volume is opened here.
+
+Source: Marcus et al. (2007), J Cogn Neurosci 19(9):1498-1507, doi:10.1162/jocn.2007.19.9.1498.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import ManifestError
+from ..manifest import PEOPLE_UNKNOWN, Manifest
+from .class_folders import ImageFile, list_images
+from .clinical_table import TABLE
+from .oasis_names import join_table
+from .registry import register_cohort
+
+logger = logging.getLogger(__name__)
+
+COHORT = "kaggle_nifti"
+HOMEPAGE = "https://www.kaggle.com/datasets"
+SUFFIXES = (".nii.gz", ".nii")
+_OASIS = re.compile(r"OAS1_\d{4}")
+_SESSION = re.compile(r"OAS1_\d{4}_(MR\d)")
+_ACQUISITION = re.compile(r"mpr-\d")
+_BIDS = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.])")
+_BIDS_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.])")
+
+
+@register_cohort(COHORT, homepage=HOMEPAGE, axes=None, side_known=True)
+def index_kaggle_nifti(root: Path) -> Manifest:
+    """List the NIfTI volumes under `root`.
+
+    Args:
+        root: Folder of the unpacked download; files and folders at any depth.
+
+    Returns:
+        One row per volume. A volume that names an OASIS-1 session, ``OAS1_0028_MR1``, has the
+        table's rating if the table lists it, empty if that has no CDR; any other has its class
+        folder's stage. A volume that names nobody is a person of its own, and then the manifest
+        carries the stamp `PEOPLE_UNKNOWN`.
+
+    Raises:
+        DataNotFoundError: There is no volume.
+        ManifestError: A folder contradicts the table, a path names two people, two volumes are
+            the same scan, or no volume has a label.
+    """
+    images = list_images(
+        root, SUFFIXES, hint=f"download OASIS-1 volumes as NIfTI from {HOMEPAGE} into {root}"
+    )
+    rows = pd.DataFrame([_described(image) for image in images])
+    unnamed = rows["subject"].isna()
+    rows.loc[unnamed, "subject"] = _own_names([images[i] for i in rows.index[unnamed]])
+    oasis = rows["subject"].str.fullmatch(_OASIS.pattern)
+    joined, stamps = join_table(rows[oasis], root, COHORT)
+    rows = pd.concat([joined, rows[~oasis]]).sort_index()
+    if rows["label"].isna().all():
+        raise ManifestError(
+            f"{root}: none of {len(rows)} volumes has a label: no class folder, no CDR",
+            hint=f"put {TABLE} beside them, or the volumes into folders named after stages",
+        )
+    if unnamed.any():
+        stamps += (PEOPLE_UNKNOWN,)
+        logger.warning(
+            "%s: %s: %d of %d volumes name nobody, such as %s; each counts as a person of its own",
+            *(COHORT, PEOPLE_UNKNOWN, unnamed.sum(), len(rows), rows.loc[unnamed, "path"].iloc[0]),
+        )
+    logger.info("%s: %d volumes of %d people", COHORT, len(rows), rows["subject"].nunique())
+    return Manifest(rows.assign(cohort=COHORT), root, stamps)
+
+
+def _described(image: ImageFile) -> dict[str, str | None]:
+    """Return what a volume's path says; ``subject`` is None where it names nobody."""
+    people = sorted({*_OASIS.findall(image.path)} or {*_BIDS.findall(image.path)})
+    if len(people) > 1:
+        raise ManifestError(
+            f"{image.path} names two people: {people[0]} and {people[1]}",
+            hint="rename the file or its folder",
+        )
+    session = _last(_SESSION, image.path) or _last(_BIDS_SESSION, image.path) or "MR1"
+    acquisition = _last(_ACQUISITION, image.path)
+    return {
+        "path": image.path,
+        "label": image.stage,
+        "subject": people[0] if people else None,
+        "session": f"{session}_{acquisition}" if acquisition else session,
+    }
+
+
+def _last(pattern: re.Pattern[str], path: str) -> str | None:
+    """Return the match nearest to the file's own name."""
+    return next(iter(pattern.findall(path)[::-1]), None)
+
+
+def _own_names(images: list[ImageFile]) -> list[str]:
+    """Return each file's stem, or its whole path where two files share the stem."""
+    count = Counter(image.stem for image in images)
+    return [
+        image.stem if count[image.stem] == 1 else image.path.replace("/", "_") for image in images
+    ]

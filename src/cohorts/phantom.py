@@ -1,0 +1,228 @@
+"""Synthetic cohort "phantom": brains with planted atrophy, laid out as OASIS-1 is.
+
+Made, not downloaded, so that the whole pipeline runs anywhere and its maps can be held against the
+truth. It shows whether code works; it says nothing about patients. See ``docs/phantom.md``.
+
+Source of the template: Fonov et al. (2011), doi:10.1016/j.neuroimage.2010.07.033.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from ..atomic import atomic_file, write_json
+from ..config import PhantomConfig
+from ..errors import ManifestError
+from ..manifest import Manifest
+from ..runtime import progress
+from .oasis import FOLDERS, index_session_tree
+from .phantom_anatomy import deform, grid_affine, scan
+from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_rows
+from .registry import register_cohort
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # raise it when the same settings would give other images
+TABLE, RECORD, TRUTH = "phantom_cross-sectional.csv", "cohort.json", "truth"
+HOMEPAGE = "https://doi.org/10.1016/j.neuroimage.2010.07.033"
+DISCS = 12
+_OURS = re.compile(
+    rf"disc\d+/PHAN_\d{{4}}_MR\d/.*|{TRUTH}/PHAN_\d{{4}}[._].*|{re.escape(TABLE)}|{RECORD}"
+)
+_LEFTOVER = re.compile(r"\.(PHAN_\d{4}|phantom_cross|cohort\.json)")  # of a killed `atomic_file`
+
+
+@register_cohort("phantom", homepage=HOMEPAGE, axes="LAS", side_known=True)
+def index_phantom(root: Path) -> Manifest:
+    """List the sessions of a phantom cohort; as `index_oasis`, of which it has layout and table.
+
+    Raises:
+        DataNotFoundError: The cohort has not been made.
+        ManifestError: Its table and images contradict each other.
+    """
+    hint = "python main.py --mode preprocess --dataset phantom"
+    return index_session_tree(root, root / TABLE, r"PHAN_\d{4}", "phantom", hint=hint)
+
+
+def make_phantom(root: Path, config: PhantomConfig, seed: int, workers: int) -> bool:
+    """Make the cohort in `root`, unless the same one is there; a stopped run is continued.
+
+    Args:
+        root: Folder of the cohort; it holds nothing else.
+        config: How many people, which voxel size, how strong an atrophy.
+        seed: Same seed, same bytes, whatever the number of workers.
+        workers: Parallel processes.
+
+    Returns:
+        False when nothing had to be made.
+
+    Raises:
+        ManifestError: `root` holds files that are not of a phantom cohort.
+    """
+    parameters = _parameters(config, seed)
+    people = plan_people(config.phantom_subjects, seed)
+    missing = [person for person in people if not _is_complete(root, person, parameters)]
+    recorded = _recorded(root)
+    if recorded == parameters and not missing and (root / TABLE).is_file():
+        return False
+    if recorded is None:
+        _refuse_strangers(root)
+    _log_reason(root, recorded, parameters, len(missing), len(people))
+    (root / RECORD).unlink(
+        missing_ok=True
+    )  # from here on, and until it ends, the cohort is partial
+    absent = {person.index for person in missing}
+    _clear(
+        root, keep=(p for person in people if person.index not in absent for p in _files(person))
+    )
+    jobs = [joblib.delayed(_make_person)(root, person, parameters) for person in missing]
+    done = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    for _ in progress(done, total=len(jobs), desc="phantom"):
+        pass
+    _write_table(root, people)
+    write_json(root / RECORD, parameters)
+    return True
+
+
+def _parameters(config: PhantomConfig, seed: int) -> dict[str, Any]:
+    return {
+        "generator": "phantom",
+        "version": VERSION,
+        "seed": seed,
+        "subjects": config.phantom_subjects,
+        "voxel": config.phantom_voxel,
+        "effect": config.phantom_effect,
+    }
+
+
+def _make_person(root: Path, person: Person, parameters: dict[str, Any]) -> None:
+    """Write one person's images and truth, and last the record that says they are whole."""
+    seed, voxel = parameters["seed"], parameters["voxel"]
+    rng = np.random.default_rng([seed, person.index])
+    traits = draw_traits(person, parameters["effect"], rng)
+    brain = deform(voxel, traits["disease"], traits["ageing"], rng)
+    for session in range(1, person.sessions + 1):
+        # New gain, bias and noise; the anatomy and the disease stay.
+        noise = np.random.default_rng([seed, person.index, session])
+        _write_analyze(root / _image(person, session), scan(brain, voxel, noise), voxel)
+    displacement, change, record = _truth(person)
+    _write_nifti(root / displacement, brain.displacement, voxel, step=1 / 128)
+    _write_nifti(root / change, brain.change, voxel, step=1 / 1024)
+    rows = table_rows(person, traits, brain)
+    write_json(root / record, {"made_with": parameters, **traits, "rows": rows})
+
+
+def _image(person: Person, session: int) -> str:
+    """Return where a session's image goes; the discs fill evenly."""
+    name = f"{person.subject}_MR{session}"
+    disc = f"disc{(person.index - 1) % DISCS + 1}"
+    return "/".join((disc, name, *FOLDERS, f"{name}_mpr_n4_anon_111_t88_masked_gfc.img"))
+
+
+def _truth(person: Person) -> tuple[str, str, str]:
+    stem = f"{TRUTH}/{person.subject}"
+    return f"{stem}_displacement.nii.gz", f"{stem}_change.nii.gz", f"{stem}.json"
+
+
+def _files(person: Person) -> list[str]:
+    images = [_image(person, session) for session in range(1, person.sessions + 1)]
+    return [*images, *(f"{image[:-4]}.hdr" for image in images), *_truth(person)]
+
+
+def _is_complete(root: Path, person: Person, parameters: dict[str, Any]) -> bool:
+    if not all((root / name).is_file() for name in _files(person)):
+        return False
+    return bool(_read_record(root / _truth(person)[-1]).get("made_with") == parameters)
+
+
+def _recorded(root: Path) -> dict[str, Any] | None:
+    """Return the parameters of the cohort in `root`; None when none was finished there."""
+    record = _read_record(root / RECORD) if (root / RECORD).is_file() else {}
+    return record if record.get("generator") == "phantom" else None
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # damaged: as good as not there
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _existing(root: Path) -> Iterator[str]:
+    files = (path for path in root.rglob("*") if path.is_file() or path.is_symlink())
+    return (path.relative_to(root).as_posix() for path in sorted(files))
+
+
+def _refuse_strangers(root: Path) -> None:
+    """Refuse to write among files that no phantom cohort has."""
+    for name in _existing(root):
+        if not Path(name).name.startswith(".") and not _OURS.fullmatch(name):
+            raise ManifestError(
+                f"{root} holds {name}, which is no part of a phantom cohort",
+                hint="choose an empty folder, or move these files away",
+            )
+
+
+def _clear(root: Path, keep: Iterable[str]) -> None:
+    """Remove generated files that are not to be kept; never a file of another kind."""
+    kept = set(keep)
+    for name in list(_existing(root)):
+        path = root / name
+        if _LEFTOVER.match(path.name) or (_OURS.fullmatch(name) and name not in kept):
+            path.unlink()
+
+
+def _log_reason(
+    root: Path, old: dict[str, Any] | None, new: dict[str, Any], missing: int, total: int
+) -> None:
+    changed = [f"{k} {old.get(k)} -> {new[k]}" for k in new if old and old.get(k) != new[k]]
+    if changed:
+        logger.info("%s: made anew, because of %s", root, ", ".join(changed))
+    elif missing < total:
+        logger.info("%s: continued, %d of %d people are missing", root, missing, total)
+    else:
+        logger.info("%s: making %d people", root, total)
+
+
+def _write_table(root: Path, people: list[Person]) -> None:
+    rows = [row for person in people for row in _read_record(root / _truth(person)[-1])["rows"]]
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    with atomic_file(root / TABLE, "w") as file:
+        table.to_csv(file, index=False, lineterminator="\n")
+
+
+def _write_analyze(path: Path, volume: np.ndarray, voxel: float) -> None:
+    """Write an Analyze 7.5 pair as OASIS-1 has: big-endian int16, with a trailing axis of 1."""
+    header = nib.AnalyzeHeader(endianness=">")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((*volume.shape, 1))
+    header.set_zooms((voxel, voxel, voxel, 1))
+    with atomic_file(path.with_suffix(".hdr")) as file:
+        header.write_to(file)
+    with atomic_file(path) as file:
+        file.write(volume.astype(">i2").tobytes(order="F"))
+
+
+def _write_nifti(path: Path, volume: np.ndarray, voxel: float, step: float) -> None:
+    """Write a gzipped NIfTI; rounding to `step` lets it pack three times as small."""
+    rounded = np.round(volume / np.float32(step)) * np.float32(step)
+    image = nib.Nifti1Image(rounded, grid_affine(voxel)[1])
+    image.header.set_xyzt_units("mm")
+    with (
+        atomic_file(path) as file,
+        # No name and no time, so that the same volume is the same bytes.
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
+    ):
+        packed.write(image.to_bytes())

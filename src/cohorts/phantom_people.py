@@ -1,0 +1,105 @@
+"""The people of the phantom cohort: how many of each stage, who they are, their table rows.
+
+What depends on a person's stage does so through severity times effect alone, so at effect 0
+neither image nor table knows the label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..labels import STAGES
+from .phantom_anatomy import Brain
+
+COLUMNS = ("ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay")
+CDR = (0.0, 0.5, 1.0, 2.0)
+SHARES = (0.50, 0.25, 0.15, 0.10)  # of the rated people, by stage
+SEVERITY, SEVERITY_SD = (0.0, 0.4, 0.75, 1.0), 0.08
+AMPLITUDE = 0.95  # of the radial fields at severity 1
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is made: `index` from 1, `stage` 0 to 3 or None (not rated), and how many sessions."""
+
+    index: int
+    stage: int | None
+    sessions: int
+
+    @property
+    def subject(self) -> str:
+        """Name as in OASIS: ``PHAN_0001``."""
+        return f"PHAN_{self.index:04d}"
+
+
+def plan_people(rated: int, seed: int) -> list[Person]:
+    """Return the people: `rated` of them by `SHARES`, a tenth more unrated, a tenth seen twice.
+
+    The order is shuffled, so that an ID tells nothing of the stage.
+    """
+    counts = _stage_counts(rated)
+    stages = [stage for stage, count in enumerate(counts) for _ in range(count)]
+    everyone = [*stages, *[None] * max(1, round(rated / 10))]
+    rng = np.random.default_rng([seed, 0])
+    order = rng.permutation(len(everyone))
+    twice = set(rng.choice(len(everyone), max(1, round(len(everyone) / 10)), replace=False))
+    return [Person(i + 1, everyone[at], 1 + (i in twice)) for i, at in enumerate(order)]
+
+
+def _stage_counts(rated: int) -> list[int]:
+    """Share out `rated` people by largest remainder: 80 -> 40, 20, 12, 8."""
+    exact = [rated * round(100 * share) / 100 for share in SHARES]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: rated - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def draw_traits(person: Person, effect: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw who a person is; what depends on the stage does so through `effect` alone."""
+    severity = rng.normal(SEVERITY[person.stage or 0], SEVERITY_SD)
+    severity = 0.0 if person.stage is None else float(np.clip(severity, 0, 1))
+    planted = severity * effect
+    rated_age = np.clip(rng.normal(74, 9) + 4 * planted, 60, 96)
+    age = int(rng.integers(18, 60) if person.stage is None else rated_age)
+    # A confounder: ventricles open with age in everybody.
+    ageing = np.clip(0.008 * (age - 60) + rng.normal(0, 0.05), -0.25, 0.4)
+    return {
+        "stage": None if person.stage is None else STAGES[person.stage],
+        "severity": severity,
+        "disease": AMPLITUDE * planted,
+        "ageing": float(ageing),
+        "age": age,
+        "sex": str(rng.choice(["F", "M"])),
+        "education": int(rng.integers(1, 6)),
+        "ses": int(rng.integers(1, 6)),
+        "mmse": int(np.clip(np.rint(rng.normal(29 - 12 * planted, 2)), 0, 30)),
+        "asf": round(float(np.clip(rng.normal(1.2, 0.1), 0.9, 1.6)), 3),
+        "delay": int(rng.integers(1, 91)),
+    }
+
+
+def table_rows(person: Person, traits: dict[str, Any], brain: Brain) -> list[dict[str, Any]]:
+    """Return one table row per session; as in OASIS-1, an unrated person has no MMSE either."""
+    rated = person.stage is not None
+    row = {
+        "M/F": traits["sex"],
+        "Hand": "R",
+        "Age": traits["age"],
+        "Educ": traits["education"] if rated else None,
+        "SES": traits["ses"] if rated else None,
+        "MMSE": traits["mmse"] if rated else None,
+        "CDR": None if person.stage is None else CDR[person.stage],
+        # The images are in atlas space: the head's own size is the atlas's over the scale.
+        "eTIV": round(brain.volume / traits["asf"]),
+        "nWBV": round(brain.tissue_fraction, 4),
+        "ASF": traits["asf"],
+    }
+    return [
+        {"ID": f"{person.subject}_MR{n}", **row, "Delay": traits["delay"] if n > 1 else "N/A"}
+        for n in range(1, person.sessions + 1)
+    ]

@@ -1,0 +1,198 @@
+"""Datasets, batches, loaders and folders without a manifest."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ellipsoid
+
+from src.api import create_data_loaders
+from src.dataset import EvenBatches, make_loader, own_dataset
+from src.errors import (
+    ConfigError,
+    DataNotFoundError,
+    ImageError,
+    LeakageError,
+    ManifestError,
+)
+from src.labels import class_scheme
+from src.loaders import open_dataset
+from src.manifest import PEOPLE_UNKNOWN, Manifest
+
+
+@pytest.mark.parametrize(("length", "size"), [(33, 32), (1, 8), (7, 1), (64, 32), (65, 32), (5, 4)])
+def test_batches_are_even_and_complete(length, size):
+    batches = list(EvenBatches(length, size, seed=3))
+    sizes = [len(batch) for batch in batches]
+    assert sorted(sum(batches, [])) == list(range(length))
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_order_depends_on_seed_and_epoch_only():
+    first, again, other = EvenBatches(20, 4, 1), EvenBatches(20, 4, 1), EvenBatches(20, 4, 2)
+    assert list(first) == list(again) != list(other)
+    again.epoch = 2
+    assert list(first) != list(again)
+    assert list(EvenBatches(5, 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_items_are_grey_with_the_class_of_the_scheme(processed_2d, processed_3d):
+    slices = open_dataset(processed_2d, "2d", class_scheme(3))
+    image, label = slices[len(slices) - 1]
+    assert image.shape == (1, 40, 36)
+    assert image.dtype == torch.uint8
+    assert label == 2  # the last row is ModerateDemented, class 2 of 3
+    assert slices.rows["label"].iloc[-1] == "ModerateDemented"
+    volume, _ = open_dataset(processed_3d, "3d", class_scheme(4))[0]
+    assert volume.shape == (1, 36, 40, 33)
+    assert volume.dtype == torch.float16
+    assert slices.people_per_class().tolist() == [4, 4, 4]
+    assert slices.class_counts().tolist() == [12, 12, 12]
+
+
+def test_create_data_loaders(processed_2d):
+    train, test = create_data_loaders(processed_2d, "phantom", "2d", batch_size=5)
+    images, labels = next(iter(train))
+    assert images.shape == (5, 1, 40, 36) or len(images) == 4
+    assert labels.dtype == torch.int64
+    assert not set(own_dataset(train).subjects) & set(own_dataset(test).subjects)
+    (val,) = create_data_loaders(processed_2d, "phantom", splits=("val",))
+    assert own_dataset(val).split == "val"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"dataset_type": "oasis"}, ConfigError, "made from phantom"),
+        ({"dataset_type": "osais"}, ConfigError, "unknown"),
+        ({"dataset_type": "phantom", "model_dim": "3d"}, ConfigError, "holds 2d images"),
+        ({"dataset_type": "phantom", "num_classes": 5}, ConfigError, "5 classes"),
+        ({"dataset_type": "phantom", "min_age": 120}, ManifestError, "no train people"),
+    ],
+)
+def test_wrong_arguments(processed_2d, arguments, error, says):
+    with pytest.raises(error, match=says):
+        create_data_loaders(processed_2d, **arguments)
+
+
+def test_missing_folder_names_the_command(tmp_path):
+    with pytest.raises(DataNotFoundError, match="--mode preprocess --dataset oasis_2d"):
+        create_data_loaders(tmp_path / "oasis_2d", "oasis")
+
+
+def test_min_age_filters_people(processed_2d):
+    everyone = open_dataset(processed_2d, "2d", class_scheme(4))
+    older = open_dataset(processed_2d, "2d", class_scheme(4), min_age=70)
+    assert len(older) < len(everyone)
+    assert older.rows["age"].min() >= 70
+
+
+def test_a_foreign_loader_is_refused():
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(3, 1)))
+    with pytest.raises(ConfigError, match="create_data_loaders"):
+        own_dataset(loader)
+
+
+def test_gone_damaged_and_odd_files(processed_2d, tmp_path):
+    folder = tmp_path / "phantom_2d"
+    shutil.copytree(processed_2d, folder)
+    data = open_dataset(folder, "2d", class_scheme(4))
+    data[0]
+    data.paths[1].write_bytes(b"no image")
+    with pytest.raises(ImageError, match="damaged"):
+        data[1]
+    data.paths[2].unlink()
+    with pytest.raises(DataNotFoundError):
+        data[2]
+    cv2.imwrite(str(data.paths[3]), np.full((20, 36), 9, np.uint8))
+    with pytest.raises(ImageError, match="other images are"):
+        data[3]
+
+
+def test_damaged_volumes(processed_3d, tmp_path):
+    folder = tmp_path / "phantom_3d"
+    shutil.copytree(processed_3d, folder)
+    data = open_dataset(folder, "3d", class_scheme(4))
+    data.paths[0].write_bytes(data.paths[0].read_bytes()[:500])
+    with pytest.raises(ImageError, match="damaged"):
+        data[0]
+    np.save(data.paths[1], np.array([{"code": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ImageError, match="damaged"):
+        data[1]
+    np.save(data.paths[2], np.zeros((4, 4)))
+    with pytest.raises(ImageError, match="not a float16 volume"):
+        data[2]
+
+
+def _class_folders(root, names, test_names):
+    rng = np.random.default_rng(0)
+    for split, files in (("train", names), ("test", test_names)):
+        for number, name in enumerate(files):
+            stage = ["Non Demented", "Very mild Dementia"][number % 2]
+            path = root / split / stage / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture = ellipsoid((26, 22, 3))[..., 1] // 4 + rng.integers(0, 20, (26, 22))
+            cv2.imwrite(str(path), picture.astype(np.uint8))
+    return root
+
+
+def test_class_folders_without_a_manifest_get_validation_people(tmp_path):
+    names = [f"OAS1_{n:04d}_MR1_slice{s:02d}.png" for s in (3, 4) for n in range(12)]
+    held_out = [f"OAS1_{n:04d}_MR1_slice03.png" for n in range(12, 16)]
+    data = open_dataset(_class_folders(tmp_path, names, held_out), "2d", class_scheme(4))
+    people = {split: set(data.with_split(split).subjects) for split in ("train", "val", "test")}
+    assert [len(people[split]) for split in people] == [10, 2, 4]
+    assert not people["train"] & people["val"]
+    assert data.manifest.stamps == ()
+
+
+def test_one_person_on_both_sides_of_class_folders_is_refused(tmp_path):
+    names = [f"OAS1_{n:04d}_MR1_slice03.png" for n in range(8)]
+    with pytest.raises(LeakageError, match="1 people on both sides.*OAS1_0003"):
+        open_dataset(
+            _class_folders(tmp_path, names, ["OAS1_0003_MR1_slice09.png"]), "2d", class_scheme(4)
+        )
+
+
+def test_names_that_name_nobody_are_stamped_and_equal_files_refused(tmp_path):
+    root = _class_folders(tmp_path, [f"a{n}.jpg" for n in range(8)], ["b0.jpg", "b1.jpg"])
+    data = open_dataset(root, "2d", class_scheme(4))
+    assert data.manifest.stamps == (PEOPLE_UNKNOWN,)
+    source = root / "train" / "Non Demented" / "a0.jpg"
+    shutil.copy(source, root / "test" / "Non Demented" / "copy.jpg")
+    with pytest.raises(LeakageError, match="1 identical files"):
+        open_dataset(root, "2d", class_scheme(4))
+
+
+def test_an_unknown_class_folder(tmp_path):
+    path = tmp_path / "train" / "Healthy" / "a.png"
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), np.zeros((20, 20), np.uint8))
+    with pytest.raises(ManifestError, match="no class folder"):
+        open_dataset(tmp_path, "2d", class_scheme(4))
+
+
+def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
+    folder = tmp_path / "phantom_2d"
+    shutil.copytree(processed_2d, folder)
+    table = Manifest.read(folder).table
+    table.loc[0, "split"] = "test"  # the other slices of this person stay in train
+    table.to_csv(folder / "manifest.csv", index=False)
+    with pytest.raises(LeakageError, match="1 people on both sides"):
+        open_dataset(folder, "2d", class_scheme(4))
+    (folder / "manifest.csv").unlink()
+    with pytest.raises(DataNotFoundError, match="manifest.csv"):
+        open_dataset(folder, "2d", class_scheme(4))
+    (folder / "preprocessing.json").write_text("{broken")
+    with pytest.raises(ManifestError, match="damaged"):
+        open_dataset(folder, "2d", class_scheme(4))
+
+
+def test_reader_processes_see_the_same_images(processed_2d):
+    data = open_dataset(processed_2d, "2d", class_scheme(4))
+    alone = torch.cat([images for images, _ in make_loader(data, 8)])
+    read_ahead = torch.cat([images for images, _ in make_loader(data, 8, workers=1)])
+    assert torch.equal(alone, read_ahead)

@@ -1,0 +1,200 @@
+"""The Trainer: learns, resumes to the same bits, chooses on validation, survives Ctrl-C."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src import train as train_module
+from src.api import create_data_loaders, create_model
+from src.checkpoint import load_checkpoint
+from src.config import TrainConfig
+from src.errors import CheckpointError, ConfigError
+from src.optimisation import class_weights, make_optimizer
+from src.train import Trainer
+from src.train_state import TrainState
+
+QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, augment=True)
+
+
+def trainer(folder, *, dim="2d", config=QUICK, freeze=False, eval_split="val", seed=0, classes=2):
+    loaders = create_data_loaders(
+        folder, "phantom", dim, 8, splits=("train", eval_split), num_classes=classes
+    )
+    torch.manual_seed(seed)
+    model = create_model(
+        dim,
+        "efficientnet_lite0" if dim == "2d" else "simple",
+        classes,
+        pretrained=False,
+        freeze_backbone=freeze,
+    )
+    return Trainer(model, *loaders, device="cpu", config=config)
+
+
+def same(first, second):
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_learns_the_planted_effect_in_3d(processed_3d):
+    config = dataclasses.replace(QUICK, epochs=12, batch_size=4)
+    history = trainer(processed_3d, dim="3d", config=config).train()
+    assert max(history["val_balanced_accuracy"]) >= 0.75
+    assert history["train_loss"][-1] < history["train_loss"][0]
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path, freeze):
+    whole = trainer(processed_2d, freeze=freeze)
+    expected = whole.train(save_dir=tmp_path / "whole")
+
+    stopped = trainer(processed_2d, freeze=freeze)
+    end_epoch, calls = stopped._end_epoch, []
+
+    def interrupt(*arguments):
+        end_epoch(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    stopped._end_epoch = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(save_dir=tmp_path / "parts")
+    assert (tmp_path / "parts" / "best_model.pth").is_file()
+
+    # Other weights before resuming must not matter; a frozen backbone is not part of the state.
+    seed = 0 if freeze else 7
+    config = dataclasses.replace(QUICK, resume=True)
+    resumed = trainer(processed_2d, freeze=freeze, config=config, seed=seed)
+    history = resumed.train(save_dir=tmp_path / "parts")
+    assert history == expected
+    assert len(history["epoch"]) == 3
+    assert same(whole.model.head.state_dict(), resumed.model.head.state_dict())
+    files = [load_checkpoint(tmp_path / part / "best_model.pth") for part in ("whole", "parts")]
+    assert files[0]["epoch"] == files[1]["epoch"]
+    assert same(files[0]["model"], files[1]["model"])
+
+
+def test_resume_refuses_other_settings_and_nothing(processed_2d, tmp_path):
+    resume = dataclasses.replace(QUICK, resume=True, epochs=1)
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        trainer(processed_2d, config=resume).train(save_dir=tmp_path / "none")
+    trainer(processed_2d, config=dataclasses.replace(QUICK, epochs=1)).train(save_dir=tmp_path)
+    with pytest.raises(CheckpointError, match="other settings: lr"):
+        trainer(processed_2d, config=dataclasses.replace(resume, lr=1e-4)).train(save_dir=tmp_path)
+
+
+def test_a_test_loader_chooses_nothing_and_is_opened_once(processed_2d, monkeypatch):
+    opened = []
+    predict = train_module.predict
+
+    def counting(model, data, *arguments):
+        opened.append(data.split)
+        return predict(model, data, *arguments)
+
+    monkeypatch.setattr(train_module, "predict", counting)
+    with_test = trainer(processed_2d, eval_split="test").train(2)
+    assert opened == ["test"]
+    with_val = trainer(processed_2d, eval_split="val").train(2)
+    assert with_test.pop("test")["n_people"] == 4
+    assert with_test == with_val
+
+
+def test_best_epoch_is_the_first_of_highest_score_then_lowest_loss():
+    net = nn.Linear(2, 1)
+    state = TrainState(net, *make_optimizer(net, "head", QUICK, 3, 1))
+    rows = [(0.5, 1.0), (0.8, 0.9), (0.8, 0.7), (0.8, 0.7), (0.6, 0.1)]
+    marks = []
+    for epoch, (score, loss) in enumerate(rows, 1):
+        net.bias.data.fill_(epoch)
+        row = {"epoch": epoch, "lr": 0.1, "train_loss": 1, "val_accuracy": score}
+        marks.append(state.record(row | {"val_balanced_accuracy": score, "val_loss": loss}))
+    assert marks == [True, True, True, False, False]
+    assert state.history["best_epoch"] == 3
+    assert state.waited() == 2
+    state.restore_best()
+    assert net.bias.item() == 3
+
+
+def test_early_stopping(processed_2d):
+    config = dataclasses.replace(QUICK, epochs=9, patience=2, lr=1e-12, augment=False)
+    history = trainer(processed_2d, config=config).train()
+    assert len(history["epoch"]) < 9
+    assert len(history["epoch"]) == history["best_epoch"] + 2
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch(processed_2d, tmp_path):
+    one = trainer(processed_2d)
+    one.train(save_dir=tmp_path)
+    saved = load_checkpoint(tmp_path / "best_model.pth")
+    assert same(saved["model"], one.model.state_dict())
+    assert not one.model.training
+
+
+def test_the_checkpoint_tells_all_and_names_nobody(processed_2d, tmp_path):
+    trainer(processed_2d, config=dataclasses.replace(QUICK, epochs=1)).train(save_dir=tmp_path)
+    content = load_checkpoint(tmp_path / "best_model.pth")
+    assert content["classes"] == ["NonDemented", "Demented"]
+    assert content["backbone"] == "efficientnet_lite0"
+    assert content["dataset"] == "phantom_2d"
+    assert content["preprocessing"]["preprocess"] == {"slice_axis": "axial"}
+    assert content["versions"]["torch"] == torch.__version__
+    assert len(content["subjects"]) == 12
+    assert b"PHAN_" not in (tmp_path / "best_model.pth").read_bytes()
+
+
+def test_frozen_backbone_keeps_its_weights_and_trains_the_head(processed_2d):
+    one = trainer(processed_2d, freeze=True)
+    before = {name: value.clone() for name, value in one.model.state_dict().items()}
+    one.train()
+    after = one.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if "head" not in name)
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_class_weights_are_capped_and_average_one():
+    counts = np.array([100, 50, 2, 0])
+    weights = class_weights(counts, cap=10)
+    assert weights[3] == 0
+    assert weights[2] / weights[0] == pytest.approx(10)
+    assert weights[1] / weights[0] == pytest.approx(2)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+    np.testing.assert_allclose(class_weights(counts, cap=1)[:3], 1)
+
+
+def test_schedule_warms_up_then_falls_to_zero():
+    net = nn.Linear(2, 1)
+    config = TrainConfig(lr=1.0, warmup_epochs=1)
+    optimizer, scheduler = make_optimizer(net, "head", config, 5, 10)
+    rates = []
+    for _ in range(50):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] < 0.2
+    assert rates[:10] == sorted(rates[:10])
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_norms_and_biases_do_not_decay():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    optimizer, _ = make_optimizer(net, "scratch", TrainConfig(weight_decay=0.3), 1, 1)
+    decays = {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert decays == {(2, 1, 3, 3): 0.3, (2,): 0.0}
+
+
+def test_a_loss_that_is_not_finite_says_so(processed_2d):
+    one = trainer(processed_2d)
+    nn.init.constant_(one.model.head.weight, float("nan"))
+    with pytest.raises(ConfigError, match="not finite in epoch 1"):
+        one.train()
+
+
+def test_classes_of_model_and_data_must_agree(processed_2d):
+    loaders = create_data_loaders(processed_2d, "phantom", num_classes=3)
+    with pytest.raises(ConfigError, match="4 classes, the data 3"):
+        Trainer(create_model("2d", num_classes=4, pretrained=False), *loaders, device="cpu")
