@@ -203,8 +203,7 @@ def _history_line(
     axes: Any, epoch: list[int], values: Sequence[float | None] | None, name: str, colour: str
 ) -> None:
     if values:
-        known = [np.nan if value is None else value for value in values]
-        axes.plot(epoch[: len(known)], known, "o-", markersize=4, color=colour, label=name)
+        axes.plot(epoch[: len(values)], values, "o-", markersize=4, color=colour, label=name)
 
 
 def _broken(name: str) -> str:

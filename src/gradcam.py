@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,7 +88,8 @@ class GradCAM:
             x = x.unsqueeze(0)
         if x.shape[0] != 1:
             raise ConfigError(f"expected one item, got {tuple(x.shape)}", hint="use generate_cams")
-        return self.generate_cams(x, target_class)[0]
+        (cam,) = self.generate_cams(x, target_class)
+        return cast(NDArray[np.float32], cam)
 
     def generate_cams(self, x: Tensor, target_class: Target = None) -> NDArray[np.float32]:
         """Explain a batch.

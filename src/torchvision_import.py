@@ -27,7 +27,7 @@ def _operators_load() -> bool:
         for library in (Path(folder) / f"_C{suffix}" for suffix in EXTENSION_SUFFIXES):
             if library.is_file():
                 try:
-                    torch.ops.load_library(str(library))
+                    torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
                 except OSError:
                     return False
                 return True

@@ -1,4 +1,4 @@
-"""What every backbone must do, checked over the registry; arrays ``(B, 1, H, W)``, ``(B, 1, X, Y, Z)``."""
+"""What every backbone must do, over the registry; ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)``."""
 
 from __future__ import annotations
 

@@ -260,9 +260,9 @@ def test_stamps_are_red(tmp_path) -> None:
 
 
 def test_a_very_tall_figure_is_drawn_with_fewer_pixels(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(canvas, "_MAX_PIXELS", 600)  # Agg itself refuses 65,536
-    pixels = picture.imread(cam_figure_2d(tmp_path / "m.png", _rows_2d(40), "T"))
-    assert max(pixels.shape) < 700
+    monkeypatch.setattr(canvas, "_MAX_PIXELS", 450)  # Agg itself refuses 65,536
+    pixels = picture.imread(cam_figure_2d(tmp_path / "m.png", _rows_2d(12), "T"))
+    assert max(pixels.shape) < 550
 
 
 def test_figures_can_be_drawn_in_threads_and_leave_pyplot_alone(tmp_path) -> None:

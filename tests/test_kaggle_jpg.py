@@ -166,10 +166,10 @@ def test_images_outside_class_folders_are_refused(tmp_path):
         index_kaggle_jpg(tmp_path)
 
 
-@pytest.mark.parametrize("name", [".", "absent"])
-def test_no_images(tmp_path, name):
+@pytest.mark.parametrize(("name", "missing"), [(".", r"\*\.jpg"), ("absent", "absent")])
+def test_no_images(tmp_path, name, missing):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataNotFoundError, match="fix: download https://www.kaggle.com"):
+    with pytest.raises(DataNotFoundError, match=rf"{missing}\n  fix: download https://www\.kaggle"):
         index_kaggle_jpg(tmp_path / name)
 
 

@@ -157,7 +157,8 @@ def test_table_with_the_site_s_suffix(tmp_path):
 
 
 def test_table_values(tmp_path):
-    text = f"{HEAD}\n{ROW.format(' OAS1_0001_MR1', '0.5')}\nOAS1_0002_MR1,m,,20,,,,,1500,.8,,\n,,,,,,,,,,,\n"
+    rated, bare = ROW.format(" OAS1_0001_MR1", "0.5"), "OAS1_0002_MR1,m,,20,,,,,1500,.8,,"
+    text = "\n".join([HEAD, rated, bare, "," * 11])
     path = tmp_path / "t.csv"
     path.write_text(text, encoding="utf-8-sig")
     rows = read_table(path)

@@ -59,9 +59,9 @@ def test_memory_is_bounded_by_chunks_that_change_nothing(heads, monkeypatch):
 
 def test_two_stages_never_share_a_cluster(heads):
     paths, _ = heads
-    one_head = paths[:SLICES]
-    labels = ["NonDemented", "MildDemented"] * (SLICES // 2)
-    assert near_duplicate_clusters(one_head, labels).tolist() == [0, 1] * (SLICES // 2)
+    one_head = [*paths[:SLICES], *paths[:SLICES]]
+    labels = ["NonDemented"] * SLICES + ["MildDemented"] * SLICES
+    assert near_duplicate_clusters(one_head, labels).tolist() == [0] * SLICES + [1] * SLICES
 
 
 def test_exact_copies_share_a_cluster_and_hide_no_neighbour(heads):
@@ -79,15 +79,20 @@ def test_undecodable_images_are_alone(heads, tmp_path):
 
 
 def test_images_smaller_than_the_thumbnail(tmp_path):
-    small = [np.stack([cv2.resize(i, (22, 26)) for i in head(seed)]) for seed in range(6)]
+    small = [np.stack([cv2.resize(i, (22, 26)) for i in head(seed)]) for seed in range(12)]
     paths, people = save(tmp_path, small)
     assert near_duplicate_clusters(paths).tolist() == people.tolist()
 
 
 def test_images_larger_than_the_thumbnail(tmp_path):
-    large = [np.stack([cv2.resize(i, (176, 208)) for i in head(seed)]) for seed in range(6)]
+    large = [np.stack([cv2.resize(i, (176, 208)) for i in head(seed)]) for seed in range(12)]
     paths, people = save(tmp_path, large)
     assert near_duplicate_clusters(paths).tolist() == people.tolist()
+
+
+def test_few_images(heads):
+    paths, people = heads
+    assert near_duplicate_clusters(paths[:20]).tolist() == people[:20].tolist()
 
 
 def test_no_image_no_cluster():

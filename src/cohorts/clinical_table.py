@@ -67,7 +67,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     try:
         rows = pd.read_csv(
-            path, dtype=str, encoding="utf-8-sig", keep_default_na=False, na_values=_EMPTY
+            path, dtype=str, encoding="utf-8", keep_default_na=False, na_values=_EMPTY
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} is not a CSV table: {error}", hint=_HINT) from None

@@ -25,6 +25,9 @@ WIDTH, HEIGHT = 44, 52
 #: slices reach at least .80, and slices of two people of one stage at most .26.
 THRESHOLD = 0.3
 _ALIKE = 100  # images whose mean stands for "any head at this height"
+#: With fewer images than this, that mean would be the head itself: it is left out, and heads then
+#: have more in common (neighbouring slices at least .88, two people at most .61).
+FEW, THRESHOLD_OF_FEW = 64, 0.65
 _CHUNK = 512  # rows of the N x N matrix in memory at a time
 
 
@@ -49,8 +52,9 @@ def near_duplicate_clusters(
     # Exact copies are compared once: they would crowd the true neighbours out of the mean.
     distinct, copy_of = np.unique(thumbnails, axis=0, return_inverse=True)
     signatures = _signatures(distinct)[copy_of]
-    stages = labels if labels is not None else [""] * len(images)
-    _, clusters = connected_components(_links(signatures, np.asarray(stages)), directed=False)
+    threshold = THRESHOLD_OF_FEW if len(distinct) < FEW else THRESHOLD
+    stages = np.asarray(labels if labels is not None else [""] * len(images))
+    _, clusters = connected_components(_links(signatures, stages, threshold), directed=False)
     return np.asarray(pd.factorize(clusters)[0])
 
 
@@ -73,13 +77,14 @@ def _signatures(thumbnails: np.ndarray) -> np.ndarray:
     coarse = _unit(
         np.stack([cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in images])
     )
-    return _unit(fine - _mean_of_alike(fine, coarse))
+    flat = ~fine.any(axis=1, keepdims=True)
+    return np.where(flat, 0, _unit(fine - _mean_of_alike(fine, coarse)))
 
 
 def _mean_of_alike(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """Return for each image the mean of `fine` over those that `coarse` finds most like it."""
     n, k = len(fine), min(_ALIKE, len(fine) // 8)
-    if k == 0:
+    if n < FEW:
         return np.zeros_like(fine)
     nearest = np.concatenate(
         [
@@ -91,14 +96,14 @@ def _mean_of_alike(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     return np.asarray(csr_matrix((weights, nearest.ravel(), np.arange(0, n * k + 1, k))) @ fine)
 
 
-def _links(signatures: np.ndarray, stages: np.ndarray) -> coo_matrix:
-    """Return the N x N graph of images of one stage that correlate over `THRESHOLD`."""
+def _links(signatures: np.ndarray, stages: np.ndarray, threshold: float) -> coo_matrix:
+    """Return the N x N graph of images of one stage that correlate over `threshold`."""
     edges = [np.zeros((2, 0), dtype=np.intp)]
     for stage in np.unique(stages):
         rows = np.flatnonzero(stages == stage)
         group = signatures[rows]
         for start in range(0, len(rows), _CHUNK):
-            first, second = np.nonzero(group[start : start + _CHUNK] @ group.T > THRESHOLD)
+            first, second = np.nonzero(group[start : start + _CHUNK] @ group.T > threshold)
             edges.append(np.stack([rows[start + first], rows[second]]))
     first, second = np.concatenate(edges, axis=1)
     n = len(signatures)

@@ -28,7 +28,7 @@ from ..manifest import Manifest
 from ..runtime import progress
 from .oasis import FOLDERS, index_session_tree
 from .phantom_anatomy import deform, grid_affine, scan
-from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_rows
+from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_row
 from .registry import register_cohort
 
 logger = logging.getLogger(__name__)
@@ -112,15 +112,17 @@ def _make_person(root: Path, person: Person, parameters: dict[str, Any]) -> None
     rng = np.random.default_rng([seed, person.index])
     traits = draw_traits(person, parameters["effect"], rng)
     brain = deform(voxel, traits["disease"], traits["ageing"], rng)
+    rows = []
     for session in range(1, person.sessions + 1):
         # New gain, bias and noise; the anatomy and the disease stay.
         noise = np.random.default_rng([seed, person.index, session])
         _write_analyze(root / _image(person, session), scan(brain, voxel, noise), voxel)
+        rows.append(table_row(person, session, traits, brain, noise))
     displacement, change, record = _truth(person)
     _write_nifti(root / displacement, brain.displacement, voxel, step=1 / 128)
     _write_nifti(root / change, brain.change, voxel, step=1 / 1024)
-    rows = table_rows(person, traits, brain)
-    write_json(root / record, {"made_with": parameters, **traits, "rows": rows})
+    measured = {"tissue_fraction": brain.tissue_fraction, "rows": rows}
+    write_json(root / record, {"made_with": parameters, **traits, **measured})
 
 
 def _image(person: Person, session: int) -> str:

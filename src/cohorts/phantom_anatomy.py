@@ -60,7 +60,6 @@ class Brain:
 class _Grid:
     """What all people of one voxel size share; it is computed once per process."""
 
-    affine: NDArray[np.float64]
     near: NDArray[np.bool_]  # (X, Y, Z) voxels near the brain
     coordinates: Floats  # (C, P) template voxel coordinates
     fields: tuple[Floats, ...]  # (C, P) radial field of each of STRUCTURES at a = 1
@@ -127,21 +126,20 @@ def _grid(voxel: float) -> _Grid:
     shape, affine = grid_affine(voxel)
     index = np.indices(shape).reshape(3, -1)
     points = affine[:3, :3] @ index + affine[:3, 3:]
-    mask = intensity > 0
-    distance = ndimage.distance_transform_edt(~np.pad(mask, 16)).astype(np.float32)
+    mask = (intensity > 0).astype(np.float32)
     coordinates = (points - origin[:, None]).astype(np.float32)
-    outside = ndimage.map_coordinates(distance, coordinates + 16, order=1, cval=np.inf)
-    near = outside <= _MARGIN
+    inside = _sample(mask, coordinates).reshape(shape) > 0
+    near = ndimage.distance_transform_edt(~inside, sampling=voxel) <= _MARGIN
+    points, coordinates = points[:, near.ravel()], coordinates[:, near.ravel()]
     return _Grid(
-        affine,
-        near.reshape(shape),
-        coordinates[:, near],
-        tuple(_radial(points[:, near], *structure) for structure in STRUCTURES),
+        near,
+        coordinates,
+        tuple(_radial(points, *structure) for structure in STRUCTURES),
         tuple(_basis(n, size) for n, size in zip(_NODES, shape, strict=True)),
         tuple(_basis(n, size) for n, size in zip(_BIAS_NODES, shape, strict=True)),
         intensity,
         tissue,
-        mask.astype(np.float32),
+        mask,
     )
 
 
@@ -174,7 +172,8 @@ def _radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floa
 def _basis(nodes: int, size: int) -> Floats:
     """Return (nodes, size) weights of linear interpolation between evenly spread nodes."""
     place = np.linspace(0, nodes - 1, size)
-    return np.maximum(0, 1 - np.abs(place - np.arange(nodes)[:, None])).astype(np.float32)
+    weights = np.maximum(0, 1 - np.abs(place - np.arange(nodes)[:, None]))
+    return np.asarray(weights, np.float32)
 
 
 def _interpolate(nodes: Floats, bases: tuple[Floats, ...]) -> Floats:

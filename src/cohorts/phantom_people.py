@@ -17,6 +17,7 @@ from .phantom_anatomy import Brain
 COLUMNS = ("ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay")
 CDR = (0.0, 0.5, 1.0, 2.0)
 SHARES = (0.50, 0.25, 0.15, 0.10)  # of the rated people, by stage
+NWBV_ERROR = 0.003  # standard deviation, as a segmentation has; without it nWBV tells all
 SEVERITY, SEVERITY_SD = (0.0, 0.4, 0.75, 1.0), 0.08
 AMPLITUDE = 0.95  # of the radial fields at severity 1
 
@@ -83,10 +84,13 @@ def draw_traits(person: Person, effect: float, rng: np.random.Generator) -> dict
     }
 
 
-def table_rows(person: Person, traits: dict[str, Any], brain: Brain) -> list[dict[str, Any]]:
-    """Return one table row per session; as in OASIS-1, an unrated person has no MMSE either."""
+def table_row(
+    person: Person, session: int, traits: dict[str, Any], brain: Brain, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return a session's row; as in OASIS-1, an unrated person has no MMSE either."""
     rated = person.stage is not None
-    row = {
+    return {
+        "ID": f"{person.subject}_MR{session}",
         "M/F": traits["sex"],
         "Hand": "R",
         "Age": traits["age"],
@@ -96,10 +100,7 @@ def table_rows(person: Person, traits: dict[str, Any], brain: Brain) -> list[dic
         "CDR": None if person.stage is None else CDR[person.stage],
         # The images are in atlas space: the head's own size is the atlas's over the scale.
         "eTIV": round(brain.volume / traits["asf"]),
-        "nWBV": round(brain.tissue_fraction, 4),
+        "nWBV": round(brain.tissue_fraction + rng.normal(0, NWBV_ERROR), 3),
         "ASF": traits["asf"],
+        "Delay": traits["delay"] if session > 1 else "N/A",
     }
-    return [
-        {"ID": f"{person.subject}_MR{n}", **row, "Delay": traits["delay"] if n > 1 else "N/A"}
-        for n in range(1, person.sessions + 1)
-    ]

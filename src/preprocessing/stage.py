@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
@@ -55,12 +54,13 @@ def run(config: RunConfig) -> Iterator[Path]:
         "%d of %d scans are already processed in %s", len(scans) - len(todo), len(scans), out
     )
     reasons = _process(todo, out, config)
-    damaged = _rejected_rows(manifest, reasons)
-    yield from _write(out, manifest, pd.concat([*removed, damaged], ignore_index=True), config)
+    rejected = pd.concat([*removed, _rejected_rows(manifest, reasons)], ignore_index=True)
+    yield _write_rejected(out, rejected)
     _stop_if_many(reasons, len(scans), out)
+    yield from _write_dataset(out, manifest, len(rejected), config)
 
 
-def processed_settings(config: RunConfig) -> dict[str, Any]:
+def _settings(config: RunConfig) -> dict[str, Any]:
     """Return the settings that change a processed data set, as they stand in its JSON file."""
     parts = config_to_dict(config)
     split = ("val_fraction", "test_fraction", "seed", "official_split", "min_age")
@@ -75,16 +75,6 @@ def processed_settings(config: RunConfig) -> dict[str, Any]:
     if config.data.cohort == "phantom":
         settings["phantom"] = parts["phantom"]
     return settings
-
-
-def is_current(config: RunConfig) -> bool:
-    """Return whether the processed data set is there, complete, and made with these settings."""
-    path = config.data.processed_dir / SETTINGS
-    if not path.is_file() or not (config.data.processed_dir / MANIFEST).is_file():
-        return False
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    wanted = processed_settings(config)
-    return {name: stored.get(name) for name in wanted} == wanted
 
 
 def _index(cohort: Cohort, config: RunConfig) -> Manifest:
@@ -197,27 +187,29 @@ def _rejected_rows(manifest: Manifest, reasons: dict[str, str]) -> pd.DataFrame:
     )[1]
 
 
-def _write(
-    out: Path, manifest: Manifest, rejected: pd.DataFrame, config: RunConfig
-) -> Iterator[Path]:
-    """Write the rejected rows, the settings and, last, the manifest."""
+def _write_rejected(out: Path, rejected: pd.DataFrame) -> Path:
     with atomic_file(out / REJECTED, "w") as file:
         rejected.to_csv(file, index=False)
-    table = _processed_table(out, manifest)
-    processed = Manifest(table, out, manifest.stamps)
+    return out / REJECTED
+
+
+def _write_dataset(
+    out: Path, manifest: Manifest, rejected: int, config: RunConfig
+) -> Iterator[Path]:
+    """Write the settings and, last, the manifest: a data set with a manifest is complete."""
+    processed = Manifest(_processed_table(out, manifest), out, manifest.stamps)
     processed.check_disjoint()
     people = count_people(processed)
     logger.info("people per stage and split:\n%s", people.to_string())
+    for stamp in manifest.stamps:
+        logger.warning("every result of this data set is stamped: %s", stamp)
     summary = {
         "people": people.to_dict("index"),
         "stamps": list(manifest.stamps),
-        "rejected": len(rejected),
+        "rejected": rejected,
     }
-    yield write_json(out / SETTINGS, processed_settings(config) | summary)
-    yield out / REJECTED
+    yield write_json(out / SETTINGS, _settings(config) | summary)
     yield processed.write(out)
-    for stamp in manifest.stamps:
-        logger.warning("every result of this data set is stamped: %s", stamp)
 
 
 def _processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
@@ -238,10 +230,10 @@ def _processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
 
 
 def _stop_if_many(reasons: dict[str, str], scans: int, out: Path) -> None:
-    for name, reason in list(reasons.items())[:5]:
+    """Name the first rejected scans; stop when there are too many of them."""
+    for name, reason in sorted(reasons.items())[:5]:
         logger.warning("rejected %s: %s", name, reason)
     if len(reasons) > max(1, _MAX_REJECTED * scans):
-        (out / MANIFEST).unlink(missing_ok=True)
         raise ImageError(
             f"{len(reasons)} of {scans} scans cannot be used, more than {_MAX_REJECTED:.0%}",
             hint=f"read the reasons in {out / REJECTED}, mend or remove those files, run again",

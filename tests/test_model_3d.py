@@ -1,0 +1,79 @@
+"""Backbones for volumes ``(B, 1, X, Y, Z)``: sizes, normalisation, and that they learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from src import model_3d  # noqa: F401  importing it registers the backbones
+from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
+
+STRIDE = {"simple": 8, "resnet": 16, "resnet_small": 16}
+
+
+def build(name: str, num_classes: int = 2) -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(MODEL_REGISTRY.get(name), num_classes, weights="none")
+
+
+def balls(count: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return noisy bright balls with a dark centre, which is larger in class 1."""
+    draw = torch.Generator().manual_seed(seed)
+    axis = torch.arange(size) - size / 2 + 0.5
+    radius = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis**2).sqrt() / size
+    labels = torch.arange(count) % 2
+    edge = 0.13 + 0.08 * labels + 0.01 * torch.randn(count, generator=draw)
+    clean = 0.7 * (radius < 0.42) * (1 - 0.6 * (radius < edge[:, None, None, None]))
+    noise = 0.1 * torch.randn(clean.shape, generator=draw)
+    return (clean + noise).clamp(0, 1)[:, None], labels
+
+
+@pytest.mark.parametrize("name", STRIDE)
+@pytest.mark.parametrize("shape", [(32, 32, 32), (56, 64, 24), (16, 33, 47)])
+def test_map_is_the_volume_divided_by_the_stride(name: str, shape: tuple[int, ...]) -> None:
+    classifier = build(name).eval()
+    with torch.no_grad():
+        found = classifier.features(torch.rand(1, 1, *shape)).shape[2:]
+    assert tuple(found) == tuple(-(-size // STRIDE[name]) for size in shape)
+
+
+@pytest.mark.parametrize("name", STRIDE)
+def test_smallest_volume_trains_alone(name: str) -> None:
+    classifier = build(name).train()
+    loss = functional.cross_entropy(classifier(torch.rand(1, 1, 16, 16, 16)), torch.tensor([1]))
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in classifier.parameters())
+
+
+@pytest.mark.parametrize("name", STRIDE)
+def test_a_scan_does_not_depend_on_its_batch_or_the_mode(name: str) -> None:
+    classifier = build(name)
+    x = torch.rand(3, 1, 32, 40, 48)
+    with torch.no_grad():
+        together = classifier.train().embed(x)
+        alone = torch.cat([classifier.eval().embed(item[None]) for item in x])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "steps"), [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60)]
+)
+def test_size_of_a_dark_centre_is_learnt(name: str, batch: int, steps: int) -> None:
+    x, y = balls(40, 32, seed=1)
+    x_test, y_test = balls(20, 32, seed=2)
+    classifier = build(name).train()
+    optimiser = torch.optim.AdamW(classifier.parameters(), lr=1e-3 if batch == 4 else 5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=optimiser.param_groups[0]["lr"], total_steps=steps, pct_start=0.1
+    )
+    order = torch.cat([torch.randperm(40) for _ in range(steps * batch // 40)]).split(batch)
+    for rows in order:
+        optimiser.zero_grad()
+        functional.cross_entropy(classifier(x[rows]), y[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        right = (classifier.eval()(x_test).argmax(1) == y_test).float().mean()
+    assert right >= 0.85
