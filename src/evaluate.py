@@ -22,7 +22,7 @@ from .dataset import own_dataset, require_people
 from .device import choose_device
 from .errors import ConfigError
 from .figures import confusion_figure, roc_figure
-from .inference import predict
+from .inference import place, predict
 from .metrics import format_table, score
 from .predictions import Predictions, per_person
 from .trained import open_trained
@@ -74,8 +74,7 @@ class Evaluator:
         require_people(self.data)
         self.device, reason = choose_device(None if device is None else str(device))
         logger.info("device: %s (%s)", self.device, reason)
-        self.model = model.to(self.device)
-        self.batch_size = test_loader.batch_size or len(self.data) // len(test_loader) + 1
+        self.model = place(model, self.device)
         self.n_bootstrap = n_bootstrap
         classes = self.data.scheme.classes
         if len(classes) != model.num_classes:
@@ -105,7 +104,7 @@ class Evaluator:
         """
         folder = Path(save_dir)
         classes, stamps = self.data.scheme.classes, self.data.manifest.stamps
-        images = predict(self.model, self.data, self.device, self.batch_size)
+        images = predict(self.model, self.data, self.device)
         people = per_person(images)
         counts = self.data.with_split("train").people_per_class()
         results: dict[str, Any] = {

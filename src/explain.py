@@ -22,12 +22,12 @@ from .dataset import MriDataset
 from .device import choose_device
 from .figures import cam_figure_2d, cam_figure_3d
 from .gradcam import GradCAM, get_target_layer
+from .inference import inference_batch, place
 from .predictions import Predictions
 from .runtime import progress
 from .trained import Trained, open_trained
 
 logger = logging.getLogger(__name__)
-_BATCH = {"2d": 16, "3d": 1}
 CAPTION = "Grad-CAM shows what this model used, not where disease is. Side of the head: unknown."
 
 
@@ -80,9 +80,9 @@ def explain_images(
         device: Where to compute.
         target: ``"predicted"`` or ``"true"``: the class that is explained.
     """
-    data, model = trained.data, trained.model.to(device)
+    data, model = trained.data, place(trained.model, device)
     classes, rows = data.scheme.classes, []
-    size = _BATCH[model.dim]
+    size = inference_batch(model.dim, device)
     with GradCAM(model, get_target_layer(model), device) as gradcam:
         for start in progress(range(0, len(chosen), size), desc="Grad-CAM"):
             numbers = chosen[start : start + size]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from .augment import mirror, to_unit
 from .classifier import Classifier
 from .dataset import MriDataset, make_loader
+from .inference import inference_batch
 from .runtime import progress
 
 
@@ -60,7 +61,7 @@ def compute_features(
     """
     model.eval()
     parts = []
-    loader = make_loader(dataset, 64 if model.dim == "2d" else 4)
+    loader = make_loader(dataset, inference_batch(model.dim, device))
     for images, _ in progress(loader, desc=f"features of {dataset.split}"):
         unit = to_unit(images.to(device))
         views = [unit, mirror(unit)] if mirrored else [unit]

@@ -13,17 +13,33 @@ from .predictions import Predictions
 from .runtime import progress
 
 
+def place(model: Classifier, device: torch.device) -> Classifier:
+    """Move a model to a device, slice networks with channels last: up to 1.8 x faster on a CPU."""
+    if model.dim == "2d":
+        return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(device)
+
+
+def inference_batch(dim: str, device: torch.device) -> int:
+    """Return how many images to run at once when no gradient is needed.
+
+    On a CPU, the activations of larger batches fall out of its cache: a slice of 64 takes twice
+    the time of a slice of 8.
+    """
+    on_cpu = device.type == "cpu"
+    if dim == "2d":
+        return 8 if on_cpu else 128
+    return 1 if on_cpu else 8
+
+
 @torch.no_grad()
-def predict(
-    model: Classifier, dataset: MriDataset, device: torch.device, batch_size: int
-) -> Predictions:
+def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Predictions:
     """Run the model over a split, once, without changing it.
 
     Args:
         model: On `device`.
         dataset: The split.
         device: Where the model is.
-        batch_size: Largest batch.
 
     Returns:
         One row per image, float32 logits: half precision is for training only.
@@ -31,10 +47,9 @@ def predict(
     was_training = model.training
     model.eval()
     parts = []
+    loader = make_loader(dataset, inference_batch(model.dim, device))
     try:
-        for images, _ in progress(
-            make_loader(dataset, batch_size), desc=f"predict {dataset.split}"
-        ):
+        for images, _ in progress(loader, desc=f"predict {dataset.split}"):
             parts.append(model(to_unit(images.to(device))).float().cpu())
     finally:
         model.train(was_training)

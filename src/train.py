@@ -30,7 +30,7 @@ from .device import choose_device, choose_precision, make_accelerator, seed_ever
 from .errors import ConfigError
 from .figures import training_figure
 from .frozen import Head, compute_features, pick_view
-from .inference import predict
+from .inference import place, predict
 from .metrics import balanced_accuracy, log_loss
 from .optimisation import class_weights, make_optimizer
 from .options import config_to_dict
@@ -142,7 +142,7 @@ class Trainer:
         """
         epochs = num_epochs or self.config.epochs
         folder = Path(save_dir) if save_dir else None
-        self.model.to(self.device)
+        place(self.model, self.device)
         net, train_data, val_data = self._what_to_train()
         loader = self._loader(train_data, self.config.seed)
         state = TrainState(
@@ -331,7 +331,7 @@ class Trainer:
         """Open the test data, if a test loader was handed in, this one time."""
         if self.test_data is None:
             return
-        people = per_person(predict(self.model, self.test_data, self.device, self._batch_size()))
+        people = per_person(predict(self.model, self.test_data, self.device))
         history["test"] = {
             "n_people": people.n_people,
             "balanced_accuracy": balanced_accuracy(

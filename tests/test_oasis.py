@@ -82,10 +82,11 @@ def test_segmentations_are_not_taken(root):
     assert len(index_oasis(root)) == 4
 
 
-def test_hidden_copies_of_a_mac_are_not_taken(root):
+def test_hidden_copies_of_a_mac_are_passed_over(root, caplog):
     image = add_image(root, "OAS1_0001_MR1")
     image.with_name(f"._{image.name}").touch()
     assert len(index_oasis(root)) == 4
+    assert "name no session" not in caplog.text
 
 
 @pytest.mark.parametrize("place", ["tables/more", "..", "../.."])

@@ -75,12 +75,13 @@ def test_same_seed_gives_same_bytes_with_two_workers(cohort, tmp_path):
     assert digests(tmp_path) == digests(cohort)
 
 
-def test_other_seed_gives_other_images(cohort, tmp_path):
+def test_other_seed_gives_other_people_and_images(cohort, tmp_path):
     make_phantom(tmp_path, config(), seed=4, workers=1)
     ours, others = digests(cohort), digests(tmp_path)
     shared = [name for name in ours if name.endswith(".img") and name in others]
     assert shared
     assert all(ours[name] != others[name] for name in shared)
+    assert [r["asf"] for r in records(cohort)] != [r["asf"] for r in records(tmp_path)]
 
 
 def test_finished_cohort_is_left_alone(copied):
