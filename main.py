@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,11 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _underscored(word: str) -> str:
-    """``--batch-size=4`` -> ``--batch_size=4``."""
+    """``--batch-size=4`` -> ``--batch_size=4``; argparse itself makes ``--no-augment``."""
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
+    name = flag[2:].replace("-", "_")
+    return "--" + re.sub("^no_", "no-", name) + equals + value
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,16 @@ from .atomic import atomic_file
 from .errors import CheckpointError
 
 FORMAT = 1
-_KEYS = ("model", "config", "preprocessing", "classes", "backbone", "dim", "dataset", "subjects")
+_KEYS = {
+    **dict.fromkeys(("model", "config", "preprocessing"), dict),
+    **dict.fromkeys(("classes", "subjects"), list),
+    **dict.fromkeys(("backbone", "dim", "dataset"), str),
+}
+#: What torch.load raises for a damaged file, beside the errors of reading and of pickle.
+_DAMAGED = (
+    *(RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError, LookupError),
+    *(AssertionError, OverflowError, struct.error, zipfile.BadZipFile),
+)
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -45,7 +55,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_why_not_unpickled(path, error)) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} is truncated or no checkpoint: {first}",
@@ -84,6 +94,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} has checkpoint format {content.get('format')}; this version reads {FORMAT}",
             hint="train again with this version",
         )
+    for key, kind in _KEYS.items():
+        if not isinstance(content[key], kind):
+            raise CheckpointError(
+                f"{path}: {key!r} is no {kind.__name__}", hint="train again, or copy the file again"
+            )
     return content
 
 

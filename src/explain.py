@@ -1,6 +1,7 @@
 """Stage ``gradcam``: maps of test people, class by class, from a trained checkpoint.
 
-The people shown are chosen by their names' order, not by how well they came out.
+The people shown are the first by name, not those that came out well. Of a person in 2D, the slice
+is shown that speaks most for the explained class.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from numpy.typing import NDArray
 
 from .atomic import atomic_file
 from .augment import to_unit
+from .classifier import Classifier
 from .config import RunConfig
 from .dataset import MriDataset
 from .device import choose_device
 from .figures import cam_figure_2d, cam_figure_3d
 from .gradcam import GradCAM, get_target_layer
 from .inference import inference_batch, place
-from .predictions import Predictions
+from .predictions import Predictions, per_person
 from .runtime import progress
 from .trained import Trained, open_trained
 
 logger = logging.getLogger(__name__)
-CAPTION = "Grad-CAM shows what this model used, not where disease is. Side of the head: unknown."
+_RIGHT = "The right of the image is the right of the head."
+CAPTION = "Grad-CAM shows what this model used, not where disease is."
 
 
 def run(config: RunConfig) -> Iterator[Path]:
@@ -44,8 +47,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     device, reason = choose_device(config.device)
     logger.info("device: %s (%s)", device, reason)
     folder = config.results_dir / "gradcam" / trained.run_name
-    chosen = choose_images(trained.data, config.explain.samples)
-    maps = explain_images(trained, chosen, device, config.explain.target)
+    chosen = choose_people(trained.data, config.explain.samples)
+    maps = explain_people(trained, chosen, device, config.explain.target)
     for name, rows in maps.groupby("class", sort=False):
         path = folder / f"{name}.png"
         _figure(path, trained, rows.to_dict("records"), str(name))
@@ -58,64 +61,78 @@ def run(config: RunConfig) -> Iterator[Path]:
     yield folder / "maps.csv"
 
 
-def choose_images(data: MriDataset, people_per_class: int) -> list[int]:
-    """Return row numbers: per class the first people by name, and of each the middle image."""
-    rows = pd.DataFrame({"subject": data.subjects, "label": data.labels}).reset_index()
-    chosen: list[int] = []
+def choose_people(data: MriDataset, per_class: int) -> dict[str, list[int]]:
+    """Return the first people of each class by name, and the row numbers of their images."""
+    rows = pd.DataFrame({"subject": data.subjects, "label": data.labels})
+    chosen: dict[str, list[int]] = {}
     for _, people in rows.groupby("label"):
-        for subject in sorted(people["subject"].unique())[:people_per_class]:
-            images = people.loc[people["subject"] == subject, "index"].to_list()
-            chosen.append(int(images[len(images) // 2]))
+        for subject in sorted(people["subject"].unique())[:per_class]:
+            chosen[subject] = np.flatnonzero(rows["subject"] == subject).tolist()
     return chosen
 
 
-def explain_images(
-    trained: Trained, chosen: list[int], device: torch.device, target: str
+def explain_people(
+    trained: Trained, chosen: dict[str, list[int]], device: torch.device, target: str
 ) -> pd.DataFrame:
-    """Return one row per image: subject, class, predicted, explained, p, image, cam.
+    """Explain each person by the image that speaks most for the explained class.
 
     Args:
         trained: Model and test data.
-        chosen: Row numbers.
+        chosen: Person -> row numbers.
         device: Where to compute.
-        target: ``"predicted"`` or ``"true"``: the class that is explained.
+        target: ``"predicted"`` or ``"true"``: the person's class that is explained.
+
+    Returns:
+        One row per person: subject, session, slice, path, class, predicted, explained, p (of the
+        explained class, per person), image and cam, ``(H, W)`` or ``(X, Y, Z)`` in [0, 1].
     """
-    data, model = trained.data, place(trained.model, device)
+    data, model = trained.data, place(trained.model, device).eval()
     classes, rows = data.scheme.classes, []
-    size = inference_batch(model.dim, device)
     with GradCAM(model, get_target_layer(model), device) as gradcam:
-        for start in progress(range(0, len(chosen), size), desc="Grad-CAM"):
-            numbers = chosen[start : start + size]
-            images = to_unit(torch.stack([data[n][0] for n in numbers])).to(device)
-            with torch.no_grad():
-                logits = model.eval()(images).double().cpu().numpy()
-            people = Predictions(data.labels[numbers], logits, data.subjects[numbers])
-            explained = people.predicted if target == "predicted" else people.labels
-            cams = gradcam.generate_cams(images, explained.tolist())
-            for k, number in enumerate(numbers):
-                row = data.rows.iloc[number]
-                rows.append(
-                    {
-                        **{name: row[name] for name in ("subject", "session", "slice", "path")},
-                        "class": classes[people.labels[k]],
-                        "predicted": classes[people.predicted[k]],
-                        "explained": classes[explained[k]],
-                        "p": float(people.probabilities[k, explained[k]]),
-                        "image": images[k, 0].cpu().numpy(),
-                        "cam": cams[k],
-                    }
-                )
+        for subject, numbers in progress(chosen.items(), total=len(chosen), desc="Grad-CAM"):
+            images = Predictions(
+                data.labels[numbers], _logits(model, data, numbers, device), data.subjects[numbers]
+            )
+            person = per_person(images)
+            truth, predicted = int(person.labels[0]), int(person.predicted[0])
+            explained = predicted if target == "predicted" else truth
+            best = numbers[int(images.log_probabilities[:, explained].argmax())]
+            image = to_unit(data[best][0])
+            row = data.rows.iloc[best]
+            rows.append(
+                {
+                    "subject": subject,
+                    **{name: row[name] for name in ("session", "slice", "path")},
+                    "class": classes[truth],
+                    "predicted": classes[predicted],
+                    "explained": classes[explained],
+                    "p": float(person.probabilities[0, explained]),
+                    "image": image[0].numpy(),
+                    "cam": gradcam.generate_cam(image, explained),
+                }
+            )
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def _logits(
+    model: Classifier, data: MriDataset, numbers: list[int], device: torch.device
+) -> NDArray[np.float64]:
+    size, parts = inference_batch(model.dim, device), []
+    for start in range(0, len(numbers), size):
+        images = torch.stack([data[number][0] for number in numbers[start : start + size]])
+        parts.append(model(to_unit(images.to(device))).double().cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _figure(path: Path, trained: Trained, rows: list[dict[str, Any]], name: str) -> None:
     data = trained.data
     title = f"{trained.run_name}: true class {name}"
-    stamps = data.manifest.stamps
-    if trained.model.dim == "2d":
-        cam_figure_2d(path, [_row(row, "image") for row in rows], title, CAPTION, stamps=stamps)
-    else:
-        cam_figure_3d(path, [_row(row, "volume") for row in rows], title, CAPTION, stamps=stamps)
+    known = bool(data.settings.get("side_known"))
+    side = _RIGHT if known else "Left and right are unknown."
+    draw, key = (cam_figure_2d, "image") if trained.model.dim == "2d" else (cam_figure_3d, "volume")
+    panels = [_row(row, key) for row in rows]
+    draw(path, panels, title, f"{CAPTION} {side}", stamps=data.manifest.stamps)
 
 
 def _row(row: dict[str, Any], image: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def build_config(config: type[C], settings: dict[str, Any]) -> C:
         item.name
         for _, part in [("", config), *_parts(config)]
         for item in dataclasses.fields(part)
+        if "help" in item.metadata
     }
     for name in flat:
         if name not in known:
@@ -115,23 +117,30 @@ def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
     hints, values = typing.get_type_hints(part), dict(fixed)
     for item in dataclasses.fields(part):
         if item.name in flat and item.name not in fixed:
-            values[item.name] = _converted(item.name, flat[item.name], hints[item.name])
+            values[item.name] = _converted(item, flat[item.name], hints[item.name])
     return part(**values)
 
 
-def _converted(name: str, value: Any, hint: Any) -> Any:
-    if value is None:
+def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
+    if value is None and isinstance(hint, types.UnionType):
         return None
-    kind = _plain_type(hint)
-    wrong = ConfigError(
-        f"setting {name!r}: {value!r} is no {kind.__name__}", hint="correct the settings file"
-    )
+    kind, choices = _plain_type(hint), item.metadata["choices"]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
+        value = float(value)
+    if kind is Path and isinstance(value, str):
+        value = Path(value)
+    wrong = ""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise wrong
+        wrong = f"is no {kind.__name__}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        wrong = "is not finite"
+    elif choices and value not in choices:
+        wrong = f"is none of {', '.join(map(str, choices))}"
+    if wrong:
+        raise ConfigError(
+            f"setting {item.name!r}: {value!r} {wrong}",
+            hint="correct the flag or the settings file",
+        )
     return value
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .api import create_model, open_run_data
+from .api import open_run_data
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier
 from .config import RunConfig
@@ -103,9 +103,8 @@ def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, A
         raise CheckpointError(
             f"{path} is a {content['dim']} model, the data are {config.data.model_dim}"
         )
-    classifier = create_model(
-        content["dim"], content["backbone"], len(content["classes"]), pretrained=False
-    )
+    entry = MODEL_REGISTRY.get(content["backbone"])
+    classifier = Classifier(entry, len(content["classes"]))
     load_weights(classifier, content.pop("model"), path)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content

@@ -207,6 +207,7 @@ def _write_dataset(
         "people": people.to_dict("index"),
         "stamps": list(manifest.stamps),
         "rejected": rejected,
+        "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
     }
     yield write_json(out / SETTINGS, _settings(config) | summary)
     yield processed.write(out)

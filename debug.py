@@ -1,0 +1,532 @@
+#!/usr/bin/env python3
+"""Check one component at a time, on generated data in a temporary folder that is removed.
+
+Examples:
+  python debug.py --step all      # preprocessing, datasets, models, training, evaluation, Grad-CAM
+  python debug.py --step 4        # training alone; makes the data it needs
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import logging
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.config import RunConfig
+from src.options import build_config
+from src.runtime import configure_logging
+
+if TYPE_CHECKING:  # the steps import what they check, so --help never waits for torch
+    from src.classifier import Classifier, ModelEntry
+    from src.dataset import MriDataset
+    from src.train import Trainer
+
+SMALL = {
+    **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 3, "image_size": 64},
+    **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 2, "epochs": 2},
+    **{"workers": 1, "device": "cpu", "weights": "none"},
+}
+SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
+PARAMETERS = {  # with four classes
+    **{"resnet18": 11_172_292, "resnet50": 23_509_956, "densenet121": 6_951_684},
+    **{"efficientnet_b0": 4_012_096, "efficientnet_lite0": 3_375_556},
+    **{"simple": 1_983_196, "resnet": 9_175_140, "resnet_small": 3_468_900},
+}
+
+
+class Checks:
+    """The checks of one step: each prints a line, and those that fail are counted."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = 0
+
+    def that(self, good: object, what: str, *, expected: object, found: object) -> None:
+        """Print `what` as ok, or with what was expected and what was found."""
+        self.done += 1
+        self.failed += not good
+        print(
+            f"ok: {what}" if good else f"FAILED: {what}\n  expected: {expected}\n  found: {found}"
+        )
+
+    def equal(self, found: object, expected: object, what: str) -> None:
+        """Check that two plain values are equal."""
+        self.that(found == expected, what, expected=expected, found=found)
+
+    def raises(self, kind: type[Exception], action: Callable[[], object], what: str) -> None:
+        """Check that `action` is refused with an error of `kind`."""
+        found: object = "no error"
+        try:
+            action()
+        except kind as error:
+            found = error
+        self.that(isinstance(found, kind), what, expected=kind.__name__, found=found)
+
+
+class Bench:
+    """Generated data in one folder, each part made when a step first asks for it.
+
+    Attributes:
+        processed: ``"2d"`` or ``"3d"`` -> folder of the processed phantom.
+        checkpoint: ``"2d"`` or ``"3d"`` -> checkpoint of two epochs of training on it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.processed, self.checkpoint = cache(self._process), cache(self._train)
+
+    def config(self, dim: str, **settings: Any) -> RunConfig:
+        """Return the settings of a small run in the folder."""
+        folders = {
+            name: self.root / name for name in ("data_root", "checkpoint_dir", "results_dir")
+        }
+        return build_config(
+            RunConfig, {"dataset": f"phantom_{dim}", **SMALL, **folders, **settings}
+        )
+
+    def dataset(self, dim: str) -> MriDataset:
+        """Return the training split of the processed phantom."""
+        from src.api import open_run_data
+
+        self.processed(dim)
+        return open_run_data(self.config(dim))
+
+    def trainer(self, **settings: Any) -> Trainer:
+        """Return a Trainer of slices that starts from the same weights every time."""
+        import torch
+
+        from src.api import create_data_loaders, create_model
+        from src.config import TrainConfig
+        from src.train import Trainer
+
+        (loader,) = create_data_loaders(
+            *(self.processed("2d"), "phantom", "2d", 8), splits=("train",), num_classes=2
+        )
+        torch.manual_seed(0)
+        model = create_model("2d", "efficientnet_lite0", 2, pretrained=False)
+        config = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, **settings)
+        return Trainer(model, loader, None, "cpu", config=config)
+
+    def _process(self, dim: str) -> Path:
+        from src.preprocessing import stage
+
+        config = self.config(dim)
+        list(stage.run(config))
+        return config.data.processed_dir
+
+    def _train(self, dim: str) -> Path:
+        from src import train
+
+        self.processed(dim)
+        return next(path for path in train.run(self.config(dim)) if path.suffix == ".pth")
+
+
+def check_preprocessing(bench: Bench, checks: Checks) -> None:
+    """Step 1: orientation, files, people, values, and what a second run does."""
+    from src.manifest import Manifest
+
+    _check_orientation(bench, checks)
+    for dim in SHAPES:
+        folder = bench.processed(dim)
+        table = Manifest.read(folder).table
+        files = sorted(path for path in folder.rglob("PHAN_*") if path.suffix != ".json")
+        listed = sorted(folder / path for path in table["path"])
+        checks.equal(files, listed, f"{dim}: {len(listed)} files, the manifest lists each")
+        sides = table.groupby("subject")["split"].nunique()
+        people = f"{len(sides)} people, {table['split'].nunique()} sides"
+        checks.equal(list(sides.index[sides > 1]), [], f"{dim}: {people}, nobody on two")
+        _check_values(files, dim, checks)
+    _check_second_run(bench, checks)
+
+
+def _check_orientation(bench: Bench, checks: Checks) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    from src.preprocessing.io import read_volume
+    from src.preprocessing.slices import cut_slice
+
+    data = np.random.default_rng(0).integers(1, 99, (9, 11, 13)).astype(np.int16)
+    head, path = nib.Nifti1Image(data, np.diag([1.0, 1.5, 2.0, 1.0])), bench.root / "head.nii"
+    orders, equal = ["RAS", "LAS", "PSR", "IPL"], []
+    for order in orders:
+        turn = nib.orientations.axcodes2ornt(tuple(order))
+        turn = nib.orientations.ornt_transform(nib.io_orientation(head.affine), turn)
+        nib.save(head.as_reoriented(turn), path)
+        volume = read_volume(path)
+        if np.array_equal(volume.data, data) and volume.voxel_size == (1.0, 1.5, 2.0):
+            equal.append(order)
+    checks.equal(equal, orders, "a head stored along other axes is read as the same RAS+ volume")
+    corner = cut_slice(data.astype(np.float32), "axial", 5)[0, -1]
+    checks.equal(corner, data[-1, -1, 5], "axial slices: front on top, +X on the right")
+
+
+def _check_values(files: list[Path], dim: str, checks: Checks) -> None:
+    import torch
+
+    from src.augment import to_unit
+    from src.dataset import read_processed
+
+    images = torch.stack([to_unit(read_processed(path)) for path in files])
+    checks.equal(tuple(images.shape[1:]), (1, *SHAPES[dim]), f"{dim}: every image is {SHAPES[dim]}")
+    low, high = float(images.min()), float(images.amax(dim=tuple(range(1, images.ndim))).min())
+    good = low == 0 and high > 0.9 and float(images.max()) <= 1
+    checks.that(
+        good, f"{dim}: grey values fill [0, 1]", expected="0 to > 0.9", found=f"{low} to {high}"
+    )
+
+
+def _check_second_run(bench: Bench, checks: Checks) -> None:
+    from src.preprocessing import stage
+
+    config, folder = bench.config("2d"), bench.processed("2d")
+    raw = config.data.raw_dir
+
+    def times() -> dict[Path, int]:
+        files = [*folder.rglob("PHAN_*"), *raw.rglob("*.img")]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    before = times()
+    list(stage.run(config))
+    changed = [path.name for path, time_ns in times().items() if before.get(path) != time_ns]
+    checks.equal(changed, [], f"a second run writes none of {len(before)} files again")
+    gone = sorted(path for path in before if path.suffix == ".png")[0]
+    gone.unlink()
+    list(stage.run(config))
+    changed = sorted({path.name[:13] for path, t in times().items() if before[path] != t})
+    checks.equal(changed, [gone.name[:13]], "only a scan with a missing file is made again")
+
+
+def check_datasets(bench: Bench, checks: Checks) -> None:
+    """Step 2: items, labels, people, order, augmentation, and that a leak is refused."""
+    import torch
+
+    from src.manifest import Manifest
+
+    for dim, kind in (("2d", torch.uint8), ("3d", torch.float16)):
+        data = bench.dataset(dim)
+        image, label = data[0]
+        item = (tuple(image.shape), image.dtype, type(label))
+        checks.equal(item, ((1, *SHAPES[dim]), kind, int), f"{dim}: items are {kind} with a class")
+        classes = [int(stage != "NonDemented") for stage in data.rows["label"]]
+        checks.equal(data.labels.tolist(), classes, f"{dim}: two classes follow the stages")
+        people = [set(data.with_split(split).subjects) for split in ("train", "val", "test")]
+        shared = (people[0] & people[1]) | (people[0] & people[2]) | (people[1] & people[2])
+        counts = " / ".join(str(len(some)) for some in people)
+        checks.equal(shared, set(), f"{dim}: {counts} people in train / val / test, nobody in two")
+    _check_order(bench, checks)
+    _check_augmentation(bench, checks)
+    manifest = Manifest.read(bench.processed("2d"))
+    table = manifest.table.copy()
+    table.loc[0, "split"] = "val" if table.loc[0, "split"] != "val" else "test"
+    _check_leak(dataclasses.replace(manifest, table=table), checks)
+
+
+def _check_order(bench: Bench, checks: Checks) -> None:
+    from src.dataset import EvenBatches
+
+    batches = EvenBatches(33, 32, seed=1)
+    first = list(batches)
+    checks.equal(
+        [sorted(sum(first, [])), sorted(map(len, first))],
+        [list(range(33)), [16, 17]],
+        "33 images are batches of 17 and 16, each image once",
+    )
+    batches.epoch = 1
+    orders = [list(batches) == first, list(EvenBatches(33, 32, seed=1)) == first]
+    checks.equal(orders, [False, True], "another epoch has another order, the same seed the same")
+
+
+def _check_augmentation(bench: Bench, checks: Checks) -> None:
+    import torch
+
+    from src.augment import augment
+
+    for dim in SHAPES:
+        data = bench.dataset(dim)
+        batch = torch.stack([data[n][0] for n in range(4)])
+        once, again = (augment(batch, torch.Generator().manual_seed(5)) for _ in range(2))
+        found = f"{once.dtype} {tuple(once.shape)} {float(once.min())} to {float(once.max())}"
+        good = once.shape == batch.shape and once.min() >= 0 and once.max() <= 1
+        what = f"{dim}: augmented images stay in [0, 1], and repeat with their seed"
+        checks.that(good and torch.equal(once, again), what, expected="[0, 1]", found=found)
+
+
+def _check_leak(manifest: Any, checks: Checks) -> None:
+    from src.errors import LeakageError
+
+    checks.raises(LeakageError, manifest.check_disjoint, "a person moved to a second side is found")
+
+
+def check_models(bench: Bench, checks: Checks) -> None:
+    """Step 3: every registered backbone; no weights are downloaded."""
+    from src.api import MODEL_REGISTRY, create_model
+
+    checks.equal(sorted(MODEL_REGISTRY), sorted(PARAMETERS), f"{len(PARAMETERS)} backbones")
+    for name in MODEL_REGISTRY:
+        entry = MODEL_REGISTRY.get(name)
+        _check_model(create_model(entry.dim, name, 4, pretrained=False), entry, checks)
+    _check_bundled_weights(checks)
+
+
+def _check_model(model: Classifier, entry: ModelEntry, checks: Checks) -> None:
+    import torch
+
+    logits = model(torch.rand(2, 1, *SHAPES[entry.dim]))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    shape, finite = tuple(logits.shape), bool(logits.isfinite().all())
+    count = sum(parameter.numel() for parameter in model.parameters())
+    checks.equal(
+        (shape, finite, without, count),
+        ((2, 4), True, [], PARAMETERS.get(entry.name)),
+        f"{entry.name}: logits of 2 {entry.dim} images, every tensor learns, {count:,} parameters",
+    )
+
+
+def _check_bundled_weights(checks: Checks) -> None:
+    import torch
+
+    from src.api import create_model
+
+    rows, columns = torch.arange(64.0)[:, None], torch.arange(64.0)
+    picture = (((rows * columns) % 64) / 63)[None, None]
+    with torch.no_grad():
+        found = create_model("2d", "efficientnet_lite0", 4).eval().embed(picture).sum().item()
+    checks.that(  # from the reference implementation, on the same picture
+        abs(found - 1178.0037) < 0.2,
+        "efficientnet_lite0: the bundled ImageNet weights give the published features",
+        expected=1178.0037,
+        found=found,
+    )
+
+
+def check_training(bench: Bench, checks: Checks) -> None:
+    """Step 4: the loss falls, the best epoch comes back, a stopped run resumes to the same bits."""
+    from src.checkpoint import load_checkpoint
+    from src.inference import predict
+    from src.metrics import balanced_accuracy
+    from src.predictions import per_person
+
+    whole, folder = bench.trainer(), bench.root / "whole"
+    history = whole.train(save_dir=folder)
+    losses = [round(loss, 3) for loss in history["train_loss"]]
+    checks.that(
+        losses[-1] < losses[0], f"the loss falls: {losses}", expected="last < first", found=losses
+    )
+    scores = list(zip(history["val_balanced_accuracy"], history["val_loss"], strict=True))
+    best = max(range(3), key=lambda e: (scores[e][0], -scores[e][1])) + 1
+    saved = load_checkpoint(folder / "best_model.pth")
+    checks.equal(
+        (history["best_epoch"], saved["epoch"]), (best, best), f"epoch {best} scored best, is saved"
+    )
+    checks.equal(_differing(whole.model, saved["model"]), [], "the model ends with its weights")
+    people = per_person(predict(whole.model, whole.val_data, whole.device, 8))
+    again = balanced_accuracy(people.labels, people.predicted, 2)
+    checks.equal(again, scores[best - 1][0], f"it scores the same again: {again:.3f} in validation")
+    named = b"PHAN_" in (folder / "best_model.pth").read_bytes()
+    checks.equal(named, False, "the checkpoint names no person")
+    _check_resume(bench, history, saved["model"], checks)
+
+
+def _check_resume(
+    bench: Bench, expected: dict[str, Any], weights: dict[str, Any], checks: Checks
+) -> None:
+    stopped, folder = bench.trainer(), bench.root / "parts"
+    end_epoch = stopped._end_epoch
+
+    def stop_after_two(*arguments: Any) -> None:
+        end_epoch(*arguments)
+        if arguments[0].epoch == 2:
+            raise KeyboardInterrupt
+
+    stopped._end_epoch = stop_after_two  # type: ignore[method-assign]
+    with contextlib.suppress(KeyboardInterrupt):
+        stopped.train(save_dir=folder)
+    resumed = bench.trainer(resume=True)
+    history = resumed.train(save_dir=folder)
+    checks.equal(history, expected, "stopped after epoch 2 and resumed: the same history")
+    checks.equal(_differing(resumed.model, weights), [], "and the same weights, to the bit")
+
+
+def _differing(model: Classifier, weights: dict[str, Any]) -> list[str]:
+    return [name for name, value in model.state_dict().items() if not value.equal(weights[name])]
+
+
+def check_evaluation(bench: Bench, checks: Checks) -> None:
+    """Step 5: the files of the stage, recomputed by hand, and that a leak is refused."""
+    import pandas as pd
+
+    from src import evaluate
+
+    path = bench.checkpoint("2d")
+    files = {file.name: file for file in evaluate.run(bench.config("2d", checkpoint=path))}
+    expected = ["confusion_matrix.png", "metrics.json", "people.csv", "predictions.csv", "roc.png"]
+    checks.equal(sorted(files), expected, "five files")
+    metrics = json.loads(files["metrics.json"].read_text())
+    keys = {"run", "dataset", "checkpoint", "split", "classes", "stamps", "person", "image"}
+    checks.equal(set(metrics), keys, "metrics.json says which run, which people, which scores")
+    people, images = pd.read_csv(files["people.csv"]), pd.read_csv(files["predictions.csv"])
+    right = people["class"] == people["predicted"]
+    scores = metrics["person"]["metrics"]
+    _check_score(checks, scores, "accuracy", right.mean())
+    _check_score(checks, scores, "balanced_accuracy", right.groupby(people["class"]).mean().mean())
+    logit = [name for name in people if name.startswith("logit_")]
+    means = images.groupby("subject")[logit].mean().loc[people["subject"]].to_numpy()
+    gap = float(abs(means - people[logit].to_numpy()).max())
+    checks.that(gap < 1e-4, "a person's logit is the mean of the images'", expected=0, found=gap)
+    _check_trained_on(bench, path, set(people["subject"]), checks)
+
+
+def _check_score(checks: Checks, scores: dict[str, Any], name: str, by_hand: float) -> None:
+    found = scores[name]
+    good = abs(found["value"] - by_hand) < 1e-9 and found["low"] <= by_hand <= found["high"]
+    what = f"{name} from people.csv by hand: {by_hand:.3f}, inside its interval"
+    checks.that(good, what, expected=by_hand, found=found)
+
+
+def _check_trained_on(bench: Bench, path: Path, test: set[str], checks: Checks) -> None:
+    from src import evaluate
+    from src.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+    from src.errors import LeakageError
+
+    content = load_checkpoint(path)
+    content["subjects"] += hash_subjects(test)
+    config = bench.config("2d", checkpoint=save_checkpoint(bench.root / "leaky.pth", content))
+    what = "a checkpoint that was trained on the test people is refused"
+    checks.raises(LeakageError, lambda: list(evaluate.run(config)), what)
+
+
+def check_gradcam(bench: Bench, checks: Checks) -> None:
+    """Step 6: a map by hand, maps in [0, 1], the model as it was, and the stage's files."""
+    import pandas as pd
+
+    from src import explain
+
+    _check_map_by_hand(checks)
+    for dim in SHAPES:
+        config = bench.config(dim, checkpoint=bench.checkpoint(dim))
+        _check_maps(config, checks)
+        files = {path.name: path for path in explain.run(config)}
+        expected = ["Demented.png", "NonDemented.png", "maps.csv"]
+        checks.equal(sorted(files), expected, f"{dim}: a figure per class and a table")
+        people = set(pd.read_csv(files["maps.csv"])["subject"])
+        others = people - set(bench.dataset(dim).with_split("test").subjects)
+        checks.equal(others, set(), f"{dim}: maps of {len(people)} people, all of them test people")
+
+
+def _check_map_by_hand(checks: Checks) -> None:
+    """Explain logits that are the means of x and of -x: the maps are their positive parts."""
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from src.gradcam import GradCAM
+
+    layer = nn.Conv2d(1, 2, 1, bias=False)
+    layer.weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
+    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    x = torch.tensor([[3.0, -4.0, 1.0], [0.0, 6.0, -2.0]])[None, None]
+    cams = [GradCAM(model, layer).generate_cam(x, target) for target in (0, 1)]
+    by_hand = [[[3 / 6, 0, 1 / 6], [0, 1, 0]], [[0, 1, 0], [0, 0, 2 / 4]]]
+    good = np.allclose(cams, by_hand, atol=1e-6)
+    checks.that(good, "two maps of one layer equal those by hand", expected=by_hand, found=cams)
+
+
+def _check_maps(config: RunConfig, checks: Checks) -> None:
+    from src.gradcam import GradCAM, get_target_layer
+    from src.trained import open_trained
+
+    trained = open_trained(config)
+    model, dim = trained.model.train(), config.data.model_dim
+    weights = copy.deepcopy(model.state_dict())
+    cam = GradCAM(model, get_target_layer(model)).generate_cam(trained.data[0][0])
+    low, high = float(cam.min()), float(cam.max())
+    good = cam.shape == SHAPES[dim] and low >= 0 and high in (0, 1)
+    found = f"{cam.shape}, {low} to {high}"
+    checks.that(good, f"{dim}: a map of the image's size in [0, 1]", expected="[0, 1]", found=found)
+    left = [name for name, module in model.named_modules() if module._forward_hooks]
+    left += [name for name, module in model.named_modules() if not module.training]
+    left += [name for name, p in model.named_parameters() if p.grad is not None]
+    checks.equal(left + _differing(model, weights), [], f"{dim}: the model is left as it was")
+
+
+Step = Callable[[Bench, Checks], None]
+STEPS: dict[str, tuple[str, Step]] = {
+    "1": ("preprocessing", check_preprocessing),
+    "2": ("datasets", check_datasets),
+    "3": ("models", check_models),
+    "4": ("training", check_training),
+    "5": ("evaluation", check_evaluation),
+    "6": ("Grad-CAM", check_gradcam),
+}
+
+
+def run_step(number: str, bench: Bench, *, tracebacks: bool = False) -> bool:
+    """Run one step, print its checks and a last line; return whether all of them passed.
+
+    Args:
+        number: A key of `STEPS`.
+        bench: Where it makes or finds its data.
+        tracebacks: Also print where an error came from.
+    """
+    name, check = STEPS[number]
+    checks, start = Checks(), time.perf_counter()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # progress bars; the log stays
+            check(bench, checks)
+    except Exception as error:  # noqa: BLE001 - whatever stops a step, the next ones still run
+        found = f"{type(error).__name__}: {error}"
+        checks.that(False, "the step runs to its end", expected="no error", found=found)
+        if tracebacks:
+            traceback.print_exc()
+    passed = checks.done > 0 and not checks.failed
+    result = "passed" if passed else f"FAILED, {checks.failed} of"
+    comma = "," * passed
+    seconds = time.perf_counter() - start
+    print(
+        f"step {number} {name}: {result}{comma} {checks.done} checks, {seconds:.1f} s", flush=True
+    )
+    return passed
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``--step`` and ``--debug``."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="debug.py", description=__doc__, formatter_class=raw)
+    steps = ", ".join(f"{number} {name}" for number, (name, _) in STEPS.items())
+    parser.add_argument(
+        "--step", choices=[*STEPS, "all"], default="all", help=f"{steps} (default: %(default)s)"
+    )
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the steps asked for. Exit status: 0 all passed, 1 one failed, 130 stopped by hand."""
+    args = build_parser().parse_args(argv)
+    configure_logging(logging.WARNING)
+    try:
+        with tempfile.TemporaryDirectory(prefix="alzheimers-mri-") as folder:
+            bench = Bench(Path(folder))
+            steps = STEPS if args.step == "all" else (args.step,)
+            passed = [run_step(number, bench, tracebacks=args.debug) for number in steps]
+    except KeyboardInterrupt:
+        print("stopped by hand", file=sys.stderr)
+        return 130
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
