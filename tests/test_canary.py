@@ -1,7 +1,5 @@
 """Canaries: what the pipeline learns is the planted effect, and not who a person is."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,9 +43,9 @@ def shuffled_by_person(data: MriDataset, seed: int) -> MriDataset:
     return MriDataset(manifest, "train", data.scheme, data.settings)
 
 
-def score_of(data: MriDataset, tmp_path) -> dict:
+def score_of(data: MriDataset, tmp_path, **settings) -> dict:
     model = create_model("3d", "simple", 2)
-    config = TrainConfig(epochs=14, batch_size=8, patience=0)
+    config = TrainConfig(**{"epochs": 14, "batch_size": 8, "patience": 0, **settings})
     Trainer(model, make_loader(data, 8, seed=0), None, "cpu", config=config).train()
     loader = make_loader(data.with_split("test"), 8)
     results = Evaluator(model, loader, "cpu", n_bootstrap=200).full_evaluation(tmp_path)
@@ -62,16 +60,17 @@ def test_the_planted_effect_scores_well_above_chance(phantom, tmp_path):
 
 def test_labels_shuffled_by_person_score_at_chance(phantom, tmp_path):
     metrics = score_of(shuffled_by_person(phantom, 1), tmp_path)
-    assert metrics["balanced_accuracy"]["low"] < 0.5 < metrics["balanced_accuracy"]["high"]
+    assert metrics["macro_auc"]["low"] <= 0.5 <= metrics["macro_auc"]["high"]
+    assert 0.3 < metrics["balanced_accuracy"]["value"] < 0.7
 
 
-def test_the_canary_sings_when_people_leak(phantom, tmp_path):
-    """Put the test people into training as well: shuffled labels then score above chance."""
+def test_the_canary_falls_when_people_leak(phantom, tmp_path):
+    """Train on everyone, val and test people too: shuffled labels then score above chance."""
     shuffled = shuffled_by_person(phantom, 1)
-    table = shuffled.manifest.table
-    leaked = table.assign(split=table["split"].replace("test", "train"))
-    copies = table[table["split"] == "test"].assign(session="copy")
-    both = pd.concat([leaked, copies], ignore_index=True)
-    manifest = dataclasses.replace(shuffled.manifest, table=both)
-    metrics = score_of(MriDataset(manifest, "train", shuffled.scheme, {}), tmp_path)
-    assert metrics["balanced_accuracy"]["low"] > 0.5
+    few = shuffled.manifest.table[lambda table: table["subject"] < "PHAN_0070"]
+    copies = few.query("split != 'train'").assign(split="train")
+    copies["session"] += "-copy"
+    table = pd.concat([few, copies], ignore_index=True)
+    leaked = MriDataset(Manifest(table, shuffled.manifest.root), "train", shuffled.scheme, {})
+    metrics = score_of(leaked, tmp_path, epochs=40, augment=False)
+    assert metrics["macro_auc"]["low"] > 0.6
