@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/demo.stamp
-	$(BIN)/python main.py --config configs/demo.json
+	$(BIN)/python main.py --mode full --dataset phantom_2d --image_size 160 --epochs 8
 
 test: .venv/test.stamp
 	$(BIN)/python -m coverage run -m pytest

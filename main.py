@@ -12,12 +12,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,15 +74,22 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     return written
 
 
+def is_processed(config: RunConfig) -> bool:
+    """Return whether a processed data set is there whose raw files need not be: no phantom."""
+    there = (config.data.processed_dir / "manifest.csv").is_file()
+    return there and config.data.cohort != "phantom"
+
+
 def run_full(config: RunConfig) -> None:
     """Run every stage and end with the files to look at."""
     written: list[Path] = []
     for name in STAGES:
+        if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):
+            logger.info("no raw data in %s: the processed data are used", config.data.raw_dir)
+            continue
         written += run_stage(name, config)
         if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
-            config = dataclasses.replace(
-                config, data=dataclasses.replace(config.data, data_dir=None)
-            )
+            config = replace(config, data=replace(config.data, data_dir=None))
     print("\ndone. Look at:")
     for path in written:
         if path.suffix in (".png", ".json", ".csv") and path.is_relative_to(config.results_dir):
