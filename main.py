@@ -77,7 +77,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
 def is_processed(config: RunConfig) -> bool:
     """Return whether a processed data set is there whose raw files need not be: no phantom."""
     there = (config.data.processed_dir / "manifest.csv").is_file()
-    return there and config.data.cohort != "phantom"
+    return there and config.data.data_dir is None and config.data.cohort != "phantom"
 
 
 def run_full(config: RunConfig) -> None:

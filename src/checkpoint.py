@@ -54,7 +54,9 @@ def load_tensors(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_why_not_unpickled(path, error)) from None
+        raise CheckpointError(
+            _why_not_unpickled(path, error), hint="train again, or copy the file again"
+        ) from None
     except _DAMAGED as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -126,9 +128,9 @@ def hash_subjects(subjects: Iterable[str]) -> list[str]:
 
 
 def _why_not_unpickled(path: Path, error: Exception) -> str:
-    text = str(error)
-    if "Unsupported global" in text or "GLOBAL" in text or "Unsupported operand" in text:
+    """Say what is wrong without torch's own text, which proposes to run the file."""
+    if "GLOBAL" in str(error):
         return (
             f"{path} holds pickled code, which is never run; only tensors and plain values are read"
         )
-    return f"{path} is truncated or no checkpoint: {text.splitlines()[0]}"
+    return f"{path} is truncated or no checkpoint: it holds no tensors and plain values"

@@ -82,9 +82,9 @@ def test_a_table_without_people_is_refused():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no CSV table"),
-        (b"subject,path\na,b,c\n", "no CSV table"),
-        (b"\xff\xfe\x00", "no CSV table"),
+        (b"", "not a CSV table"),
+        (b"subject,path\na,b\na,b,c\n", "not a CSV table"),
+        (b"\xff\xfe\x00", "not a CSV table"),
         (b"<html>", "'subject' is missing"),
     ],
 )
@@ -100,12 +100,12 @@ def test_a_missing_table_names_the_command(tmp_path):
 
 
 def test_one_person_on_two_sides_is_a_leak():
-    with pytest.raises(LeakageError, match="1 people on both sides.*P1"):
+    with pytest.raises(LeakageError, match=r"1 people on both sides.*P1"):
         manifest(split=["train", "val", "test"]).check_disjoint()
 
 
 def test_one_file_on_two_sides_is_a_leak():
-    with pytest.raises(LeakageError, match="1 identical files.*f1"):
+    with pytest.raises(LeakageError, match=r"1 identical files.*f1"):
         manifest(fingerprint=["f1", "f2", "f1"]).check_disjoint()
 
 
@@ -132,7 +132,7 @@ def test_min_age_removes_the_young_and_those_of_unknown_age():
 
 
 def test_min_age_without_any_age_is_refused():
-    with pytest.raises(ManifestError, match="no row of . has an age"):
+    with pytest.raises(ManifestError, match=r"no row of . has an age"):
         manifest(age=[None] * 3).at_least_age(60)
 
 

@@ -1,0 +1,104 @@
+"""Automatic choices and their reasons; seeds that repeat."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from src import device
+from src.device import choose_device, choose_precision, make_accelerator, seed_everything
+from src.errors import ConfigError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H100")
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def test_without_a_gpu_the_cpu_is_chosen(no_gpu):
+    found, reason = choose_device()
+    assert found.type == "cpu"
+    assert "no GPU found" in reason
+
+
+def test_the_gpu_is_chosen_and_named(two_gpus):
+    assert choose_device() == (torch.device("cuda"), "found H100")
+
+
+def test_apples_gpu_is_second_choice(no_gpu, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device()[0].type == "mps"
+
+
+def test_what_is_asked_for_is_taken(two_gpus):
+    assert choose_device("cpu") == (torch.device("cpu"), "asked for")
+    assert choose_device("cuda:1") == (torch.device("cuda:1"), "asked for")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:-1"])
+def test_an_unknown_name(name):
+    with pytest.raises(ConfigError, match="unknown device"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "meta"])
+def test_a_device_that_is_not_there(no_gpu, name):
+    with pytest.raises(ConfigError, match="not available on this machine") as caught:
+        choose_device(name)
+    assert caught.value.hint == "--device cpu"
+
+
+def test_a_gpu_too_many(two_gpus):
+    with pytest.raises(ConfigError, match="'cuda:2' is not available"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("fp32", "no"), ("bf16", "bf16"), ("auto", "no")])
+def test_precision_on_a_cpu(asked, expected):
+    found, reason = choose_precision(asked, torch.device("cpu"))
+    assert found == expected
+    assert reason == ("asked for" if asked != "auto" else "bf16 is not faster on cpu")
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
+def test_precision_on_a_gpu_is_bf16_only_where_it_is_native(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert choose_precision("auto", torch.device("cuda"))[0] == expected
+
+
+def test_the_accelerator_is_on_the_device_asked_for():
+    for precision in ("bf16", "no"):  # a second one in the same process has its own settings
+        accelerator = make_accelerator(torch.device("cpu"), precision)
+        assert accelerator.device.type == "cpu"
+        assert accelerator.mixed_precision == precision
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(device, "world_size", lambda: 2)
+    with pytest.raises(ConfigError, match="one process"):
+        make_accelerator(torch.device("cpu"), "no")
+
+
+def draws(*parts):
+    own = seed_everything(*parts)
+    everywhere = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
+    return (*everywhere, torch.rand(1, generator=own).item())
+
+
+def test_the_same_seed_and_epoch_repeat_every_source_of_chance():
+    assert draws(3, 1) == draws(3, 1)
+
+
+@pytest.mark.parametrize("other", [(3, 2), (4, 1), (1, 3)])
+def test_another_seed_or_epoch_changes_every_source_of_chance(other):
+    assert not set(draws(3, 1)) & set(draws(*other))

@@ -1,0 +1,155 @@
+"""The Evaluator: people first, files that parse, and scores that others compute alike."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from tiny_runs import run_config, train_once
+
+from src import evaluate
+from src.api import create_data_loaders, create_model
+from src.dataset import make_loader
+from src.errors import CheckpointError, ConfigError, ManifestError
+from src.evaluate import Evaluator
+from src.labels import class_scheme
+from src.loaders import open_dataset
+from src.manifest import Manifest, read_settings
+
+STAMP = "people unknown"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = create_model("2d", "efficientnet_lite0", 2, pretrained=False)
+    torch.nn.init.normal_(made.head.weight)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def stamped(processed_2d, tmp_path_factory):
+    """`processed_2d` with a stamp in its settings; read only."""
+    folder = tmp_path_factory.mktemp("stamped") / "phantom_2d"
+    shutil.copytree(processed_2d, folder)
+    settings = read_settings(folder / "preprocessing.json") | {"stamps": [STAMP]}
+    (folder / "preprocessing.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(model, stamped, tmp_path_factory):
+    """Return the folder, and what the evaluation of the stamped data set returned; read only."""
+    folder = tmp_path_factory.mktemp("results")
+    (loader,) = create_data_loaders(stamped, "phantom", splits=("test",), num_classes=2)
+    return folder, Evaluator(model, loader, "cpu", n_bootstrap=100).full_evaluation(folder)
+
+
+def test_the_files_are_those_returned(results):
+    folder, found = results
+    names = ["metrics.json", "predictions.csv", "people.csv", "confusion_matrix.png", "roc.png"]
+    assert [path.rsplit("/", 1)[1] for path in found["files"]] == names
+    assert sorted(str(path) for path in folder.rglob("*.*")) == sorted(found["files"])
+
+
+def test_metrics_json_holds_what_is_returned(results):
+    folder, found = results
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert stored == {name: value for name, value in found.items() if name != "files"}
+    assert stored["split"] == "test"
+    assert stored["classes"] == ["NonDemented", "Demented"]
+    assert (stored["person"]["n_people"], stored["image"]["n_rows"]) == (4, 12)
+
+
+def test_stamps_of_the_data_are_stamps_of_the_result(results):
+    assert results[1]["stamps"] == [STAMP]
+
+
+def test_a_person_counts_with_the_mean_logit(results):
+    folder, _ = results
+    people = pd.read_csv(folder / "people.csv").set_index("subject")
+    images = pd.read_csv(folder / "predictions.csv")
+    logits = ["logit_NonDemented", "logit_Demented"]
+    means = images.groupby("subject")[logits].mean()
+    pd.testing.assert_frame_equal(people[logits].sort_index(), means, rtol=1e-4)
+    assert people["predicted"].eq(means.idxmax(axis=1).str.removeprefix("logit_")).all()
+
+
+def test_probabilities_are_the_softmax_of_the_logits(results):
+    for name in ("people.csv", "predictions.csv"):
+        table = pd.read_csv(results[0] / name)
+        logits = table[["logit_NonDemented", "logit_Demented"]].to_numpy()
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        found = table[["p_NonDemented", "p_Demented"]].to_numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_predictions_stand_beside_the_manifest_rows(results, stamped):
+    rows = Manifest.read(stamped).in_split("test").table
+    table = pd.read_csv(results[0] / "predictions.csv")
+    for name in ("subject", "path", "label", "slice"):
+        assert table[name].tolist() == rows[name].tolist()
+
+
+@pytest.mark.parametrize(
+    ("metric", "oracle"),
+    [("accuracy", accuracy_score), ("balanced_accuracy", balanced_accuracy_score)],
+)
+def test_scores_agree_with_scikit_learn(results, metric, oracle):
+    folder, found = results
+    people = pd.read_csv(folder / "people.csv")
+    expected = oracle(people["class"], people["predicted"])
+    assert found["person"]["metrics"][metric]["value"] == pytest.approx(expected)
+
+
+def test_figures_are_pictures(results):
+    for path in results[0].rglob("*.png"):
+        assert min(cv2.imread(str(path)).shape[:2]) > 200
+
+
+def test_the_order_of_the_loader_does_not_matter(model, processed_2d, tmp_path):
+    data = open_dataset(processed_2d, "2d", class_scheme(2)).with_split("test")
+    found = []
+    for seed, size in ((None, 12), (3, 5)):
+        loader = make_loader(data, size, seed=seed)
+        evaluator = Evaluator(model, loader, "cpu", n_bootstrap=100)
+        found.append(evaluator.full_evaluation(tmp_path / str(seed)))
+    assert found[0]["person"] == found[1]["person"]
+    assert found[0]["image"] == found[1]["image"]
+
+
+def test_the_majority_is_that_of_the_training_people(results):
+    assert results[1]["person"]["majority"]["class"] == "Demented"  # 3 + 3 + ... of 4 stages
+
+
+def test_other_classes_are_refused(model, processed_2d):
+    (loader,) = create_data_loaders(processed_2d, "phantom", splits=("test",), num_classes=3)
+    with pytest.raises(ConfigError, match="2 classes, the data 3"):
+        Evaluator(model, loader, "cpu")
+
+
+def test_an_empty_split_is_refused(model, processed_2d):
+    data = open_dataset(processed_2d, "2d", class_scheme(2)).with_split("none")
+    with pytest.raises(ManifestError, match="no none people"):
+        Evaluator(model, torch.utils.data.DataLoader(data), "cpu")
+
+
+def test_the_stage_scores_a_checkpoint_and_says_which(processed_2d, tmp_path):
+    path = train_once(processed_2d, tmp_path)
+    written = list(evaluate.run(run_config(processed_2d, tmp_path)))
+    assert all(file.is_file() for file in written)
+    metrics = json.loads(written[0].read_text())
+    name = "phantom_2d_efficientnet_lite0"
+    assert written[0] == tmp_path / "results" / name / "metrics.json"
+    assert (metrics["run"], metrics["dataset"]) == (name, "phantom_2d")
+    assert metrics["checkpoint"] in (str(path), str(path.parents[1] / "best_model.pth"))
+
+
+def test_the_stage_writes_nothing_without_a_checkpoint(processed_2d, tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        list(evaluate.run(run_config(processed_2d, tmp_path)))
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,147 @@
+"""Which checkpoint is opened, and when it may not be shown the test people."""
+
+import os
+import shutil
+
+import pytest
+from tiny_runs import run_config, train_once
+
+from src.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+from src.errors import CheckpointError, LeakageError
+from src.manifest import SAME_PEOPLE, read_settings
+from src.trained import find_checkpoint, open_trained
+
+
+@pytest.fixture(scope="module")
+def checkpoint(processed_2d, tmp_path_factory):
+    """A checkpoint of `processed_2d`; read only."""
+    return train_once(processed_2d, tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def content(checkpoint):
+    return load_checkpoint(checkpoint)
+
+
+def saved(tmp_path, content, **changed):
+    return save_checkpoint(tmp_path / "changed.pth", content | changed)
+
+
+def open_with(processed, tmp_path, path, **settings):
+    return open_trained(run_config(processed, tmp_path, checkpoint=path, **settings))
+
+
+def placed(tmp_path, source, names):
+    """Copy `source` into runs of these names, each a second newer than the one before."""
+    for second, name in enumerate(names):
+        path = tmp_path / "checkpoints" / name / "best_model.pth"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+        os.utime(path, (second, second))
+    return tmp_path / "checkpoints"
+
+
+LITE, SMALL = "phantom_2d_efficientnet_lite0", "phantom_2d_resnet18"
+
+
+def test_the_file_named_is_taken(processed_2d, tmp_path, checkpoint):
+    placed(tmp_path, checkpoint, [LITE])
+    assert find_checkpoint(run_config(processed_2d, tmp_path, checkpoint=checkpoint)) == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "expected"),
+    [
+        ([SMALL, LITE], {}, LITE),
+        ([LITE, SMALL], {}, SMALL),
+        ([LITE, SMALL], {"backbone": "efficientnet_lite0"}, LITE),
+        (["mine", LITE], {"run": "mine"}, "mine"),
+        ([LITE, "phantom_2d_official_resnet18", "oasis_2d_resnet18"], {}, LITE),
+        ([LITE, ""], {}, ""),
+    ],
+)
+def test_the_newest_run_of_the_data_set_unless_told(
+    processed_2d, tmp_path, checkpoint, names, settings, expected
+):
+    folder = placed(tmp_path, checkpoint, names)
+    found = find_checkpoint(run_config(processed_2d, tmp_path, **settings))
+    assert found == folder / expected / "best_model.pth"
+
+
+def test_the_newest_run_of_another_data_set_is_not_taken(processed_2d, tmp_path, content):
+    folder = tmp_path / "checkpoints"
+    placed(tmp_path, saved(tmp_path, content), [LITE])
+    save_checkpoint(folder / "best_model.pth", content | {"dataset": "oasis_2d"})
+    found = find_checkpoint(run_config(processed_2d, tmp_path))
+    assert found == folder / LITE / "best_model.pth"
+
+
+@pytest.mark.parametrize("settings", [{}, {"backbone": "resnet18"}, {"run": "other"}])
+def test_without_a_checkpoint_the_command_is_named(processed_2d, tmp_path, checkpoint, settings):
+    placed(tmp_path, checkpoint, [LITE] if settings else [])
+    with pytest.raises(CheckpointError, match="no checkpoint of phantom_2d under") as caught:
+        find_checkpoint(run_config(processed_2d, tmp_path, **settings))
+    assert "--mode train --dataset phantom_2d" in caught.value.hint
+
+
+def test_a_checkpoint_opens_with_its_classes_and_test_people(processed_2d, tmp_path, checkpoint):
+    trained = open_with(processed_2d, tmp_path, checkpoint, classes=4)
+    assert trained.model.num_classes == 2
+    assert not trained.model.training
+    assert trained.data.split == "test"
+    assert set(trained.data.labels) == {0, 1}
+    assert trained.run_name == LITE
+
+
+@pytest.mark.parametrize(("stored", "asked", "name"), [(None, "new", "new"), ("own", None, "own")])
+def test_results_go_where_the_run_is_named(processed_2d, tmp_path, content, stored, asked, name):
+    path = saved(tmp_path, content, config={"run": stored})
+    assert open_with(processed_2d, tmp_path, path, run=asked).run_name == name
+
+
+def test_the_age_limit_of_the_training_holds_in_the_test(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, config={"data": {"min_age": 70.0}})
+    trained = open_with(processed_2d, tmp_path, path)
+    assert trained.data.rows["age"].min() >= 70
+
+
+def test_a_checkpoint_of_another_data_set(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, dataset="oasis_2d")
+    with pytest.raises(CheckpointError, match="trained on oasis_2d, not phantom_2d") as caught:
+        open_with(processed_2d, tmp_path, path)
+    assert "--dataset oasis_2d" in caught.value.hint
+
+
+def test_a_checkpoint_of_another_dimension(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, dim="3d")
+    with pytest.raises(CheckpointError, match="is a 3d model, the data are 2d"):
+        open_with(processed_2d, tmp_path, path)
+
+
+def test_weights_of_another_backbone(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, backbone="efficientnet_b0")
+    with pytest.raises(CheckpointError, match="fits another model"):
+        open_with(processed_2d, tmp_path, path)
+
+
+def test_images_made_otherwise_name_the_settings(processed_2d, tmp_path, content):
+    made = {"slice_axis": "coronal", "image_size": 128}
+    path = saved(tmp_path, content, preprocessing={"preprocess": made})
+    with pytest.raises(CheckpointError, match="otherwise: image_size, slice_axis differ"):
+        open_with(processed_2d, tmp_path, path)
+
+
+def test_people_trained_on_are_not_test_people(processed_2d, tmp_path, content):
+    known = hash_subjects(["PHAN_0003", "PHAN_1003"])  # of the test split, by number % 4
+    path = saved(tmp_path, content, subjects=content["subjects"] + known)
+    with pytest.raises(LeakageError, match="trained on 2 of 4 test people, such as PHAN_0003"):
+        open_with(processed_2d, tmp_path, path)
+
+
+def test_a_data_set_stamped_with_the_same_people_passes(processed_2d, tmp_path, content):
+    folder = tmp_path / "phantom_2d"
+    shutil.copytree(processed_2d, folder)
+    settings = read_settings(folder / "preprocessing.json") | {"stamps": [SAME_PEOPLE]}
+    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'))
+    path = saved(tmp_path, content, subjects=hash_subjects(["PHAN_0003"]))
+    assert open_with(folder, tmp_path, path).data.manifest.stamps == (SAME_PEOPLE,)
