@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
-import dataclasses
 import io
-import json
 import logging
 import sys
 import tempfile
@@ -23,27 +20,21 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
+import debug_steps
 from src.config import RunConfig
 from src.options import build_config
 from src.runtime import configure_logging
 
-if TYPE_CHECKING:  # the steps import what they check, so --help never waits for torch
-    from src.classifier import Classifier
+if TYPE_CHECKING:
     from src.dataset import MriDataset
     from src.train import Trainer
 
+#: Settings of every run here; `debug_steps.SHAPES` is what its images are.
 SMALL = {
     **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 3, "image_size": 64},
     **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 2, "epochs": 2},
-    **{"workers": 1, "device": "cpu", "weights": "none"},
-}
-SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
-PARAMETERS = {  # with four classes
-    **{"resnet18": 11_172_292, "resnet50": 23_509_956, "densenet121": 6_951_684},
-    **{"efficientnet_b0": 4_012_096, "efficientnet_lite0": 3_375_556},
-    **{"simple": 1_983_196, "resnet": 9_175_140, "resnet_small": 3_468_900},
+    **{"workers": 1, "device": "cpu"},
 }
 
 
@@ -115,8 +106,8 @@ class Bench:
             *(self.processed("2d"), "phantom", "2d", 8), splits=("train",), num_classes=2
         )
         torch.manual_seed(0)
-        model = create_model("2d", "efficientnet_lite0", 2, pretrained=False)
-        config = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, **settings)
+        model = create_model("2d", "efficientnet_lite0", 2)  # with its bundled weights
+        config = TrainConfig(epochs=3, batch_size=8, lr=1e-3, patience=0, **settings)
         return Trainer(model, loader, None, "cpu", config=config)
 
     def _process(self, dim: str) -> Path:
@@ -133,334 +124,14 @@ class Bench:
         return next(path for path in train.run(self.config(dim)) if path.suffix == ".pth")
 
 
-def check_preprocessing(bench: Bench, checks: Checks) -> None:
-    """Step 1: orientation, files, people, values, and what a second run does."""
-    from src.manifest import Manifest
-
-    _check_orientation(bench, checks)
-    for dim in SHAPES:
-        folder = bench.processed(dim)
-        table = Manifest.read(folder).table
-        files = sorted(path for path in folder.rglob("PHAN_*") if path.suffix != ".json")
-        listed = sorted(folder / path for path in table["path"])
-        checks.equal(files, listed, f"{dim}: {len(listed)} files, the manifest lists each")
-        sides = table.groupby("subject")["split"].nunique()
-        people = f"{len(sides)} people, {table['split'].nunique()} sides"
-        checks.equal(list(sides.index[sides > 1]), [], f"{dim}: {people}, nobody on two")
-        _check_values(files, dim, checks)
-    _check_second_run(bench, checks)
-
-
-def _check_orientation(bench: Bench, checks: Checks) -> None:
-    import nibabel as nib
-    import numpy as np
-
-    from src.preprocessing.io import read_volume
-    from src.preprocessing.slices import cut_slice
-
-    data = np.random.default_rng(0).integers(1, 99, (9, 11, 13)).astype(np.int16)
-    head, path = nib.Nifti1Image(data, np.diag([1.0, 1.5, 2.0, 1.0])), bench.root / "head.nii"
-    orders, equal = ["RAS", "LAS", "PSR", "IPL"], []
-    for order in orders:
-        turn = nib.orientations.axcodes2ornt(tuple(order))
-        turn = nib.orientations.ornt_transform(nib.io_orientation(head.affine), turn)
-        nib.save(head.as_reoriented(turn), path)
-        volume = read_volume(path)
-        if np.array_equal(volume.data, data) and volume.voxel_size == (1.0, 1.5, 2.0):
-            equal.append(order)
-    checks.equal(equal, orders, "a head stored along other axes is read as the same RAS+ volume")
-    corner = cut_slice(data.astype(np.float32), "axial", 5)[0, -1]
-    checks.equal(corner, data[-1, -1, 5], "axial slices: front on top, +X on the right")
-
-
-def _check_values(files: list[Path], dim: str, checks: Checks) -> None:
-    import torch
-
-    from src.augment import to_unit
-    from src.dataset import read_processed
-
-    images = torch.stack([to_unit(read_processed(path)) for path in files])
-    checks.equal(tuple(images.shape[1:]), (1, *SHAPES[dim]), f"{dim}: every image is {SHAPES[dim]}")
-    low, high = float(images.min()), float(images.max())
-    good, found = low == 0 and 0.9 < high <= 1, f"{low} to {high}"
-    checks.that(good, f"{dim}: grey values fill [0, 1]", expected="0 to about 1", found=found)
-
-
-def _check_second_run(bench: Bench, checks: Checks) -> None:
-    from src.preprocessing import stage
-
-    config, folder = bench.config("2d"), bench.processed("2d")
-
-    def times() -> dict[Path, int]:
-        files = [*folder.rglob("PHAN_*"), *config.data.raw_dir.rglob("*.img")]
-        return {path: path.stat().st_mtime_ns for path in files}
-
-    before = times()
-    list(stage.run(config))
-    written = [path.name for path, when in times().items() if before.get(path) != when]
-    checks.equal(written, [], f"a second run writes none of {len(before)} files again")
-    gone = min(path for path in before if path.suffix == ".png")
-    gone.unlink()
-    list(stage.run(config))
-    scans = {path.name[:13] for path, when in times().items() if before.get(path) != when}
-    checks.equal(scans, {gone.name[:13]}, "only a scan with a missing file is made again")
-
-
-def check_datasets(bench: Bench, checks: Checks) -> None:
-    """Step 2: items, labels, people, order, augmentation, and that a leak is refused."""
-    import torch
-
-    for dim, kind in (("2d", torch.uint8), ("3d", torch.float16)):
-        data = bench.dataset(dim)
-        image, label = data[0]
-        item = (tuple(image.shape), image.dtype, type(label))
-        checks.equal(item, ((1, *SHAPES[dim]), kind, int), f"{dim}: items are {kind} with a class")
-        classes = [int(stage != "NonDemented") for stage in data.rows["label"]]
-        checks.equal(data.labels.tolist(), classes, f"{dim}: two classes follow the stages")
-        people = [set(data.with_split(split).subjects) for split in ("train", "val", "test")]
-        counts = [len(some) for some in people]
-        what = f"{dim}: {counts} people in train, val and test, nobody in two"
-        checks.equal(len(set().union(*people)), sum(counts), what)
-        _check_augmentation(data, dim, checks)
-    _check_order(checks)
-    _check_leak(bench.dataset("2d"), checks)
-
-
-def _check_order(checks: Checks) -> None:
-    from src.dataset import EvenBatches
-
-    batches = EvenBatches(33, 32, seed=1)
-    first = list(batches)
-    counts = sorted(len(batch) for batch in first)
-    checks.equal(counts, [16, 17], "33 images in batches of up to 32 are 16 and 17")
-    everyone = sorted(number for batch in first for number in batch)
-    checks.equal(everyone, list(range(33)), "each image is shown once")
-    batches.epoch = 1
-    again = [list(batches) == first, list(EvenBatches(33, 32, seed=1)) == first]
-    checks.equal(again, [False, True], "another epoch has another order, the same seed the same")
-
-
-def _check_augmentation(data: MriDataset, dim: str, checks: Checks) -> None:
-    import torch
-
-    from src.augment import augment
-
-    batch = torch.stack([data[number][0] for number in range(4)])
-    once, again = (augment(batch, torch.Generator().manual_seed(5)) for _ in range(2))
-    found = f"{tuple(once.shape)}, {float(once.min())} to {float(once.max())}"
-    good = once.shape == batch.shape and once.min() >= 0 and once.max() <= 1
-    checks.that(good, f"{dim}: augmented images stay in [0, 1]", expected="[0, 1]", found=found)
-    checks.equal(once.equal(again), True, f"{dim}: and repeat with their seed")
-
-
-def _check_leak(data: MriDataset, checks: Checks) -> None:
-    from src.errors import LeakageError
-
-    table = data.manifest.table.copy()
-    row = table.index[table["split"] == "train"][0]
-    table.loc[row, "split"] = "test"  # one slice of a training person
-    leaky = dataclasses.replace(data.manifest, table=table)
-    checks.raises(LeakageError, leaky.check_disjoint, "one person on two sides is refused")
-
-
-def check_models(bench: Bench, checks: Checks) -> None:
-    """Step 3: every registered backbone; no weights are downloaded."""
-    from src.api import create_model
-    from src.classifier import MODEL_REGISTRY
-
-    checks.equal(sorted(MODEL_REGISTRY), sorted(PARAMETERS), f"{len(PARAMETERS)} backbones")
-    for name in MODEL_REGISTRY:
-        entry = MODEL_REGISTRY.get(name)
-        _check_model(create_model(entry.dim, name, 4, pretrained=False), checks)
-    _check_bundled_weights(checks)
-
-
-def _check_model(model: Classifier, checks: Checks) -> None:
-    import torch
-
-    logits = model(torch.rand(2, 1, *SHAPES[model.dim]))
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1]))
-    torch.autograd.backward(loss)
-    idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    found = (tuple(logits.shape), bool(logits.isfinite().all()), idle)
-    what = f"{model.backbone}: finite logits of two {model.dim} images, every tensor learns"
-    checks.equal(found, ((2, 4), True, []), what)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    checks.equal(count, PARAMETERS.get(model.backbone), f"{model.backbone}: {count:,} parameters")
-
-
-def _check_bundled_weights(checks: Checks) -> None:
-    import torch
-
-    from src.api import create_model
-
-    rows, columns = torch.arange(64.0)[:, None], torch.arange(64.0)
-    picture = (((rows * columns) % 64) / 63)[None, None]
-    with torch.no_grad():
-        found = create_model("2d", "efficientnet_lite0", 4).eval().embed(picture).sum().item()
-    expected = 1178.0037  # of the reference implementation, on this picture
-    what = "efficientnet_lite0: the bundled ImageNet weights give the published features"
-    checks.that(abs(found - expected) < 0.2, what, expected=expected, found=found)
-
-
-def check_training(bench: Bench, checks: Checks) -> None:
-    """Step 4: the loss falls, the best epoch comes back, a stopped run resumes to the same bits."""
-    from src.checkpoint import load_checkpoint
-
-    trainer, folder = bench.trainer(), bench.root / "whole"
-    history = trainer.train(save_dir=folder)
-    losses = [round(loss, 3) for loss in history["train_loss"]]
-    falls = losses[-1] < losses[0]
-    checks.that(falls, f"the loss falls: {losses}", expected="last < first", found=losses)
-    scores = [
-        (score, -loss)
-        for score, loss in zip(history["val_balanced_accuracy"], history["val_loss"], strict=True)
-    ]
-    best, saved = scores.index(max(scores)) + 1, load_checkpoint(folder / "best_model.pth")
-    found = (history["best_epoch"], saved["epoch"])
-    checks.equal(found, (best, best), f"epoch {best}, whose score is best, is saved")
-    checks.equal(_differing(trainer.model, saved["model"]), [], "the model ends with its weights")
-    loss = _validation_loss(trainer)
-    good = abs(loss + scores[best - 1][1]) < 1e-5
-    what = f"validation people have its loss again: {loss:.3f}"
-    checks.that(good, what, expected=-scores[best - 1][1], found=loss)
-    _check_resume(bench, history, saved["model"], checks)
-
-
-def _validation_loss(trainer: Trainer) -> float:
-    from src.inference import predict
-    from src.metrics import log_loss
-    from src.predictions import per_person
-
-    people = per_person(predict(trainer.model, trainer.val_data, trainer.device))
-    return log_loss(people.labels, people.logits)
-
-
-def _check_resume(
-    bench: Bench, expected: dict[str, Any], weights: dict[str, Any], checks: Checks
-) -> None:
-    stopped, folder = bench.trainer(), bench.root / "parts"
-    end_epoch = stopped._end_epoch
-
-    def stop_after_two(state: Any, *arguments: Any) -> None:
-        end_epoch(state, *arguments)
-        if state.epoch == 2:
-            raise KeyboardInterrupt
-
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        patch.object(stopped, "_end_epoch", stop_after_two),
-    ):
-        stopped.train(save_dir=folder)
-    resumed = bench.trainer(resume=True)
-    history = resumed.train(save_dir=folder)
-    checks.equal(history, expected, "stopped after epoch 2 and resumed: the same history")
-    checks.equal(_differing(resumed.model, weights), [], "and the same weights, to the bit")
-
-
-def _differing(model: Classifier, weights: dict[str, Any]) -> list[str]:
-    return [name for name, value in model.state_dict().items() if not value.equal(weights[name])]
-
-
-def check_evaluation(bench: Bench, checks: Checks) -> None:
-    """Step 5: the files of the stage, scores recomputed by hand, and that a leak is refused."""
-    import pandas as pd
-
-    from src import evaluate
-
-    path = bench.checkpoint("2d")
-    files = {file.name: file for file in evaluate.run(bench.config("2d", checkpoint=path))}
-    expected = {"metrics.json", "people.csv", "predictions.csv", "confusion_matrix.png", "roc.png"}
-    checks.equal(set(files), expected, "tables and figures are written")
-    metrics = json.loads(files["metrics.json"].read_text())
-    keys = {"run", "dataset", "checkpoint", "split", "classes", "stamps", "person", "image"}
-    checks.equal(set(metrics), keys, "metrics.json says which run, which people, which scores")
-    people, images = pd.read_csv(files["people.csv"]), pd.read_csv(files["predictions.csv"])
-    right = people["class"] == people["predicted"]
-    recalls = right.groupby(people["class"]).mean()
-    for name, by_hand in (("accuracy", right.mean()), ("balanced_accuracy", recalls.mean())):
-        found = metrics["person"]["metrics"][name]
-        good = abs(found["value"] - by_hand) < 1e-9 and found["low"] <= by_hand <= found["high"]
-        what = f"{name} from people.csv by hand: {by_hand:.3f}, inside its interval"
-        checks.that(good, what, expected=by_hand, found=found)
-    logits = [name for name in people if name.startswith("logit_")]
-    means = images.groupby("subject")[logits].mean().loc[people["subject"]].to_numpy()
-    gap = float(abs(means - people[logits].to_numpy()).max())
-    checks.that(gap < 1e-4, "a person's logit is the mean of the images'", expected=0, found=gap)
-    _check_trained_on(bench, path, set(people["subject"]), checks)
-
-
-def _check_trained_on(bench: Bench, path: Path, test: set[str], checks: Checks) -> None:
-    from src import evaluate
-    from src.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
-    from src.errors import LeakageError
-
-    content = load_checkpoint(path)
-    content["subjects"] += hash_subjects(test)
-    config = bench.config("2d", checkpoint=save_checkpoint(bench.root / "leaky.pth", content))
-    what = "a checkpoint that was trained on the test people is refused"
-    checks.raises(LeakageError, lambda: list(evaluate.run(config)), what)
-
-
-def check_gradcam(bench: Bench, checks: Checks) -> None:
-    """Step 6: a map by hand, maps in [0, 1], the model as it was, and the stage's files."""
-    import pandas as pd
-
-    from src import explain
-
-    _check_map_by_hand(checks)
-    for dim in SHAPES:
-        config = bench.config(dim, checkpoint=bench.checkpoint(dim))
-        _check_map(config, dim, checks)
-        files = {path.name: path for path in explain.run(config)}
-        expected = {"Demented.png", "NonDemented.png", "maps.csv"}
-        checks.equal(set(files), expected, f"{dim}: a figure per class and a table")
-        people = set(pd.read_csv(files["maps.csv"])["subject"])
-        others = people - set(bench.dataset(dim).with_split("test").subjects)
-        checks.equal(others, set(), f"{dim}: maps of {len(people)} people, all of them test people")
-
-
-def _check_map_by_hand(checks: Checks) -> None:
-    """Explain logits that are the means of x and of -x: the maps are their positive parts."""
-    import torch
-    from torch import nn
-
-    from src.gradcam import GradCAM
-
-    layer = nn.Conv2d(1, 2, 1, bias=False)
-    layer.weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
-    model = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    x = torch.tensor([[3.0, -4.0, 1.5], [0.0, 6.0, -2.0]])[None, None]
-    found = [GradCAM(model, layer).generate_cam(x, target).tolist() for target in (0, 1)]
-    by_hand = [[[0.5, 0, 0.25], [0, 1, 0]], [[0, 1, 0], [0, 0, 0.5]]]
-    checks.equal(found, by_hand, "two maps of one layer equal those by hand")
-
-
-def _check_map(config: RunConfig, dim: str, checks: Checks) -> None:
-    from src.gradcam import GradCAM, get_target_layer
-    from src.trained import open_trained
-
-    trained = open_trained(config)
-    model = trained.model.train()
-    weights = copy.deepcopy(model.state_dict())
-    cam = GradCAM(model, get_target_layer(model)).generate_cam(trained.data[0][0])
-    low, high = float(cam.min()), float(cam.max())
-    good, found = cam.shape == SHAPES[dim] and low >= 0 and high <= 1, f"{cam.shape}, {low}, {high}"
-    checks.that(good, f"{dim}: a map of the image's size in [0, 1]", expected="[0, 1]", found=found)
-    modules = model.named_modules()
-    left = [name for name, module in modules if module._forward_hooks or not module.training]
-    left += [name for name, parameter in model.named_parameters() if parameter.grad is not None]
-    checks.equal(left + _differing(model, weights), [], f"{dim}: the model is left as it was")
-
-
 Step = Callable[[Bench, Checks], None]
 STEPS: dict[str, tuple[str, Step]] = {
-    "1": ("preprocessing", check_preprocessing),
-    "2": ("datasets", check_datasets),
-    "3": ("models", check_models),
-    "4": ("training", check_training),
-    "5": ("evaluation", check_evaluation),
-    "6": ("Grad-CAM", check_gradcam),
+    "1": ("preprocessing", debug_steps.check_preprocessing),
+    "2": ("datasets", debug_steps.check_datasets),
+    "3": ("models", debug_steps.check_models),
+    "4": ("training", debug_steps.check_training),
+    "5": ("evaluation", debug_steps.check_evaluation),
+    "6": ("Grad-CAM", debug_steps.check_gradcam),
 }
 
 

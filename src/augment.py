@@ -109,4 +109,5 @@ def _vary_intensity(images: Tensor, generator: torch.Generator, strength: float)
     shape = (len(images),) + (1,) * (images.ndim - 1)
     draw = [(torch.rand(shape, generator=generator) * 2 - 1).to(images.device) for _ in range(2)]
     changed = images * (1 + strength * draw[0]) + 0.5 * strength * draw[1]
-    return torch.where(images > 0, changed, images).clamp_(0, 1)
+    # Interpolation leaves traces beside the brain, under one grey level: they stay as dark.
+    return torch.where(images > 1 / 255, changed, images).clamp_(0, 1)

@@ -1,11 +1,10 @@
-"""Backbones for volumes, trained from scratch, normalised within one scan.
+"""Backbones for volumes, trained from scratch, with batch normalisation.
 
-A batch holds few scans, so each channel is normalised over its own scan (instance normalisation,
-Ulyanov et al. 2016, arXiv:1607.08022): a batch of one trains like a batch of four, and nothing
-changes between training and evaluation. Channels in groups would not do: pooled over a scan, a
-group keeps so little of what differs between scans that small cohorts are not learnt.
+Normalising each scan by itself (instance or group norm) would take away what the head reads: the
+mean of a channel over the scan. On 128 phantoms such networks learnt nothing in 20 epochs, where
+batch norm learns in few, also with batches of four.
 
-Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 16 voxels and better 32; maps
+Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 24 voxels; maps
 ``(B, F, x, y, z)``, each axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of
 the volume's, rounded up.
 """
@@ -26,24 +25,11 @@ def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
 
 
-class ScanNorm(nn.InstanceNorm3d):
-    """Instance normalisation; a map of one voxel has no spread and is only scaled and shifted."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, affine=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return `x` with mean 0 and spread 1 in each channel of each scan, scaled and shifted."""
-        if x[0, 0].numel() > 1:
-            return super().forward(x)
-        return x * self.weight[:, None, None, None] + self.bias[:, None, None, None]
-
-
 def _unit(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     """Convolution, normalisation, ReLU."""
     return nn.Sequential(
         _convolution(channels_in, channels, stride),
-        ScanNorm(channels),
+        nn.BatchNorm3d(channels),
         nn.ReLU(inplace=True),
     )
 
@@ -55,7 +41,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.first = _unit(channels_in, channels, stride)
         self.second = _convolution(channels, channels)
-        self.norm = ScanNorm(channels)
+        self.norm = nn.BatchNorm3d(channels)
         same = stride == 1 and channels_in == channels
         self.shortcut = nn.Identity() if same else _shortcut(channels_in, channels, stride)
         self.relu = nn.ReLU(inplace=True)
@@ -68,7 +54,7 @@ class ResidualBlock(nn.Module):
 
 def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv3d(channels_in, channels, 1, stride=stride, bias=False)
-    return nn.Sequential(convolution, ScanNorm(channels))
+    return nn.Sequential(convolution, nn.BatchNorm3d(channels))
 
 
 def _initialise(features: nn.Module) -> nn.Module:

@@ -123,7 +123,7 @@ def test_the_order_of_the_loader_does_not_matter(model, processed_2d, tmp_path):
 
 
 def test_the_majority_is_that_of_the_training_people(results):
-    assert results[1]["person"]["majority"]["class"] == "Demented"  # 3 + 3 + ... of 4 stages
+    assert results[1]["person"]["majority"]["class"] == "Demented"  # 8 against 4 people
 
 
 def test_other_classes_are_refused(model, processed_2d):
@@ -133,8 +133,9 @@ def test_other_classes_are_refused(model, processed_2d):
 
 
 def test_an_empty_split_is_refused(model, processed_2d):
-    data = open_dataset(processed_2d, "2d", class_scheme(2)).with_split("none")
-    with pytest.raises(ManifestError, match="no none people"):
+    older = open_dataset(processed_2d, "2d", class_scheme(2), min_age=79)
+    data = older.with_split("test")
+    with pytest.raises(ManifestError, match="no test people"):
         Evaluator(model, torch.utils.data.DataLoader(data), "cpu")
 
 

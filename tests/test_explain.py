@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_runs import run_config, train_once
 
+from src.augment import to_unit
 from src.errors import CheckpointError
 from src.explain import choose_people, explain_people, run
 from src.labels import class_scheme
@@ -92,10 +93,11 @@ def test_the_image_shown_speaks_most_for_the_class(trained):
         numbers = chosen[row["subject"]]
         k = trained.data.scheme.classes.index(row["explained"])
         with torch.no_grad():
-            logits = trained.model(torch.stack([trained.data[n][0] for n in numbers]))
-        best = numbers[int(logits.softmax(1)[:, k].argmax())]
+            images = torch.stack([trained.data[n][0] for n in numbers])
+            logits = trained.model(to_unit(images)).double()
+        best = numbers[int(logits.log_softmax(1)[:, k].argmax())]
         assert row["path"] == trained.data.rows["path"].iloc[best]
-        mean = logits.double().mean(0).softmax(0)[k].item()
+        mean = logits.mean(0).softmax(0)[k].item()
         assert row["p"] == pytest.approx(mean, abs=1e-4)
         assert np.isfinite(row["cam"]).all()
 

@@ -5,18 +5,15 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny_runs import kept_loggers
 
 from src.runtime import configure_logging, progress, usable_cores, weight_cache, world_size
 
 
 @pytest.fixture
 def loggers():
-    kept = {name: logging.getLogger(name) for name in ("main", "debug", "src")}
-    before = {name: (one.handlers[:], one.level, one.propagate) for name, one in kept.items()}
-    yield
-    for name, (handlers, level, propagate) in before.items():
-        kept[name].handlers[:], kept[name].propagate = handlers, propagate
-        kept[name].setLevel(level)
+    with kept_loggers():
+        yield
 
 
 def test_the_log_goes_to_stderr_as_plain_lines(capsys, loggers):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +29,16 @@ def train_once(processed: Path, root: Path, **settings: Any) -> Path:
     """Train as the stage does, and return the run's best checkpoint."""
     written = list(train.run(run_config(processed, root, **settings)))
     return next(path for path in written if path.suffix == ".pth")
+
+
+@contextmanager
+def kept_loggers() -> Iterator[None]:
+    """Undo `configure_logging` at the end, so that later tests can read the log."""
+    loggers = [logging.getLogger(name) for name in ("main", "debug", "src")]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)

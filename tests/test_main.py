@@ -1,0 +1,225 @@
+"""The command line: every mode on a tiny phantom, and one clear sentence for every wrong input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import kept_loggers
+
+import main
+from src.manifest import Manifest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "phantom_3d_simple"
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    with kept_loggers():
+        yield
+
+
+def words(folder, *more):
+    """Return the flags of a run that is over in seconds and stays in `folder`."""
+    small = "--phantom_subjects 12 --phantom_voxel 4 --image_size 64 --num_slices 2"
+    small += " --volume_size 32 --classes 2 --weights none --epochs 1 --bootstrap 100 --samples 1"
+    small += " --device cpu --workers 1"
+    places = [
+        f"--{name}={folder / name}" for name in ("data_root", "checkpoint_dir", "results_dir")
+    ]
+    return [*small.split(), *places, *map(str, more)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder in which each stage of a 3D run was called by itself; read only."""
+    folder = tmp_path_factory.mktemp("made")
+    with kept_loggers():
+        for mode in main.STAGES:
+            given = words(folder, "--dataset", "phantom", "--dim", "3d", "--mode", mode)
+            assert main.main(given) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """A copy of `made` to spoil."""
+    shutil.copytree(made, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def refused(capsys, *given):
+    """Return the sentence that a wrong input is answered with, after checking its form."""
+    capsys.readouterr()
+    try:
+        status = main.main([str(word) for word in given])
+    except SystemExit as leaving:  # argparse leaves by itself
+        status = leaving.code
+    lines = [line for line in capsys.readouterr().err.splitlines() if "%|" not in line]
+    assert status == 2
+    assert lines[-2].startswith("error: ")
+    assert lines[-1].startswith("  fix: ")
+    return "\n".join(lines[-2:])
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_stage_leaves_its_files(made):
+    places = [
+        "data_root/phantom_3d/manifest.csv",
+        f"checkpoint_dir/{RUN}/best_model.pth",
+        f"checkpoint_dir/{RUN}/history.json",
+        f"results_dir/{RUN}/metrics.json",
+        f"results_dir/{RUN}/config.json",
+        f"results_dir/figures/{RUN}/training_curves.png",
+        f"results_dir/gradcam/{RUN}/maps.csv",
+    ]
+    assert [place for place in places if not (made / place).is_file()] == []
+
+
+def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
+    assert main.main(words(tmp_path, "--mode", "full", "--dataset", "phantom_2d")) == 0
+    out, err = capsys.readouterr()
+    order = [line for line in err.splitlines() if line.startswith("==")]
+    assert order == [f"== {name}: phantom_2d ==" for name in main.STAGES]
+    listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
+    assert out.splitlines()[1] == "done. Look at:"
+    assert all(path.is_file() for path in listed)
+    assert {"metrics.json", "people.csv", "training_curves.png", "maps.csv"} <= {
+        path.name for path in listed
+    }
+    Manifest.read(tmp_path / "data_root" / "phantom_2d").check_disjoint()
+
+
+def test_the_command_works_in_a_process_of_its_own(copied):
+    given = words(copied, "--mode", "evaluate", "--dataset", "phantom_3d")
+    done = subprocess.run(
+        [sys.executable, ROOT / "main.py", *given], capture_output=True, text=True, cwd=copied
+    )
+    assert done.returncode == 0, done.stderr
+    assert "scored on" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_settings_written_repeat_the_run(copied):
+    first = (copied / "checkpoint_dir" / RUN / "history.json").read_text()
+    stored = copied / "config.json"
+    shutil.move(copied / "results_dir" / RUN / "config.json", stored)
+    places = [f"--{name}={copied / name}" for name in ("data_root", "checkpoint_dir")]
+    given = ["--mode", "train", "--config", stored, *places, f"--results_dir={copied / 'again'}"]
+    assert main.main([str(word) for word in given]) == 0
+    assert (copied / "checkpoint_dir" / RUN / "history.json").read_text() == first
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys, main\n"
+        "try: main.main(['--help'])\n"
+        "except SystemExit as done: print(done.code, sorted({'torch', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert "--mode" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--dataset", "osais"], "unknown dataset: 'osais'"),
+        (["--backbone", "resnet_18"], "unknown backbone: 'resnet_18'"),
+        (["--dataset", "oasis_3d", "--dim", "2d"], "--dataset oasis_3d contradicts --dim 2d"),
+        (["--classes", "5"], "argument --classes: invalid choice"),
+        (["--epochs", "0"], "--epochs 0 is not in 1 to 10000"),
+        (["--epochs", "many"], "argument --epochs: invalid int value"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--mode", "predikt"], "argument --mode: invalid choice"),
+        (["--config", "gone.json"], "not found: gone.json"),
+        (["--weight_decay", "inf"], "'weight_decay': inf is not finite"),
+    ],
+)
+def test_wrong_flags_are_refused_before_anything_is_written(tmp_path, capsys, given, says):
+    assert says in refused(capsys, *words(tmp_path), *given)
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [
+        ("preprocess", "not found: {}/data_root/oasis"),
+        ("train", "not found: {}/data_root/oasis_2d"),
+        ("evaluate", "no checkpoint of oasis_2d"),
+        ("gradcam", "no checkpoint of oasis_2d"),
+        ("full", "not found: {}/data_root/oasis"),
+    ],
+)
+def test_missing_data_name_what_makes_them(tmp_path, capsys, mode, says):
+    sentence = refused(capsys, *words(tmp_path, "--dataset", "oasis", "--mode", mode))
+    assert says.format(tmp_path) in sentence
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "gradcam"])
+def test_a_checkpoint_of_another_data_set(made, tmp_path, capsys, mode):
+    path = made / "checkpoint_dir" / RUN / "best_model.pth"
+    given = ["--mode", mode, "--dataset", "phantom_2d", "--checkpoint", path]
+    assert "trained on phantom_3d, not phantom_2d" in refused(capsys, *words(tmp_path, *given))
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "gradcam"])
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_a_damaged_checkpoint(copied, capsys, mode, share):
+    path = copied / "checkpoint_dir" / RUN / "best_model.pth"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    before = files(copied)
+    given = ["--mode", mode, "--dataset", "phantom_3d", "--checkpoint", path]
+    assert "truncated or no checkpoint" in refused(capsys, *words(copied, *given))
+    assert files(copied) == before
+
+
+def test_a_processed_image_that_is_gone(copied, capsys):
+    gone = next((copied / "data_root" / "phantom_3d" / "test").rglob("*.npy"))
+    gone.unlink()
+    before = files(copied)
+    sentence = refused(capsys, *words(copied, "--mode", "evaluate", "--dataset", "phantom_3d"))
+    assert gone.name in sentence
+    assert files(copied) == before
+
+
+def test_resuming_what_never_ran(copied, capsys):
+    given = ["--mode", "train", "--dataset", "phantom_3d", "--resume", "--run", "new"]
+    assert "nothing to resume" in refused(capsys, *words(copied, *given))
+    assert not (copied / "checkpoint_dir" / "new").exists()
+
+
+def test_ctrl_c_leaves_with_130_and_one_sentence(tmp_path, capsys, monkeypatch):
+    def interrupted(name, config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "run_stage", interrupted)
+    assert main.main(words(tmp_path, "--mode", "train")) == 130
+    assert capsys.readouterr().err == "stopped by hand; what was finished is kept\n"
+
+
+def test_debug_shows_where_an_input_error_came_from(tmp_path):
+    with pytest.raises(FileNotFoundError, match="oasis_2d"):
+        main.main(words(tmp_path, "--dataset", "oasis", "--mode", "train", "--debug"))
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "run_stage", lambda name, config: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main.main(words(tmp_path))
+
+
+def test_the_stored_settings_are_those_of_the_checkpoint(made):
+    stored = json.loads((made / "results_dir" / RUN / "config.json").read_text())
+    content = torch.load(made / "checkpoint_dir" / RUN / "best_model.pth", weights_only=True)
+    assert content["config"] == stored
+    assert stored["data"]["dataset"] == "phantom"
