@@ -19,6 +19,10 @@ Tensor = torch.Tensor
 class AugmentConfig:
     """Ranges of the random changes, each drawn per image.
 
+    They are small on purpose. Atrophy is a change of size by a few millimetres: with sizes varied
+    by 6 % and rotations of 8 degrees, 3D networks trained on 100 phantoms were still at chance
+    after eight epochs.
+
     Attributes:
         flip: Probability of a left-right mirror.
         rotate: Largest rotation about each axis, in degrees.
@@ -28,9 +32,9 @@ class AugmentConfig:
     """
 
     flip: float = 0.5
-    rotate: float = 8.0
-    shift: float = 0.04
-    scale: float = 0.06
+    rotate: float = 5.0
+    shift: float = 0.02
+    scale: float = 0.02
     intensity: float = 0.1
 
 

@@ -1,12 +1,12 @@
 """Backbones for volumes, trained from scratch, with batch normalisation.
 
-Normalising each scan by itself (instance or group norm) would take away what the head reads: the
-mean of a channel over the scan. On 128 phantoms such networks learnt nothing in 20 epochs, where
-batch norm learns in few, also with batches of four.
+Normalising each scan by itself (instance or group norm) takes away much of what the head reads,
+the mean of a channel over the scan: on phantoms such networks learnt late or not at all. Batches
+of four are enough for batch norm here, since every place of a map counts towards its statistics.
 
-Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 24 voxels; maps
-``(B, F, x, y, z)``, each axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of
-the volume's, rounded up.
+Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 24 voxels; maps ``(B, F, x, y, z)``,
+each axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of the volume's, rounded
+up.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from src.manifest import PEOPLE_UNKNOWN, Manifest
 def test_batches_are_even_and_complete(length, size):
     batches = list(EvenBatches(length, size, seed=3))
     sizes = [len(batch) for batch in batches]
-    assert sorted(sum(batches, [])) == list(range(length))
+    assert sorted(index for batch in batches for index in batch) == list(range(length))
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
 
@@ -151,7 +151,7 @@ def test_class_folders_without_a_manifest_get_validation_people(tmp_path):
 
 def test_one_person_on_both_sides_of_class_folders_is_refused(tmp_path):
     names = [f"OAS1_{n:04d}_MR1_slice03.png" for n in range(8)]
-    with pytest.raises(LeakageError, match="1 people on both sides.*OAS1_0003"):
+    with pytest.raises(LeakageError, match=r"1 people on both sides.*OAS1_0003"):
         open_dataset(
             _class_folders(tmp_path, names, ["OAS1_0003_MR1_slice09.png"]), "2d", class_scheme(4)
         )
@@ -184,7 +184,7 @@ def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
     with pytest.raises(LeakageError, match="1 people on both sides"):
         open_dataset(folder, "2d", class_scheme(4))
     (folder / "manifest.csv").unlink()
-    with pytest.raises(DataNotFoundError, match="manifest.csv"):
+    with pytest.raises(DataNotFoundError, match=r"manifest\.csv"):
         open_dataset(folder, "2d", class_scheme(4))
     (folder / "preprocessing.json").write_text("{broken")
     with pytest.raises(ManifestError, match="damaged"):

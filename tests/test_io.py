@@ -57,7 +57,10 @@ def _nifti(path, data, affine=None):
     ("make", "says"),
     [
         (lambda p: _nifti(p, np.zeros((9, 10, 11), np.float32)), "empty"),
-        (lambda p: _nifti(p, np.full((9, 10, 11), np.nan, np.float32)), "990 of 990 voxels are NaN"),
+        (
+            lambda p: _nifti(p, np.full((9, 10, 11), np.nan, np.float32)),
+            "990 of 990 voxels are NaN",
+        ),
         (lambda p: _nifti(p, np.ones((9, 10, 11, 5), np.float32)), "4D"),
         (lambda p: _nifti(p, np.ones((9, 10), np.float32)), "2D"),
         (lambda p: _nifti(p, np.ones((9, 10, 3), np.float32)), "too thin"),
@@ -122,7 +125,7 @@ def test_slices_are_grey_and_checked(tmp_path):
         with pytest.raises(ImageError, match=says):
             read_slice(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes(whole[:60])
-    with pytest.raises(ImageError, match="damaged|cannot be read"):
+    with pytest.raises(ImageError, match=r"damaged|cannot be read"):
         read_slice(tmp_path / "c.png")
     cv2.imwrite(str(tmp_path / "d.png"), np.full((26, 22), 7, np.uint8))
     with pytest.raises(ImageError, match="empty"):

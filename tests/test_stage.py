@@ -159,7 +159,7 @@ def test_min_age_is_told_in_rejected(tmp_path, oasis):
 
 
 def test_missing_raw_data_and_a_strangers_folder(tmp_path, oasis):
-    with pytest.raises(DataNotFoundError, match="oasis-brains.org"):
+    with pytest.raises(DataNotFoundError, match=r"oasis-brains\.org"):
         list(run(config(tmp_path, data_dir=tmp_path / "nowhere")))
     mine = tmp_path / "data" / "oasis_2d" / "notes.txt"
     mine.parent.mkdir()

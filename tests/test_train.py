@@ -183,7 +183,9 @@ def test_schedule_warms_up_then_falls_to_zero():
 def test_norms_and_biases_do_not_decay():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     optimizer, _ = make_optimizer(net, "scratch", TrainConfig(weight_decay=0.3), 1, 1)
-    decays = {tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    decays = {
+        tuple(p.shape): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]
+    }
     assert decays == {(2, 1, 3, 3): 0.3, (2,): 0.0}
 
 
