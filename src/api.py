@@ -114,8 +114,10 @@ def create_data_loaders(
             f"{data_dir} was made from {cohort}, not {dataset_type}",
             hint=f"dataset_type={COHORTS[cohort]!r}",
         )
-    size = batch_size or DEFAULT_BATCH_SIZE[model_dim]
-    workers = reader_workers(num_workers)
+    size = DEFAULT_BATCH_SIZE[model_dim] if batch_size is None else batch_size
+    if size < 1:
+        raise ConfigError(f"batch_size {size} is not positive", hint="leave it out for the default")
+    workers = reader_workers(None) if num_workers is None else num_workers
     loaders = []
     for split in splits:
         dataset = train.with_split(split)
@@ -126,13 +128,13 @@ def create_data_loaders(
 
 
 def reader_workers(asked: int | None) -> int:
-    """Return how many processes read ahead: as asked, else the cores beside a GPU, else none.
+    """Return how many processes read ahead: none on a CPU, else as asked or the cores there are.
 
     Decoding is a hundredth of a training step on a CPU, where readers would take its cores.
     """
-    if asked is not None:
-        return asked
-    return min(usable_cores(), 8) if torch.cuda.is_available() else 0
+    if not torch.cuda.is_available():
+        return 0
+    return min(usable_cores(), 8) if asked is None else asked
 
 
 def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:

@@ -1,8 +1,8 @@
 """Checkpoints: the only caller of ``torch.load``, always with ``weights_only=True``.
 
 A checkpoint is one dictionary: ``model`` (state dict), ``format``, ``config``, ``preprocessing``,
-``classes``, ``backbone``, ``dim``, ``dataset``, ``subjects`` (hashed training people), ``stamps``,
-``versions``, ``epoch``. Names of people are never stored, only their hashes.
+``classes``, ``backbone``, ``dim``, ``dataset``, ``subjects`` (hashed people of train and val),
+``stamps``, ``versions``, ``epoch``. Names of people are never stored, only their hashes.
 """
 
 from __future__ import annotations

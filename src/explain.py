@@ -49,6 +49,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     folder = config.results_dir / "gradcam" / trained.run_name
     chosen = choose_people(trained.data, config.explain.samples)
     maps = explain_people(trained, chosen, device, config.explain.target)
+    for stale in folder.glob("*.png"):  # of an earlier run, perhaps of other classes
+        stale.unlink()
     for name, rows in maps.groupby("class", sort=False):
         path = folder / f"{name}.png"
         _figure(path, trained, rows.to_dict("records"), str(name))

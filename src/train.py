@@ -310,7 +310,7 @@ class Trainer:
             "backbone": self.model.backbone,
             "dim": self.model.dim,
             "dataset": data.name,
-            "subjects": hash_subjects(data.subjects),
+            "subjects": hash_subjects([*data.subjects, *self.val_data.subjects]),
             "stamps": list(data.manifest.stamps),
         }
 

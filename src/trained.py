@@ -133,6 +133,7 @@ def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
     seen = [name for name in people if known.issuperset(hash_subjects([name]))]
     if seen and SAME_PEOPLE not in data.manifest.stamps:
         raise LeakageError(
-            f"{path} was trained on {len(seen)} of {len(people)} test people, such as {seen[0]}",
+            f"{path} was trained or chosen on {len(seen)} of {len(people)} test people, "
+            f"such as {seen[0]}",
             hint="train again on the present split",
         )

@@ -143,7 +143,7 @@ def test_the_checkpoint_tells_all_and_names_nobody(processed_2d, tmp_path):
     assert content["dataset"] == "phantom_2d"
     assert content["preprocessing"]["preprocess"] == {"slice_axis": "axial"}
     assert content["versions"]["torch"] == torch.__version__
-    assert len(content["subjects"]) == 12
+    assert len(content["subjects"]) == 12 + 4  # those who trained, those who chose the epoch
     assert b"PHAN_" not in (tmp_path / "best_model.pth").read_bytes()
 
 

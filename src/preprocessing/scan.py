@@ -69,7 +69,7 @@ def read_record(out: Path, name: str) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = [file["path"] for file in record["files"]]
+        _ = [record["key"], *(file["path"] for file in record["files"])]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
     return record
