@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from .augment import to_unit
 from .classifier import Classifier
 from .dataset import MriDataset, make_loader
+from .errors import CheckpointError
 from .predictions import Predictions
 from .runtime import progress
 
@@ -53,5 +54,20 @@ def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Pre
             parts.append(model(to_unit(images.to(device))).float().cpu())
     finally:
         model.train(was_training)
+    return as_predictions(dataset, parts)
+
+
+def as_predictions(dataset: MriDataset, parts: list[torch.Tensor]) -> Predictions:
+    """Return the logits of a data set's rows, given as batches in order.
+
+    Raises:
+        CheckpointError: A logit is not finite: the weights have diverged.
+    """
     logits: NDArray[np.float64] = torch.cat(parts).double().numpy()
+    bad = int((~np.isfinite(logits)).any(axis=1).sum())
+    if bad:
+        raise CheckpointError(
+            f"the model's scores are not finite for {bad} of {len(logits)} images",
+            hint="train again with a lower --lr, or --precision fp32",
+        )
     return Predictions(dataset.labels, logits, dataset.subjects)

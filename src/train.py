@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,7 +29,7 @@ from .device import choose_device, choose_precision, make_accelerator, seed_ever
 from .errors import ConfigError
 from .figures import training_figure
 from .frozen import Head, compute_features, pick_view
-from .inference import place, predict
+from .inference import as_predictions, place, predict
 from .metrics import balanced_accuracy, log_loss
 from .optimisation import class_weights, make_optimizer
 from .options import config_to_dict
@@ -295,8 +294,7 @@ class Trainer:
             inputs = inputs[:, 0] if self.model.frozen else to_unit(inputs)
             with self.accelerator.autocast():
                 parts.append(net(inputs).float().cpu())
-        logits: NDArray[np.float64] = torch.cat(parts).double().numpy()
-        return per_person(Predictions(self.val_data.labels, logits, self.val_data.subjects))
+        return per_person(as_predictions(self.val_data, parts))
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
         """Return what evaluation needs, and nothing that names a person."""

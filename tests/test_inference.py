@@ -5,6 +5,7 @@ import torch
 
 from src.api import create_model
 from src.dataset import MriDataset
+from src.errors import CheckpointError
 from src.inference import inference_batch, place, predict
 from src.labels import class_scheme
 from src.loaders import open_dataset
@@ -67,3 +68,9 @@ def test_channels_last_changes_the_order_in_memory_only(model):
 @pytest.mark.parametrize("dim", ["2d", "3d"])
 def test_a_gpu_takes_larger_batches_than_a_cpu(dim):
     assert inference_batch(dim, torch.device("cuda")) > inference_batch(dim, CPU) >= 1
+
+
+def test_weights_that_diverged_are_an_error_not_a_score(model, data):
+    torch.nn.init.constant_(model.head.bias, float("nan"))
+    with pytest.raises(CheckpointError, match=f"not finite for {len(data)} of {len(data)} images"):
+        predict(model, data, CPU)
