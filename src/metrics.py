@@ -8,12 +8,13 @@ Axes: B resamples, n rows (slices or people), P people, K classes (mildest first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from .intervals import Metric, estimate_and_resample, interval, wilson_interval
 from .predictions import Array, Integers, Predictions, Weighted, per_person, ratio, unweighted
 
 __all__ = [
@@ -29,8 +30,6 @@ __all__ = [
 
 #: A class with fewer people than this is counted, not estimated.
 FEW_PEOPLE = 10
-_Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-_CHUNK = 1_000_000  # weights held at once (8 MB); arrays larger than the cache are slower too
 
 
 def recall(sample: Weighted) -> Array:
@@ -86,7 +85,6 @@ def _error_in_stages(sample: Weighted) -> Array:
     return ratio(far.sum(axis=(1, 2)), sample.confusion.sum(axis=(1, 2)))
 
 
-Metric = Callable[[Weighted], Array]
 #: Name -> (B,) metric. An entry added here is scored, resampled and printed like the others.
 METRICS: dict[str, Metric] = {
     "balanced_accuracy": lambda sample: _mean_over_classes(recall(sample), sample),
@@ -137,11 +135,11 @@ def score(
     k, n_rows = predictions.num_classes, len(predictions.labels)
     if len(classes) != k or len(train_counts) != k:
         raise ValueError(f"{len(classes)} classes and {len(train_counts)} counts for {k} logits")
-    values = _estimate_and_resample(predictions, [METRICS, PER_CLASS], n_bootstrap, seed)
+    values = estimate_and_resample(predictions, [METRICS, PER_CLASS], n_bootstrap, seed)
     confusion = unweighted(predictions).confusion[0].astype(int)
-    metrics = {name: _interval(*values[name]) for name in METRICS}
+    metrics = {name: interval(*values[name]) for name in METRICS}
     for name in PROPORTIONS if predictions.by_person else ():
-        metrics[name] = _wilson_interval(round(metrics[name]["value"] * n_rows), n_rows)
+        metrics[name] = wilson_interval(round(metrics[name]["value"] * n_rows), n_rows)
     per_class = {
         name: _score_class(predictions, values, confusion[c], c) for c, name in enumerate(classes)
     }
@@ -171,26 +169,6 @@ def log_loss(labels: Integers, logits: Array) -> float:
     """Return the mean of -log(probability of the true class), in nats."""
     rows = Predictions(labels, logits, np.arange(len(labels)))
     return float(_cross_entropy(unweighted(rows))[0])
-
-
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a proportion, for n > 0.
-
-    Source: Wilson (1927), doi:10.1080/01621459.1927.10502953.
-    """
-    share, z2 = successes / n, _Z95**2 / n
-    centre, half = share + z2 / 2, _Z95 * np.sqrt((share * (1 - share) + z2 / 4) / n)
-    return max(float(centre - half) / (1 + z2), 0.0), min(float(centre + half) / (1 + z2), 1.0)
-
-
-def resample_people(n_people: int, n_bootstrap: int, seed: int, chunk: int) -> Iterator[Array]:
-    """Yield (at most `chunk`, P) weights: how often each person was drawn, with replacement."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, n_bootstrap, chunk):
-        b = min(chunk, n_bootstrap - start)
-        drawn = rng.integers(n_people, size=(b, n_people)) + n_people * np.arange(b)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=b * n_people)
-        yield counts.reshape(b, n_people).astype(np.float64)
 
 
 def format_table(result: dict[str, Any], classes: Sequence[str]) -> str:
@@ -233,26 +211,6 @@ def _format_value(values: dict[str, Any]) -> str:
     return f"{values['value']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
 
 
-def _estimate_and_resample(
-    predictions: Predictions, groups: Sequence[dict[str, Metric]], n_bootstrap: int, seed: int
-) -> dict[str, tuple[Array, Array]]:
-    """Return name -> (estimate, resampled values (B, ...)); B is 0 for a single person."""
-    found = {
-        name: [metric(unweighted(predictions))]
-        for group in groups
-        for name, metric in group.items()
-    }
-    chunk = max(1, _CHUNK // len(predictions.labels))
-    wanted = n_bootstrap if predictions.n_people > 1 else 0
-    for drawn in resample_people(predictions.n_people, wanted, seed, chunk):
-        sample = Weighted(predictions, drawn[:, predictions.people])
-        for group in groups:
-            for name, metric in group.items():
-                found[name].append(metric(sample))
-    stacked = {name: np.concatenate(values) for name, values in found.items()}
-    return {name: (values[0], values[1:]) for name, values in stacked.items()}
-
-
 def _score_class(
     predictions: Predictions, values: dict[str, tuple[Array, Array]], row: Integers, c: int
 ) -> dict[str, Any]:
@@ -263,15 +221,15 @@ def _score_class(
     n_rows, correct = int(row.sum()), int(row[c])
     n_people = len(np.unique(predictions.people[predictions.labels == c]))
     few = n_people < FEW_PEOPLE
-    undefined = _interval(np.nan, np.empty(0))
+    undefined = interval(np.nan, np.empty(0))
     scores = {
-        name: undefined if few else _interval(values[name][0][c], values[name][1][:, c])
+        name: undefined if few else interval(values[name][0][c], values[name][1][:, c])
         for name in PER_CLASS
     }
     if predictions.n_people - n_people < FEW_PEOPLE:
         scores["auc"] = undefined  # it compares with the others, who are as few
     if predictions.by_person and n_rows:
-        scores["recall"] = _wilson_interval(correct, n_rows)
+        scores["recall"] = wilson_interval(correct, n_rows)
     unit = "people" if predictions.by_person else f"images of {_people(n_people)}"
     note = f"{correct} of {n_rows} {unit}; under {FEW_PEOPLE}: not estimable" if few else ""
     return {
@@ -290,10 +248,10 @@ def _score_constant(
     always = np.tile(np.eye(predictions.num_classes)[c], (len(predictions.labels), 1))
     rows = replace(predictions, logits=always)
     measure = {name: METRICS[name] for name in ("accuracy", "balanced_accuracy")}
-    values = _estimate_and_resample(rows, [measure], n_bootstrap, seed)
-    scores = {name: _interval(*values[name]) for name in measure}
+    values = estimate_and_resample(rows, [measure], n_bootstrap, seed)
+    scores = {name: interval(*values[name]) for name in measure}
     if rows.by_person:
-        scores["accuracy"] = _wilson_interval(int((rows.labels == c).sum()), len(rows.labels))
+        scores["accuracy"] = wilson_interval(int((rows.labels == c).sum()), len(rows.labels))
     return scores
 
 
@@ -307,22 +265,6 @@ def _notes(per_class: dict[str, dict[str, Any]], confusion: Integers) -> list[st
     if np.trace(confusion) == confusion.sum():
         notes.append("no error was made: resampling cannot tell how rare errors are")
     return notes
-
-
-def _interval(point: Any, resampled: Array) -> dict[str, Any]:
-    """Return value, low and high: the 2.5 and 97.5 % percentiles of the defined resamples."""
-    if not np.isfinite(point):
-        return {"value": None, "low": None, "high": None}
-    defined = resampled[np.isfinite(resampled)]
-    if not defined.size:
-        return {"value": float(point), "low": None, "high": None}
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return {"value": float(point), "low": float(low), "high": float(high)}
-
-
-def _wilson_interval(successes: int, n: int) -> dict[str, Any]:
-    low, high = wilson(successes, n)
-    return {"value": successes / n, "low": low, "high": high}
 
 
 def _people(n: int) -> str:

@@ -125,6 +125,27 @@ def per_person(predictions: Predictions) -> Predictions:
     )
 
 
+def as_binary(predictions: Predictions) -> Predictions:
+    """Return the same rows as CDR 0 (class 0) against > 0 (class 1), with the same probabilities.
+
+    The second logit minus the first is the log-odds of "demented".
+    """
+    logits = predictions.logits
+    rest = _log_sum_exp(logits[:, 1:])
+    return Predictions(
+        labels=(predictions.labels > 0).astype(np.int64),
+        logits=np.stack([logits[:, 0], rest], axis=1),
+        subjects=predictions.subjects,
+    )
+
+
+def take_rows(predictions: Predictions, keep: npt.NDArray[Any]) -> Predictions:
+    """Return the rows that `keep`, a mask or row numbers, names, in that order."""
+    return Predictions(
+        predictions.labels[keep], predictions.logits[keep], predictions.subjects[keep]
+    )
+
+
 class Weighted:
     """Predictions seen through B sets of row weights: what every metric is a function of.
 

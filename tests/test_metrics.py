@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
+from src.intervals import resample_people, wilson
 from src.metrics import (
     FEW_PEOPLE,
     METRICS,
@@ -16,9 +17,7 @@ from src.metrics import (
     balanced_accuracy,
     format_table,
     log_loss,
-    resample_people,
     score,
-    wilson,
 )
 from src.predictions import Predictions, Weighted, per_person, unweighted
 
