@@ -7,6 +7,9 @@ Examples:
   python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
   python main.py --mode evaluate --dataset oasis_3d
   python main.py --mode gradcam --dataset oasis_3d
+  python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
+  python main.py --mode crossval --dataset oasis_2d --freeze_backbone # 5 x 5 folds by person
+  python main.py --mode compare RUN RUN                               # names under results/
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from src.config import RunConfig, config_from_args
-from src.errors import MriError
+from src.errors import AuditFailed, ConfigError, MriError
 from src.options import add_config_arguments
 from src.runtime import configure_logging
 
@@ -32,7 +35,11 @@ STAGES = {
     "train": "src.train",
     "evaluate": "src.evaluate",
     "gradcam": "src.explain",
+    "audit": "src.audit",
+    "crossval": "src.crossval",
+    "compare": "src.compare",
 }
+FULL = ("preprocess", "train", "evaluate", "gradcam")
 
 logger = logging.getLogger("main")
 
@@ -49,8 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="main.py", description=__doc__, formatter_class=raw, allow_abbrev=False)
-    modes = f"stage to run; full = {' -> '.join(STAGES)} (default: %(default)s)"
+    modes = f"stage to run; full = {' -> '.join(FULL)} (default: %(default)s)"
     parser.add_argument("--mode", choices=[*STAGES, "full"], default="full", help=modes)
+    runs = "compare: two or more runs, by their names under results/ or by their folders"
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=runs)
     parser.add_argument("--debug", action="store_true", help="print tracebacks of input errors")
     add_config_arguments(parser, RunConfig)
     return parser
@@ -83,7 +92,7 @@ def is_processed(config: RunConfig) -> bool:
 def run_full(config: RunConfig) -> None:
     """Run every stage and end with the files to look at."""
     written: list[Path] = []
-    for name in STAGES:
+    for name in FULL:
         if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):
             logger.info("no raw data in %s: the processed data are used", config.data.raw_dir)
             continue
@@ -97,11 +106,16 @@ def run_full(config: RunConfig) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, run. Exit status: 0 done, 2 bad input, 130 stopped by hand; else a bug."""
+    """Parse, check, run. Exit status: 0 done, 2 bad input, 3 audit failed, 130 stopped by hand."""
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     args = build_parser().parse_args(words)
     configure_logging()
     try:
+        if args.runs and args.mode != "compare":
+            raise ConfigError(
+                f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
+                hint="python main.py --help lists every flag",
+            )
         config = config_from_args(args)  # whatever can be checked without data is checked first
         if args.mode == "full":
             run_full(config)
@@ -111,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, AuditFailed) else 2
     except KeyboardInterrupt:
         print("stopped by hand; what was finished is kept", file=sys.stderr)
         return 130

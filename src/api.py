@@ -32,6 +32,7 @@ def create_model(
     weights: str | None = None,
     dropout: float = 0.2,
     freeze_backbone: bool = False,
+    ordinal: bool = False,
 ) -> Classifier:
     """Build a classifier of dementia stages.
 
@@ -44,6 +45,7 @@ def create_model(
         weights: ``imagenet``, ``none`` or a weight file; wins over `pretrained`.
         dropout: Before the classifier.
         freeze_backbone: Train the classifier only.
+        ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
 
     Returns:
         Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
@@ -65,7 +67,11 @@ def create_model(
         )
     weights = weights or ("imagenet" if pretrained and model_dim == "2d" else "none")
     classifier = build_classifier(
-        entry, num_classes, weights=weights, dropout=dropout, freeze_backbone=freeze_backbone
+        *(entry, num_classes),
+        weights=weights,
+        dropout=dropout,
+        freeze_backbone=freeze_backbone,
+        ordinal=ordinal,
     )
     return classifier if device is None else classifier.to(choose_device(str(device))[0])
 
@@ -151,4 +157,5 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
         class_scheme(overrides.get("classes", data.classes)),
         min_age=overrides.get("min_age", data.min_age),
         seed=data.seed,
+        allow_leaks=config.train.allow_leaks,
     )

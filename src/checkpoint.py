@@ -1,8 +1,10 @@
 """Checkpoints: the only caller of ``torch.load``, always with ``weights_only=True``.
 
 A checkpoint is one dictionary: ``model`` (state dict), ``format``, ``config``, ``preprocessing``,
-``classes``, ``backbone``, ``dim``, ``dataset``, ``subjects`` (hashed people of train and val),
-``stamps``, ``versions``, ``epoch``. Names of people are never stored, only their hashes.
+``classes``, ``backbone``, ``dim``, ``ordinal``, ``dataset``, ``subjects`` (hashed people of train
+and val), ``train_counts``, ``stamps``, ``versions``, ``epoch``; and of validation people
+``calibration``, ``conformal`` and ``validation`` (labels and logits). Names of people are never
+stored, only their hashes.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ import torch
 from .atomic import atomic_file
 from .errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 _KEYS = {
     **dict.fromkeys(("model", "config", "preprocessing"), dict),
-    **dict.fromkeys(("classes", "subjects"), list),
+    **dict.fromkeys(("calibration", "conformal", "validation"), dict),
+    **dict.fromkeys(("classes", "subjects", "train_counts"), list),
+    "ordinal": bool,
     **dict.fromkeys(("backbone", "dim", "dataset"), str),
 }
 #: What torch.load raises for a damaged file, beside the errors of reading and of pickle.

@@ -15,7 +15,10 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .calibration import Calibration
+from .conformal import Conformal
 from .errors import ConfigError
+from .losses import OrdinalHead
 from .registry import Registry
 from .weights import Rename, load_features, load_weight_file
 
@@ -86,12 +89,13 @@ class GlobalMeanAndMax(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A backbone with a linear head.
+    """A backbone with a linear or an ordinal head.
 
     Args:
         entry: The backbone.
         num_classes: Outputs of the head, at least 2.
         dropout: Share of the embedding that is dropped while training.
+        ordinal: One score with ordered thresholds instead of a score per class.
 
     Attributes:
         backbone: Registered name.
@@ -99,9 +103,16 @@ class Classifier(nn.Module):
         num_classes: Outputs of the head.
         frozen: Whether only the head trains.
         pretrained: Whether weights were loaded, so that training is fine-tuning.
+        calibration: How logits become probabilities; fitted on validation people by training.
+        conformal: Validation people's scores behind prediction sets; None before training.
     """
 
-    def __init__(self, entry: ModelEntry, num_classes: int, dropout: float = 0.2) -> None:
+    calibration: Calibration | None = None
+    conformal: Conformal | None = None
+
+    def __init__(
+        self, entry: ModelEntry, num_classes: int, dropout: float = 0.2, *, ordinal: bool = False
+    ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ConfigError(f"a classifier needs 2 classes or more, not {num_classes}")
@@ -111,10 +122,15 @@ class Classifier(nn.Module):
         self.features, width = entry.build()
         self.pool = GlobalAverage() if entry.dim == "2d" else GlobalMeanAndMax()
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width if entry.dim == "2d" else 2 * width, num_classes)
-        # Small and unbiased: training starts from equal probabilities, whatever the features.
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        width = width if entry.dim == "2d" else 2 * width
+        self.head: nn.Module = (
+            OrdinalHead(width, num_classes) if ordinal else _linear_head(width, num_classes)
+        )
+
+    @property
+    def ordinal(self) -> bool:
+        """Whether the head is an `OrdinalHead`."""
+        return isinstance(self.head, OrdinalHead)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the pooled features ``(B, F)`` of images or volumes."""
@@ -142,6 +158,14 @@ class Classifier(nn.Module):
         if self.frozen:
             self.features.eval()
         return self
+
+
+def _linear_head(width: int, num_classes: int) -> nn.Linear:
+    """Small and unbiased: training starts from equal probabilities, whatever the features."""
+    head = nn.Linear(width, num_classes)
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 @dataclass(frozen=True)
@@ -207,6 +231,7 @@ def build_classifier(
     weights: str | None = None,
     dropout: float = 0.2,
     freeze_backbone: bool = False,
+    ordinal: bool = False,
 ) -> Classifier:
     """Build a backbone with a fresh head, load its weights and log what was built.
 
@@ -217,6 +242,7 @@ def build_classifier(
             weights where there are any.
         dropout: Share of the embedding that is dropped while training.
         freeze_backbone: Train the head only.
+        ordinal: Give it an `OrdinalHead`.
 
     Returns:
         The model, on the CPU, in training mode.
@@ -225,7 +251,7 @@ def build_classifier(
         ConfigError: ImageNet weights are asked for where there are none.
         CheckpointError: The weights cannot be had, or do not fit.
     """
-    model = Classifier(entry, num_classes, dropout)
+    model = Classifier(entry, num_classes, dropout, ordinal=ordinal)
     origin = _load_weights(model, entry, weights)
     model.pretrained = not origin.startswith("none")
     if freeze_backbone:

@@ -8,7 +8,7 @@ two parts (``seed``) is one flag that sets both.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .errors import ConfigError, UnknownNameError
@@ -29,6 +29,7 @@ BACKBONES = {
     "3d": ("simple", "resnet", "resnet_small"),
 }
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
+LOSSES = ("ce", "focal", "ordinal")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
 
 
@@ -127,6 +128,11 @@ class PhantomConfig:
     phantom_effect: float = option(
         1.0, "strength of the planted atrophy; 0 plants none, and labels are noise"
     )
+    phantom_cause: str = option(
+        "disease",
+        "what labels follow: the planted atrophy, or age alone, which opens ventricles too",
+        ("disease", "age"),
+    )
 
     def __post_init__(self) -> None:
         _require(
@@ -202,6 +208,18 @@ class TrainConfig:
     augment: bool = option(
         True, "flip left-right, rotate, shift, scale and vary intensity while training"
     )
+    loss: str | None = option(
+        None,
+        "cross-entropy, focal, or ordinal: one score with ordered thresholds "
+        "(default: ordinal with --freeze_backbone, else ce)",
+        LOSSES,
+    )
+    calibration: str = option(
+        "temperature",
+        "how validation people turn scores into probabilities; vector needs 20 people a class",
+        ("temperature", "vector", "none"),
+    )
+    allow_leaks: bool = option(False, "train although the audit of the split fails")
     precision: str = option(
         "auto", "fp32, bf16, or what the device does well", ("auto", "fp32", "bf16")
     )
@@ -234,11 +252,47 @@ class EvalConfig:
         None, "checkpoint to evaluate or explain (default: the newest of the data set)"
     )
     bootstrap: int = option(2000, "resamples of people for the 95 %% intervals")
+    permute_labels: int = option(
+        0, "shuffle the labels among people this often, for the scores that chance gives"
+    )
 
     def __post_init__(self) -> None:
         _require(
+            0 <= self.permute_labels <= 100_000,
+            f"--permute_labels {self.permute_labels} is not in 0 to 100000",
+        )
+        _require(
             100 <= self.bootstrap <= 100_000,
             f"--bootstrap {self.bootstrap} is not in 100 to 100000",
+        )
+
+
+@dataclass(frozen=True)
+class CrossvalConfig:
+    """Repeated cross-validation by person."""
+
+    folds: int = option(5, "crossval: parts the people are divided into; each is tested once")
+    repeats: int = option(5, "crossval: divisions")
+    seeds: int = option(1, "crossval: trainings per fold that differ in their seed only")
+    fold: int | None = option(None, "crossval: train this fold only, from 0 (for a job array)")
+    repeat: int | None = option(None, "crossval: train this repeat only, from 0")
+    collect: bool = option(False, "crossval: train nothing, join the folds that are there")
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.folds <= 100, f"--folds {self.folds} is not in 2 to 100")
+        _require(1 <= self.repeats <= 100, f"--repeats {self.repeats} is not in 1 to 100")
+        _require(1 <= self.seeds <= 100, f"--seeds {self.seeds} is not in 1 to 100")
+        _require(
+            self.fold is None or 0 <= self.fold < self.folds,
+            f"--fold {self.fold} is not in 0 to {self.folds - 1}, the last of --folds {self.folds}",
+        )
+        _require(
+            self.repeat is None or 0 <= self.repeat < self.repeats,
+            f"--repeat {self.repeat} is not in 0 to {self.repeats - 1}",
+        )
+        _require(
+            not (self.collect and (self.fold is not None or self.repeat is not None)),
+            "--collect joins all folds: it takes no --fold and no --repeat",
         )
 
 
@@ -263,7 +317,9 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvalConfig = field(default_factory=EvalConfig)
+    crossval: CrossvalConfig = field(default_factory=CrossvalConfig)
     explain: ExplainConfig = field(default_factory=ExplainConfig)
+    runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
     run: str | None = option(None, "name of the run (default: <dataset>_<backbone>)")
     device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
     workers: int | None = option(
@@ -291,6 +347,11 @@ class RunConfig:
         return self.model.backbone or DEFAULT_BACKBONE[self.data.model_dim]
 
     @property
+    def loss(self) -> str:
+        """The loss asked for, or ordinal for a frozen backbone and cross-entropy otherwise."""
+        return self.train.loss or ("ordinal" if self.model.freeze_backbone else "ce")
+
+    @property
     def batch_size(self) -> int:
         """The batch size asked for, or the default of the dimension."""
         return self.train.batch_size or DEFAULT_BATCH_SIZE[self.data.model_dim]
@@ -308,7 +369,8 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file, or a value is out of range.
     """
-    return build_config(RunConfig, settings_from_args(args))
+    config = build_config(RunConfig, settings_from_args(args))
+    return replace(config, runs=tuple(args.runs)) if getattr(args, "runs", None) else config
 
 
 def _check_backbone(name: str, dim: str) -> None:

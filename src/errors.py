@@ -57,6 +57,10 @@ class LeakageError(ManifestError):
     """One person, or one image, stands on two sides of a split."""
 
 
+class AuditFailed(LeakageError):  # noqa: N818 - a verdict, not a malfunction
+    """An audit ended with the verdict FAIL; ``main.py`` leaves with status 3."""
+
+
 class ImageError(MriError, ValueError):
     """An image is damaged, empty or of a kind that cannot be used."""
 

@@ -7,25 +7,29 @@ people, a 95 % interval and the majority class beside it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from .atomic import atomic_file, write_json
+from .answers import Answers, Division
+from .calibration import Calibration
 from .classifier import Classifier
 from .config import RunConfig
-from .dataset import own_dataset, require_people
+from .conformal import LEVELS, Conformal, estimable, prediction_sets
+from .dataset import MriDataset, own_dataset, require_people
 from .device import choose_device
 from .errors import ConfigError
-from .figures import confusion_figure, roc_figure
+from .external import drift
+from .folds import make_folds
 from .inference import place, predict
-from .metrics import format_table, score
+from .options import config_to_dict
 from .predictions import Predictions, per_person
-from .trained import open_trained
+from .report_files import write_results
+from .trained import Trained, open_trained
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +44,26 @@ def run(config: RunConfig) -> Iterator[Path]:
         CheckpointError: There is no checkpoint, or it does not fit the data.
         LeakageError: Test people were trained on.
     """
+    started = time.monotonic()
     trained = open_trained(config)
     loader: DataLoader[Any] = DataLoader(trained.data, batch_size=config.batch_size)
     evaluator = Evaluator(
-        trained.model, loader, config.device, n_bootstrap=config.evaluate.bootstrap
+        trained.model,
+        loader,
+        config.device,
+        n_bootstrap=config.evaluate.bootstrap,
+        permutations=config.evaluate.permute_labels,
     )
     name = trained.run_name
     folder, figures = config.results_dir / name, config.results_dir / "figures" / name
-    context = {"run": name, "dataset": trained.data.name, "checkpoint": str(trained.path)}
-    results = evaluator.full_evaluation(folder, figure_dir=figures, context=context)
+    context = {
+        "run": name,
+        "checkpoint": str(trained.path),
+        "settings": trained.settings | {"evaluate": config_to_dict(config)["evaluate"]},
+    }
+    results = evaluator.full_evaluation(
+        folder, figure_dir=figures, context=context, trained=trained, started=started
+    )
     yield from (Path(path) for path in results["files"])
 
 
@@ -60,6 +75,7 @@ class Evaluator:
         test_loader: From `create_data_loaders`; its order does not matter.
         device: ``cuda``, ``mps``, ``cpu`` or None for the best there is.
         n_bootstrap: Resamples of people behind each interval.
+        permutations: Shuffles of the labels of the scored people; 0 makes none.
     """
 
     def __init__(
@@ -69,13 +85,14 @@ class Evaluator:
         device: str | torch.device | None = None,
         *,
         n_bootstrap: int = 2000,
+        permutations: int = 0,
     ) -> None:
         self.data = own_dataset(test_loader)
         require_people(self.data)
         self.device, reason = choose_device(None if device is None else str(device))
         logger.info("device: %s (%s)", self.device, reason)
         self.model = place(model, self.device)
-        self.n_bootstrap = n_bootstrap
+        self.n_bootstrap, self.permutations = n_bootstrap, permutations
         classes = self.data.scheme.classes
         if len(classes) != model.num_classes:
             raise ConfigError(
@@ -89,72 +106,79 @@ class Evaluator:
         *,
         figure_dir: Path | None = None,
         context: dict[str, Any] | None = None,
+        trained: Trained | None = None,
+        started: float | None = None,
     ) -> dict[str, Any]:
-        """Score, and write every table and figure.
+        """Score, judge, and write every table, document and figure.
 
         Args:
-            save_dir: Folder for ``metrics.json``, ``predictions.csv`` (per image) and
-                ``people.csv`` (per person).
+            save_dir: Folder for ``metrics.json``, the documents, ``people.csv`` (per person) and
+                ``predictions.csv`` (per image).
             figure_dir: Folder for figures; None takes ``save_dir/figures``.
-            context: Kept in ``metrics.json``: run, data set, checkpoint.
+            context: Kept in ``metrics.json``: run, checkpoint, settings.
+            trained: The checkpoint, when one was opened: for people of another data set the drift
+                of scores is told.
+            started: `time.monotonic` at the start of the run.
 
         Returns:
-            What ``metrics.json`` holds (``person``, ``image``, ``classes``, ``stamps``), and
-            ``files``, the paths written.
+            What ``metrics.json`` holds, described in ``docs/metrics.md``, and ``files``, the paths
+            written.
         """
+        started = time.monotonic() if started is None else started
         folder = Path(save_dir)
-        classes, stamps = self.data.scheme.classes, self.data.manifest.stamps
-        images = predict(self.model, self.data, self.device)
-        people = per_person(images)
-        counts = self.data.with_split("train").people_per_class()
-        results: dict[str, Any] = {
-            **(context or {}),
-            "split": self.data.split,
-            "classes": list(classes),
-            "stamps": list(stamps),
-            "person": score(people, classes, counts, self.n_bootstrap),
-            "image": score(images, classes, counts, self.n_bootstrap),
-        }
-        for stamp in stamps:
-            logger.warning("STAMPED: %s", stamp)
-        logger.info(
-            "per person, %s split:\n%s", self.data.split, format_table(results["person"], classes)
+        external = trained is not None and trained.external
+        answers = self._answers(external, trained)
+        known: dict[str, Any] = {"kind": "evaluate", "run": folder.resolve().name, "settings": {}}
+        known |= context or {}
+        if external and trained:
+            known["external"] = drift(trained, answers, self.n_bootstrap)
+        known["seconds"] = time.monotonic() - started
+        results, files = write_results(
+            *(folder, figure_dir or folder / "figures", answers, known),
+            n_bootstrap=self.n_bootstrap,
+            permutations=self.permutations,
         )
-        files = [write_json(folder / "metrics.json", results)]
-        files += self._write_tables(folder, images, people)
-        files += self._write_figures(figure_dir or folder / "figures", people, results["person"])
         return results | {"files": [str(path) for path in files]}
 
-    def _write_tables(self, folder: Path, images: Predictions, people: Predictions) -> list[Path]:
-        """Write the manifest with probabilities, and one row per person."""
-        by_image = pd.concat([self.data.rows, self._columns(images)], axis=1)
-        classes = self.data.scheme.classes
-        truth = [classes[label] for label in people.labels]
-        first = pd.DataFrame({"subject": people.subjects, "class": truth})
-        by_person = pd.concat([first, self._columns(people)], axis=1)
-        paths = [folder / "predictions.csv", folder / "people.csv"]
-        for path, table in zip(paths, (by_image, by_person), strict=True):
-            with atomic_file(path, "w") as file:
-                table.to_csv(file, index=False, float_format="%.6g")
-        return paths
-
-    def _columns(self, predictions: Predictions) -> pd.DataFrame:
-        classes = self.data.scheme.classes
-        columns: dict[str, Any] = {"predicted": [classes[k] for k in predictions.predicted]}
-        columns |= {f"p_{name}": predictions.probabilities[:, k] for k, name in enumerate(classes)}
-        columns |= {f"logit_{name}": predictions.logits[:, k] for k, name in enumerate(classes)}
-        return pd.DataFrame(columns)
-
-    def _write_figures(
-        self, folder: Path, people: Predictions, result: dict[str, Any]
-    ) -> list[Path]:
-        classes, stamps = self.data.scheme.classes, self.data.manifest.stamps
-        title = f"{self.data.name}, {people.n_people} {self.data.split} people"
-        paths = [folder / "confusion_matrix.png", folder / "roc.png"]
-        confusion_figure(paths[0], result["confusion"], classes, title=title, stamps=stamps)
-        roc_figure(
-            *(paths[1], people.labels, people.probabilities, classes, result["per_class"]),
-            title=title,
-            stamps=stamps,
+    def _answers(self, external: bool, trained: Trained | None) -> Answers:
+        """Run the model over the split, once."""
+        data, model = self.data, self.model
+        k = model.num_classes
+        calibration = model.calibration or Calibration.none(k, "the model was not calibrated")
+        conformal = model.conformal or Conformal(tuple(() for _ in range(k)))
+        images = predict(model, data, self.device)
+        raw = per_person(images)
+        said = calibration.apply(raw)
+        return Answers(
+            raw=raw,
+            calibrated=said,
+            sets={level: prediction_sets(conformal, said, level) for level in LEVELS},
+            estimable={level: estimable(conformal, level) for level in LEVELS},
+            calibration=calibration,
+            images=calibration.apply(images),
+            image_rows=data.rows[["subject", "session", "slice"]],
+            keys=None,
+            divisions=_inside(data) if external else [_division(data, raw)],
+            train_counts=(
+                trained.train_counts
+                if external and trained
+                else data.with_split("train").people_per_class().tolist()
+            ),
+            manifest=data.manifest,
+            scheme=data.scheme,
+            name=data.name,
+            split=data.split,
         )
-        return paths
+
+
+def _division(data: MriDataset, raw: Predictions) -> Division:
+    """Return training and validation people, from whose labels rivals may learn, and the scored."""
+    others = [data.with_split(split) for split in ("train", "val") if split != data.split]
+    known = sorted({str(name) for other in others for name in other.subjects})
+    return Division(tuple(known), tuple(str(name) for name in raw.subjects))
+
+
+def _inside(data: MriDataset) -> list[Division]:
+    """Return folds of the scored people: rivals of a model from elsewhere learn here."""
+    folds = make_folds(data.manifest, folds=5, repeats=1, val_fraction=0.15, seed=0)
+    return [Division(fold.development, fold.test) for fold in folds]

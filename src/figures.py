@@ -22,6 +22,7 @@ __all__ = [
     "cam_figure_2d",
     "cam_figure_3d",
     "confusion_figure",
+    "penalty_figure",
     "planes",
     "roc_figure",
     "training_figure",
@@ -186,6 +187,36 @@ def training_figure(
     loss.set_ylabel("loss", fontsize=11)
     score.set_ylabel("validation, per person", fontsize=11)
     score.set_ylim(-0.02, 1.02)
+    return write_figure(figure, path, title, "", stamps)
+
+
+def penalty_figure(
+    path: Path,
+    history: Mapping[str, Any],
+    title: str = "Head of a frozen backbone",
+    *,
+    stamps: Sequence[str] = (),
+) -> Path:
+    """Draw the loss of people left out by the penalty of the head's weights, and mark the choice.
+
+    Args:
+        path: PNG to write.
+        history: Lists ``strength`` and ``val_loss``, and ``best_strength``, one of them.
+        title: Above the figure.
+        stamps: Warnings, drawn in red above the title.
+
+    Returns:
+        `path`.
+    """
+    figure, axes = _figure(5.6, 3.8)
+    axes.plot(history["strength"], history["val_loss"], "o-", markersize=4, color=COLOURS[1])
+    best = history["best_strength"]
+    axes.axvline(best, color="0.4", linestyle=":", zorder=1, label=f"chosen: {best:.2g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("penalty of the weights", fontsize=11)
+    axes.set_ylabel("loss of people left out", fontsize=11)
+    axes.grid(color="0.9")
+    axes.legend(fontsize=9)
     return write_figure(figure, path, title, "", stamps)
 
 

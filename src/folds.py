@@ -80,19 +80,13 @@ def make_folds(
             rest = people.drop(test)
             val = _choose(rest, val_fraction, rng)
             train = rest.index.difference(val)
-            made.append(
-                Fold(repeat, fold, *(tuple(sorted(names)) for names in (train, val, test)))
-            )
+            made.append(Fold(repeat, fold, *(tuple(sorted(names)) for names in (train, val, test))))
     return made
 
 
 def with_fold(manifest: Manifest, fold: Fold) -> Manifest:
     """Return the manifest with ``split`` and ``fold`` of one fold; others have no split."""
-    side = {
-        subject: name
-        for name in ("train", "val", "test")
-        for subject in getattr(fold, name)
-    }
+    side = {subject: name for name in ("train", "val", "test") for subject in getattr(fold, name)}
     table = manifest.table.assign(split=manifest.table["subject"].map(side), fold=fold.fold)
     return replace(manifest, table=table)
 

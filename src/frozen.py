@@ -1,75 +1,304 @@
-"""Features of a frozen backbone, computed once: an epoch then costs a matrix product per batch.
+"""Features of a frozen backbone, computed once and kept; and the head that is fitted to them.
 
-Arrays: ``(n, V, F)`` features of n images in V views (as it is, and mirrored left-right).
+A linear head's mean logit over a person's images is its logit of their mean features. So the head
+is fitted to one row per person by a convex solver, with the strength of the penalty chosen by
+cross-validation among the people it may look at, and needs no epochs, batches or learning rate.
+
+Arrays: ``(n, F)`` features of n images, ``(P, F)`` means of P people; K classes; L strengths.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-from torch.utils.data import Dataset
+import hashlib
+import logging
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from .augment import mirror, to_unit
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .atomic import atomic_file
+from .augment import to_unit
 from .classifier import Classifier
 from .dataset import MriDataset, make_loader
-from .inference import inference_batch
+from .errors import ConfigError
+from .inference import as_predictions, inference_batch
+from .losses import OrdinalHead, make_loss
+from .optimisation import class_weights
+from .predictions import Predictions
 from .runtime import progress
 
+logger = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+#: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.
+STRENGTHS = tuple(float(value) for value in 10.0 ** np.arange(0.5, -4.1, -0.5))
+INNER_FOLDS = 5
+#: Weaker penalties are not tried after this many that are worse than the best.
+PATIENCE = 2
+CACHE = ".features"
 
-class FeatureDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Features ``(V, F)`` and class of each image.
 
-    Args:
-        features: ``(n, V, F)``.
-        labels: n class indices.
+@dataclass(frozen=True)
+class HeadFit:
+    """A fitted head, and what chose its penalty.
+
+    Attributes:
+        strength: The penalty chosen, one of `STRENGTHS`.
+        losses: Mean class-weighted loss of people left out, for each of `STRENGTHS` tried.
+        validation: Each person's logits by the inner fold that left the person out.
     """
 
-    def __init__(self, features: torch.Tensor, labels: list[int]) -> None:
-        self.features, self.labels = features, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.features[index], self.labels[index]
+    strength: float
+    losses: list[float]
+    validation: Predictions
 
 
-class Head(nn.Module):
-    """The trainable part of a frozen classifier: ``(B, F)`` features to logits ``(B, K)``."""
+def dataset_features(model: Classifier, dataset: MriDataset, device: torch.device) -> Floats:
+    """Return the features ``(n, F)`` of a data set's images, from its cache where they are there.
 
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.dropout, self.head = model.dropout, model.head
+    The cache is a file in ``.features/`` of the processed folder; its name is a hash of the
+    backbone's weights, and its rows are found by the fingerprint of the image's file. It can be
+    deleted at any time.
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits ``(B, K)``."""
-        logits: torch.Tensor = self.head(self.dropout(features))
-        return logits
+    Args:
+        model: On `device`.
+        dataset: Images, of one split.
+        device: Where the model is.
+    """
+    prints = dataset.rows["fingerprint"].astype("str").to_numpy(dtype=str)
+    path = dataset.manifest.root / CACHE / f"{model.backbone}_{_digest(model.features)}.npz"
+    known = _read_cache(path)
+    missing = np.flatnonzero([name not in known for name in prints])
+    if len(missing):
+        found = _compute(model, dataset, missing, device)
+        known |= dict(zip(prints[missing], found, strict=True))
+        # Without fingerprints a changed file could not be told from the one that was computed.
+        if dataset.rows["fingerprint"].notna().all():
+            _write_cache(path, known)
+    else:
+        logger.info("features of %d images: from %s", len(prints), path)
+    return np.stack([known[name] for name in prints])
+
+
+def mean_by_person(
+    features: Floats, dataset: MriDataset
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any]]:
+    """Return the mean features ``(P, F)``, class and name of each person, in order of names."""
+    names, first, person = np.unique(
+        dataset.subjects.astype(str), return_index=True, return_inverse=True
+    )
+    sums = np.zeros((len(names), features.shape[1]))
+    np.add.at(sums, person, features)
+    return sums / np.bincount(person)[:, None], dataset.labels[first], names
+
+
+def fit_head(
+    model: Classifier,
+    features: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    subjects: NDArray[Any],
+    *,
+    loss: str,
+    cap: float,
+    seed: int,
+) -> HeadFit:
+    """Fit the model's head to people, its penalty chosen by inner cross-validation.
+
+    Args:
+        model: Its head is replaced by the fitted one.
+        features: ``(P, F)`` of everyone whose label may be looked at.
+        labels: ``(P,)`` classes.
+        subjects: ``(P,)`` names.
+        loss: ``ce``, ``focal`` or ``ordinal``.
+        cap: Largest ratio of two class weights.
+        seed: Of the inner folds.
+
+    Raises:
+        ConfigError: There are under two people, or under two classes.
+    """
+    if len(labels) < 4 or len(np.unique(labels)) < 2:
+        raise ConfigError(
+            f"a head cannot be fitted to {len(labels)} people of {len(np.unique(labels))} classes",
+            hint="preprocess more people",
+        )
+    losses, left_out = _validate(features, labels, model.num_classes, loss, cap, seed)
+    best = int(np.argmin(losses))
+    path = _Path(features, labels, model.num_classes, loss, cap)
+    *_, head = path.heads(STRENGTHS[: best + 1])
+    model.head.load_state_dict(head.state_dict())
+    return HeadFit(STRENGTHS[best], losses, Predictions(labels, left_out[best], subjects))
+
+
+def _validate(
+    features: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    k: int,
+    loss: str,
+    cap: float,
+    seed: int,
+) -> tuple[list[float], list[NDArray[np.float64]]]:
+    """Return for each strength tried the loss and the logits ``(P, K)`` of people left out."""
+    weights = torch.tensor(class_weights(np.bincount(labels, minlength=k), cap))
+    loss_of = make_loss("ce" if loss == "focal" else loss, weights)
+    folds = list(_inner_folds(labels, seed))
+    paths = [_Path(features[inner], labels[inner], k, loss, cap).heads() for inner, _ in folds]
+    losses: list[float] = []
+    left_out: list[NDArray[np.float64]] = []
+    for heads in zip(*paths, strict=True):
+        said = np.empty((len(labels), k))
+        for head, (_, outer) in zip(heads, folds, strict=True):
+            said[outer] = _logits(head, features[outer])
+        losses.append(float(loss_of(torch.tensor(said), torch.tensor(labels))))
+        left_out.append(said)
+        if len(losses) - 1 - int(np.argmin(losses)) >= PATIENCE:
+            break
+    return losses, left_out
 
 
 @torch.no_grad()
-def compute_features(
-    model: Classifier, dataset: MriDataset, device: torch.device, *, mirrored: bool
-) -> FeatureDataset:
-    """Run the backbone over every image once.
-
-    Args:
-        model: On `device`; put into evaluation mode.
-        dataset: Images.
-        device: Where the model is.
-        mirrored: Also make the left-right mirror view.
-    """
+def predict_features(model: Classifier, features: Floats, dataset: MriDataset) -> Predictions:
+    """Return what `predict` returns, from features that are there already."""
     model.eval()
+    weight = next(model.head.parameters())
+    logits = model.classify(torch.from_numpy(features).to(weight.device, weight.dtype))
+    return as_predictions(dataset, [logits.float().cpu()])
+
+
+class _Path:
+    """Heads of one set of people, from the strongest penalty to weaker ones.
+
+    With fewer people than features the weights lie in the span of the people, so the problem is
+    rotated to as many dimensions as there are people: the same solution, a tenth of the work.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        num_classes: int,
+        loss: str,
+        cap: float,
+    ) -> None:
+        self.centre = features.mean(axis=0)
+        centred = features - self.centre
+        self.length = max(float(np.sqrt((centred**2).sum(axis=1).mean())), 1e-12)
+        left, values, self.rotation = np.linalg.svd(centred / self.length, full_matrices=False)
+        self.rows = torch.tensor(left * values)
+        self.labels, self.k, self.ordinal = torch.tensor(labels), num_classes, loss == "ordinal"
+        weights = class_weights(np.bincount(labels, minlength=num_classes), cap)
+        self.loss_of = make_loss(loss, torch.tensor(weights))
+
+    def heads(self, strengths: Iterable[float] = STRENGTHS) -> Iterable[nn.Module]:
+        """Yield the head of each strength, for features as they are; each starts from the last."""
+        width = self.rows.shape[1]
+        head: nn.Module = OrdinalHead(width, self.k) if self.ordinal else nn.Linear(width, self.k)
+        head = head.double()
+        matrix = head.score.weight if isinstance(head, OrdinalHead) else head.weight
+        for parameter in [matrix] if self.ordinal else list(head.parameters()):
+            nn.init.zeros_(parameter)
+        for strength in strengths:
+            self._minimise(head, matrix, strength)
+            yield self._unrotated(head)
+
+    def _minimise(self, head: nn.Module, matrix: Tensor, strength: float) -> None:
+        solver = torch.optim.LBFGS(
+            head.parameters(), max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-9,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            value = (
+                self.loss_of(head(self.rows), self.labels) + strength / 2 * matrix.square().sum()
+            )
+            value.backward()
+            return value
+
+        solver.step(objective)
+
+    def _unrotated(self, head: nn.Module) -> nn.Module:
+        """Return the head for features that are neither centred, scaled nor rotated."""
+        turn = torch.tensor(self.rotation / self.length)
+        shift = turn @ torch.tensor(self.centre)
+        width = len(self.centre)
+        with torch.no_grad():
+            if isinstance(head, OrdinalHead):
+                whole: nn.Module = OrdinalHead(width, self.k).double()
+                whole.load_state_dict(
+                    {
+                        "score.weight": head.score.weight @ turn,
+                        # score' = score + w.shift, so the thresholds move with it.
+                        "first": head.first + head.score.weight @ shift,
+                        "gaps": head.gaps,
+                    }
+                )
+                return whole
+            assert isinstance(head, nn.Linear)
+            whole = nn.Linear(width, self.k).double()
+            whole.load_state_dict(
+                {"weight": head.weight @ turn, "bias": head.bias - head.weight @ shift}
+            )
+            return whole
+
+
+def _inner_folds(
+    labels: NDArray[np.int64], seed: int
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield (fit, left out): stratified; classes with fewer people than folds are dealt out."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    count = min(INNER_FOLDS, len(labels) // 2)
+    part = np.empty(len(labels), dtype=np.int64)
+    part[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % count
+    for fold in range(count):
+        yield np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+
+
+@torch.no_grad()
+def _logits(head: nn.Module, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    logits: NDArray[np.float64] = head(torch.tensor(features)).numpy()
+    return logits
+
+
+@torch.no_grad()
+def _compute(
+    model: Classifier, dataset: MriDataset, rows: NDArray[np.int64], device: torch.device
+) -> Floats:
+    """Run the backbone over the images of these rows, once."""
+    model.eval()
+    subset = torch.utils.data.Subset(dataset, rows.tolist())
     parts = []
-    loader = make_loader(dataset, inference_batch(model.dim, device))
-    for images, _ in progress(loader, desc=f"features of {dataset.split}"):
-        unit = to_unit(images.to(device))
-        views = [unit, mirror(unit)] if mirrored else [unit]
-        parts.append(torch.stack([model.embed(view).float().cpu() for view in views], dim=1))
-    return FeatureDataset(torch.cat(parts), dataset.labels.tolist())
+    for images, _ in progress(
+        make_loader(subset, inference_batch(model.dim, device)), desc="features"
+    ):
+        parts.append(model.embed(to_unit(images.to(device))).float().cpu().numpy())
+    return np.concatenate(parts)
 
 
-def pick_view(features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return one random view of each image: ``(B, V, F)`` -> ``(B, F)``."""
-    view = torch.randint(features.shape[1], (len(features),), generator=generator)
-    return features[torch.arange(len(features), device=features.device), view.to(features.device)]
+def _digest(features: nn.Module) -> str:
+    """Return a hash of every weight and running statistic of the backbone."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in features.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(zip(stored["fingerprints"].tolist(), stored["features"], strict=True))
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s): the features are computed again", path, error)
+        return {}
+
+
+def _write_cache(path: Path, known: dict[str, Floats]) -> None:
+    with atomic_file(path) as file:
+        np.savez(file, fingerprints=np.array(list(known)), features=np.stack(list(known.values())))

@@ -78,5 +78,3 @@ def wilson_interval(successes: int, n: int) -> Interval:
     """Return a proportion with Wilson's interval."""
     low, high = wilson(successes, n)
     return {"value": successes / n, "low": low, "high": high}
-
-

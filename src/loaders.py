@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .dataset import MriDataset
-from .errors import ConfigError, DataNotFoundError, ManifestError
+from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from .labels import ClassScheme, stage_from_folder
-from .manifest import MANIFEST, PEOPLE_UNKNOWN, SETTINGS, SPLITS, Manifest, read_settings
+from .manifest import (
+    MANIFEST,
+    PEOPLE_UNKNOWN,
+    SAME_PEOPLE,
+    SETTINGS,
+    SPLITS,
+    Manifest,
+    read_settings,
+)
 from .splits import cut_validation
 
 logger = logging.getLogger(__name__)
@@ -28,7 +37,13 @@ _NAMED = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(
 
 
 def open_dataset(
-    folder: Path, dim: str, scheme: ClassScheme, *, min_age: float = 0, seed: int = 0
+    folder: Path,
+    dim: str,
+    scheme: ClassScheme,
+    *,
+    min_age: float = 0,
+    seed: int = 0,
+    allow_leaks: bool = False,
 ) -> MriDataset:
     """Open the training split of a processed folder; its other splits follow from it.
 
@@ -38,11 +53,12 @@ def open_dataset(
         scheme: How stages become classes.
         min_age: Leave out people younger than this, in years.
         seed: Seed of the validation part, when the folder has no manifest.
+        allow_leaks: Stamp a split with a person or a file on two sides, and open it.
 
     Raises:
         DataNotFoundError: The folder is missing or has no images.
         ConfigError: The folder holds slices and volumes were asked for, or the reverse.
-        LeakageError: A person or a file stands on two sides.
+        LeakageError: A person or a file stands on two sides, and `allow_leaks` is off.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -61,7 +77,13 @@ def open_dataset(
     )
     if stored != dim:
         raise ConfigError(f"{folder} holds {stored} images, not {dim}", hint=f"--dim {stored}")
-    manifest.check_disjoint()
+    try:
+        manifest.check_disjoint()
+    except LeakageError as error:
+        if not allow_leaks:
+            raise
+        logger.warning("%s; allowed, and stamped", error.message)
+        manifest = replace(manifest, stamps=(*manifest.stamps, SAME_PEOPLE))
     kept, removed = manifest.at_least_age(min_age)
     if len(removed):
         people = removed["subject"].nunique()

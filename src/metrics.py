@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from .intervals import Metric, estimate_and_resample, interval, wilson_interval
-from .predictions import Array, Integers, Predictions, Weighted, per_person, ratio, unweighted
+from .predictions import (
+    Array,
+    Integers,
+    Predictions,
+    Weighted,
+    as_binary,
+    per_person,
+    ratio,
+    unweighted,
+)
 
 __all__ = [
     "METRICS",
@@ -61,6 +70,13 @@ def quadratic_kappa(sample: Weighted) -> Array:
     return 1 - ratio((confusion * squared).sum(axis=(1, 2)), by_chance)
 
 
+def auc_demented(sample: Weighted) -> Array:
+    """(B,) AUC of CDR 0 (class 0) against > 0: of two classes, the AUC of either."""
+    if sample.predictions.num_classes == 2:
+        return sample.auc[:, 1]
+    return Weighted(as_binary(sample.predictions), sample.weights).auc[:, 1]
+
+
 def brier(sample: Weighted) -> Array:
     """(B,) squared distance between probabilities and truth, summed over classes: 0 to 2."""
     probabilities = sample.predictions.probabilities
@@ -89,6 +105,7 @@ def _error_in_stages(sample: Weighted) -> Array:
 METRICS: dict[str, Metric] = {
     "balanced_accuracy": lambda sample: _mean_over_classes(recall(sample), sample),
     "macro_auc": lambda sample: _mean_over_classes(sample.auc, sample),
+    "auc_demented": lambda sample: auc_demented(sample),
     "quadratic_kappa": quadratic_kappa,
     "macro_f1": lambda sample: _mean_over_classes(f1(sample), sample),
     "accuracy": lambda sample: _share_within(sample, 0),
@@ -171,10 +188,10 @@ def log_loss(labels: Integers, logits: Array) -> float:
     return float(_cross_entropy(unweighted(rows))[0])
 
 
-def format_table(result: dict[str, Any], classes: Sequence[str]) -> str:
-    """Return a result of `score` as aligned text for the log."""
+def format_table(result: dict[str, Any], classes: Sequence[str], unit: str = "images") -> str:
+    """Return a result of `score` as aligned text for the log; `unit` is what several rows are."""
     n_people, n_rows = result["n_people"], result["n_rows"]
-    images = "" if n_rows == n_people else f"{n_rows} images of "
+    images = "" if n_rows == n_people else f"{n_rows} {unit} of "
     lines = [f"scored on {images}{_people(n_people)}, with 95 % intervals"]
     for name, values in result["metrics"].items():
         if not (name == "within_one" and len(classes) == 2):  # two classes are never further apart

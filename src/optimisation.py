@@ -15,7 +15,7 @@ from .config import TrainConfig
 
 logger = logging.getLogger(__name__)
 #: Peak learning rate by what is trained.
-DEFAULT_LR = {"head": 3e-3, "pretrained": 3e-4, "scratch": 5e-4}
+DEFAULT_LR = {"pretrained": 3e-4, "scratch": 5e-4}
 
 
 def class_weights(counts: NDArray[np.int64], cap: float) -> NDArray[np.float64]:

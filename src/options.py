@@ -48,7 +48,7 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file.
     """
-    own = ("mode", "debug", "config")  # of the command line, not of a run
+    own = ("mode", "debug", "config", "runs")  # of the command line, not of a run
     given = {
         name: value for name, value in vars(args).items() if value is not None and name not in own
     }
@@ -78,10 +78,18 @@ def build_config(config: type[C], settings: dict[str, Any]) -> C:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """Return the config as nested JSON values; `build_config` reads it back."""
-    return typing.cast(
-        dict[str, Any], json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    )
+    """Return the config as nested JSON values; `build_config` reads it back.
+
+    A field that is no flag, such as the runs to compare, is no setting of a run.
+    """
+    parts = {name for name, _ in _parts(type(config))}
+    kept = {
+        item.name: value
+        for item, value in ((f, getattr(config, f.name)) for f in dataclasses.fields(config))
+        if "help" in item.metadata or item.name in parts
+    }
+    values = {k: dataclasses.asdict(v) if k in parts else v for k, v in kept.items()}
+    return typing.cast(dict[str, Any], json.loads(json.dumps(values, default=str)))
 
 
 def _parts(config: type) -> list[tuple[str, type]]:

@@ -15,21 +15,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
+from .audit_checks import cheap_audit
 from .augment import augment, to_unit
+from .calibration import fit_calibration
 from .checkpoint import hash_subjects, save_checkpoint
 from .classifier import Classifier
 from .config import RunConfig, TrainConfig
+from .conformal import fit_conformal
 from .dataset import EvenBatches, MriDataset, make_loader, own_dataset, require_people
 from .device import choose_device, choose_precision, make_accelerator, seed_everything
-from .errors import ConfigError
-from .figures import training_figure
-from .frozen import Head, compute_features, pick_view
+from .errors import AuditFailed, ConfigError
+from .figures import penalty_figure, training_figure
+from .frozen import STRENGTHS, dataset_features, fit_head, mean_by_person
 from .inference import as_predictions, place, predict
+from .losses import make_loss
+from .manifest import SAME_PEOPLE
 from .metrics import balanced_accuracy, log_loss
 from .optimisation import class_weights, make_optimizer
 from .options import config_to_dict
@@ -50,6 +54,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """
     folder = config.checkpoint_dir / config.run_name
     data = open_run_data(config)
+    _refuse_leaks(data, allowed=config.train.allow_leaks)
     seed_everything(config.train.seed)
     model = create_model(
         config.data.model_dim,
@@ -58,6 +63,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         weights=config.model.weights,
         dropout=config.model.dropout,
         freeze_backbone=config.model.freeze_backbone,
+        ordinal=config.loss == "ordinal",
     )
     loader = make_loader(
         data, config.batch_size, seed=config.train.seed, workers=reader_workers(config.workers)
@@ -75,12 +81,35 @@ def run(config: RunConfig) -> Iterator[Path]:
         shutil.copyfileobj(source, target)
     yield newest
     figure = config.results_dir / "figures" / config.run_name / "training_curves.png"
-    training_figure(figure, history, title=config.run_name, stamps=data.manifest.stamps)
+    draw = penalty_figure if "strength" in history else training_figure
+    draw(figure, history, title=config.run_name, stamps=data.manifest.stamps)
     yield figure
+
+
+def _refuse_leaks(data: MriDataset, *, allowed: bool) -> None:
+    """Run the checks of an audit that read no pixels.
+
+    Raises:
+        AuditFailed: One fails, and neither ``--allow_leaks`` nor ``--official_split`` was given.
+    """
+    audit = cheap_audit(data.manifest)
+    failed = [check for check in audit["checks"] if check["verdict"] == "FAIL"]
+    for check in failed:
+        logger.warning("audit: %s FAIL: %s", check["name"], check["sentence"])
+    if failed and not allowed and SAME_PEOPLE not in data.manifest.stamps:
+        raise AuditFailed(
+            f"the split of {data.manifest.root} is not honest: {failed[0]['sentence']}",
+            hint="split by person (--mode preprocess), or --allow_leaks to train anyway",
+        )
+    if not failed:
+        logger.info("audit: %d cheap checks passed", len(audit["checks"]))
 
 
 class Trainer:
     """Train a classifier, and keep the epoch that validation people score best.
+
+    Of a model whose backbone is frozen, only the head is fitted: to one row per person, training
+    and validation people together, each validated by an inner fold that left the person out.
 
     Args:
         model: From `create_model`.
@@ -90,6 +119,9 @@ class Trainer:
         device: ``cuda``, ``mps``, ``cpu`` or None for the best there is.
         config: Settings of the training.
         run_settings: The whole run's config, kept in the checkpoint.
+
+    Attributes:
+        validation: After training, the logits of validation people, one row per person.
 
     Raises:
         ConfigError: A loader is not of this project, or classes and model do not fit.
@@ -114,6 +146,13 @@ class Trainer:
         self.train_data = own_dataset(train_loader)
         self.val_data, self.test_data = self._choose_validation(eval_loader)
         self.run_settings = run_settings or {"train": asdict(self.config)}
+        self.validation: Predictions | None = None
+        self.loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
+        if (self.loss == "ordinal") != model.ordinal:
+            raise ConfigError(
+                f"loss {self.loss} does not fit the model's head",
+                hint="give create_model ordinal=True for the ordinal loss, and only for it",
+            )
         for data in (self.train_data, self.val_data):
             require_people(data)
         classes = self.train_data.scheme.classes
@@ -142,17 +181,19 @@ class Trainer:
         epochs = num_epochs or self.config.epochs
         folder = Path(save_dir) if save_dir else None
         place(self.model, self.device)
-        net, train_data, val_data = self._what_to_train()
-        loader = self._loader(train_data, self.config.seed)
+        if self.model.frozen:
+            return self._fit_frozen(folder)
+        loader = self._loader(self.train_data, self.config.seed)
+        kind = "pretrained" if self.model.pretrained else "scratch"
         state = TrainState(
-            net, *make_optimizer(net, self._kind(), self.config, epochs, len(loader))
+            self.model, *make_optimizer(self.model, kind, self.config, epochs, len(loader))
         )
         if self.config.resume:
             state.resume(folder, self._identity(epochs))
         try:
             while state.epoch < epochs and not self._should_stop(state):
                 loss = self._train_epoch(state, loader, epochs)
-                self._end_epoch(state, val_data, loss, epochs, folder)
+                self._end_epoch(state, loss, epochs, folder)
         except KeyboardInterrupt:
             logger.warning(
                 "stopped by hand; %d whole epochs are kept, --resume continues", state.epoch
@@ -161,8 +202,48 @@ class Trainer:
         finally:
             state.restore_best()
             self.model.eval()
+        self._calibrate(self._validate())
         self._score_test(state.history)
         return state.history
+
+    def _fit_frozen(self, folder: Path | None) -> History:
+        """Fit the head to the mean features of each person; no epochs."""
+        logger.info("backbone frozen: the head is fitted to the mean features of each person")
+        data = [self.train_data, self.val_data]
+        parts = [
+            mean_by_person(dataset_features(self.model, part, self.device), part) for part in data
+        ]
+        features, labels, names = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        fit = fit_head(
+            self.model, features, labels, names,
+            loss=self.loss, cap=self.config.class_weight_cap, seed=self.config.seed,
+        )  # fmt: skip
+        self._calibrate(fit.validation)
+        people = fit.validation
+        score = balanced_accuracy(people.labels, people.predicted, people.num_classes)
+        logger.info(
+            "penalty %.2g; balanced accuracy of %d people, each left out once, %.3f",
+            *(fit.strength, people.n_people, score),
+        )
+        history: History = {
+            "strength": list(STRENGTHS[: len(fit.losses)]),
+            "val_loss": fit.losses,
+            "best_strength": fit.strength,
+            "val_balanced_accuracy": score,
+        }
+        if folder:
+            save_checkpoint(folder / BEST, self._checkpoint(0))
+            write_json(folder / HISTORY, history)
+        self.model.eval()
+        self._score_test(history)
+        return history
+
+    def _calibrate(self, people: Predictions) -> None:
+        """Fit probabilities and prediction sets to validation people; the model carries them."""
+        self.validation = people
+        calibration = fit_calibration(people, self.config.calibration)
+        self.model.calibration = calibration
+        self.model.conformal = fit_conformal(calibration.apply(people))
 
     def _choose_validation(
         self, eval_loader: DataLoader[Any] | None
@@ -180,29 +261,12 @@ class Trainer:
         )
         return own, given
 
-    def _what_to_train(self) -> tuple[nn.Module, Dataset[Any], Dataset[Any]]:
-        """Return the module to optimise and what it is fed: images, or features computed once."""
-        if not self.model.frozen:
-            return self.model, self.train_data, self.val_data
-        mirrored = self.config.augment and self.train_data.mirrors
-        also = ", of each image and its mirror image" if mirrored else ""
-        logger.info("backbone frozen: features are computed once%s; no other augmentation", also)
-        train = compute_features(self.model, self.train_data, self.device, mirrored=mirrored)
-        val = compute_features(self.model, self.val_data, self.device, mirrored=False)
-        return Head(self.model), train, val
-
-    def _loader(self, data: Dataset[Any], seed: int | None) -> DataLoader[Any]:
+    def _loader(self, data: MriDataset, seed: int | None) -> DataLoader[Any]:
         """Return a loader with the batch size and workers of the training loader."""
-        workers = 0 if self.model.frozen else self.loader.num_workers
-        return make_loader(data, self._batch_size(), seed=seed, workers=workers)
+        return make_loader(data, self._batch_size(), seed=seed, workers=self.loader.num_workers)
 
     def _batch_size(self) -> int:
         return self.config.batch_size or -(-len(self.train_data) // len(self.loader))
-
-    def _kind(self) -> str:
-        if self.model.frozen:
-            return "head"
-        return "pretrained" if self.model.pretrained else "scratch"
 
     def _should_stop(self, state: TrainState) -> bool:
         if not 0 < self.config.patience <= state.waited():
@@ -218,8 +282,8 @@ class Trainer:
         if isinstance(loader.batch_sampler, EvenBatches):
             loader.batch_sampler.epoch = epoch
         weights = class_weights(self.train_data.class_counts(), self.config.class_weight_cap)
-        loss_of = nn.CrossEntropyLoss(
-            torch.tensor(weights, dtype=torch.float32, device=self.device)
+        loss_of = make_loss(
+            self.loss, torch.tensor(weights, dtype=torch.float32, device=self.device)
         )
         state.net.train()
         for inputs, labels in progress(loader, desc=f"epoch {epoch}/{epochs}"):
@@ -240,22 +304,13 @@ class Trainer:
         return total / len(self.train_data)
 
     def _vary(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        if self.model.frozen:
-            return pick_view(inputs, generator)
         if not self.config.augment:
             return to_unit(inputs)
         return augment(inputs, generator, mirrors=self.train_data.mirrors)
 
-    def _end_epoch(
-        self,
-        state: TrainState,
-        val_data: Dataset[Any],
-        loss: float,
-        epochs: int,
-        folder: Path | None,
-    ) -> None:
+    def _end_epoch(self, state: TrainState, loss: float, epochs: int, folder: Path | None) -> None:
         """Score validation people; record the epoch, and save it."""
-        people = self._validate(state.net, val_data)
+        people = self._validate()
         score = balanced_accuracy(people.labels, people.predicted, people.num_classes)
         val_loss = log_loss(people.labels, people.logits)
         row = {
@@ -279,21 +334,22 @@ class Trainer:
                 ", best" * better,
             ),
         )
+        if better:
+            self._calibrate(people)
         if folder and better:
             save_checkpoint(folder / BEST, self._checkpoint(state.epoch))
         if folder:
             state.save(folder, self._identity(epochs))
 
     @torch.no_grad()
-    def _validate(self, net: nn.Module, data: Dataset[Any]) -> Predictions:
+    def _validate(self) -> Predictions:
         """Return the mean logit of each validation person."""
-        net.eval()
+        self.model.eval()
         parts = []
-        for inputs, _ in self._loader(data, None):
-            inputs = inputs.to(self.device, non_blocking=True)
-            inputs = inputs[:, 0] if self.model.frozen else to_unit(inputs)
+        for inputs, _ in self._loader(self.val_data, None):
             with self.accelerator.autocast():
-                parts.append(net(inputs).float().cpu())
+                logits = self.model(to_unit(inputs.to(self.device, non_blocking=True)))
+            parts.append(logits.float().cpu())
         return per_person(as_predictions(self.val_data, parts))
 
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
@@ -307,7 +363,12 @@ class Trainer:
             "classes": list(data.scheme.classes),
             "backbone": self.model.backbone,
             "dim": self.model.dim,
+            "ordinal": self.model.ordinal,
+            "calibration": self.model.calibration.to_dict() if self.model.calibration else None,
+            "conformal": self.model.conformal.to_dict() if self.model.conformal else None,
+            "validation": _anonymous(self.validation),
             "dataset": data.name,
+            "train_counts": data.people_per_class().tolist(),
             "subjects": hash_subjects([*data.subjects, *self.val_data.subjects]),
             "stamps": list(data.manifest.stamps),
         }
@@ -317,7 +378,7 @@ class Trainer:
         train = {name: value for name, value in asdict(self.config).items() if name != "resume"}
         return {
             "backbone": self.model.backbone,
-            "frozen backbone": self.model.frozen,
+            "loss": self.loss,
             "classes": list(self.train_data.scheme.classes),
             "training people": hash_subjects(self.train_data.subjects),
             "preprocessing": self.train_data.settings,
@@ -337,3 +398,10 @@ class Trainer:
             ),
             "accuracy": float(np.mean(people.predicted == people.labels)),
         }
+
+
+def _anonymous(people: Predictions | None) -> dict[str, Any] | None:
+    """Return labels and logits without names, for the drift of scores on other data."""
+    if people is None:
+        return None
+    return {"labels": people.labels.tolist(), "logits": people.logits.tolist()}

@@ -7,17 +7,20 @@ not have been trained on the people it is tested on.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .api import open_run_data
+from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier
-from .config import RunConfig
+from .config import DATASETS, RunConfig
+from .conformal import Conformal
 from .dataset import MriDataset, require_people
 from .errors import CheckpointError, LeakageError
 from .manifest import SAME_PEOPLE
+from .predictions import Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -30,34 +33,62 @@ class Trained:
         path: The checkpoint's file.
         run_name: Folder name of its results.
         model: Ready to score, on the CPU.
-        data: The test split, with the checkpoint's classes.
+        data: The test split, with the checkpoint's classes; of another data set, everyone.
+        settings: The config of the training run.
+        train_counts: People of each class that it was trained on.
+        trained_on: The data set it was trained on.
+        validation: Raw logits of its validation people, without their names.
     """
 
     path: Path
     run_name: str
     model: Classifier
     data: MriDataset
+    settings: dict[str, Any]
+    train_counts: list[int]
+    trained_on: str
+    validation: Predictions
+
+    @property
+    def external(self) -> bool:
+        """Whether the data are others than those it was trained on."""
+        return self.data.name != self.trained_on
 
 
 def open_trained(config: RunConfig) -> Trained:
-    """Open the checkpoint and the test split that `config` names, and check that they fit.
+    """Open the checkpoint and the people that `config` names, and check that they fit.
+
+    Of the data set it was trained on, these are the test people; of another one, everyone who is
+    rated: external validation.
 
     Raises:
-        CheckpointError: No checkpoint, a damaged one, or one of other data.
-        LeakageError: Test people were trained on.
+        CheckpointError: No checkpoint, a damaged one, or one whose images were made otherwise.
+        LeakageError: People were trained on, or may have been.
     """
     path = find_checkpoint(config)
     model, content = load_trained(path, config)
-    stored = content["config"].get("data", {})
+    stored, trained_on = content["config"].get("data", {}), content["dataset"]
     min_age = config.data.min_age or stored.get("min_age", 0)
-    data = open_run_data(config, classes=len(content["classes"]), min_age=min_age).with_split(
-        "test"
-    )
+    opened = open_run_data(config, classes=len(content["classes"]), min_age=min_age)
+    external = opened.name != trained_on
+    data = _everyone(opened) if external else opened.with_split("test")
     require_people(data)
+    if external:
+        _refuse_same_origin(opened.name, trained_on, path)
     _check_fit(data, content, path)
-    fallback = f"{data.name}_{content['backbone']}"
+    fallback = f"{trained_on}_{content['backbone']}"
     name = config.run or content["config"].get("run") or fallback
-    return Trained(path, name, model, data)
+    labels, logits = (content["validation"][key] for key in ("labels", "logits"))
+    return Trained(
+        path,
+        f"{name}_on_{data.name}" if external and not config.run else name,
+        model,
+        data,
+        settings=content["config"],
+        train_counts=content["train_counts"],
+        trained_on=trained_on,
+        validation=Predictions(labels, logits, range(len(labels))),
+    )
 
 
 def find_checkpoint(config: RunConfig) -> Path:
@@ -90,24 +121,47 @@ def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, A
     """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
 
     Raises:
-        CheckpointError: The file is damaged, or was trained on another data set.
+        CheckpointError: The file is damaged, or takes other images.
     """
     content = load_checkpoint(path)
-    if content["dataset"] != config.data.name and not config.data.data_dir:
-        trained_on = content["dataset"]
-        raise CheckpointError(
-            f"{path} was trained on {trained_on}, not {config.data.name}",
-            hint=f"--dataset {trained_on.removesuffix('_official')}, or another --checkpoint",
-        )
     if content["dim"] != config.data.model_dim:
         raise CheckpointError(
-            f"{path} is a {content['dim']} model, the data are {config.data.model_dim}"
+            f"{path} is a {content['dim']} model, trained on {content['dataset']}; the data are "
+            f"{config.data.model_dim}",
+            hint=f"--dim {content['dim']}, or another --checkpoint",
         )
     entry = MODEL_REGISTRY.get(content["backbone"])
-    classifier = Classifier(entry, len(content["classes"]))
+    k = len(content["classes"])
+    classifier = Classifier(entry, k, ordinal=content["ordinal"])
     load_weights(classifier, content.pop("model"), path)
+    classifier.calibration = Calibration.from_dict(content["calibration"], k)
+    classifier.conformal = Conformal.from_dict(content["conformal"], k)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content
+
+
+def _everyone(data: MriDataset) -> MriDataset:
+    """Return all rated people as the test split."""
+    manifest = data.manifest.where(data.manifest.table["label"].notna())
+    table = manifest.table.assign(split="test")
+    return MriDataset(replace(manifest, table=table), "test", data.scheme, data.settings)
+
+
+def _refuse_same_origin(name: str, trained_on: str, path: Path) -> None:
+    """Refuse an external test on what are, or may be, the same people."""
+    both = {name.removesuffix("_official"), trained_on.removesuffix("_official")}
+    if len(both) == 1:
+        raise LeakageError(
+            f"{path} was trained on {trained_on}: {name} is another split of the same people",
+            hint="train on the split that is to be tested",
+        )
+    cohorts = {DATASETS[part][0] for part in both if part in DATASETS}
+    if "kaggle_orig" in cohorts and cohorts & {"oasis", "kaggle_nifti"}:
+        raise LeakageError(
+            f"{path} was trained on {trained_on}: {name} is no external test of it, since the "
+            "Kaggle JPGs are almost certainly slices of OASIS-1 people, whose names are lost",
+            hint="test on people of another study",
+        )
 
 
 def _newest_is_of(folder: Path, dataset: str) -> bool:

@@ -124,7 +124,7 @@ def load_weight_file(model: nn.Module, path: Path, rename: Rename | None) -> str
             hint="--weights imagenet, none, or the path of a weight file",
         )
     tensors = _tensors_in(path)
-    if "head.weight" in tensors or rename is None:
+    if rename is None or any(name.startswith("head.") for name in tensors):
         return _load_own(model, tensors, path)
     _load_foreign(model.get_submodule("features"), tensors, path, rename)
     return f"{path}, fresh head"
@@ -148,9 +148,10 @@ def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:
     head = [name for name in fresh if name.startswith("head.")]
     fits = all(name in tensors and tensors[name].shape == fresh[name].shape for name in head)
     if not fits:
-        tensors = tensors | {name: fresh[name] for name in head}
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("head.")}
+        tensors |= {name: fresh[name] for name in head}
     _load_strictly(model, tensors, path)
-    return str(path) if fits else f"{path}, fresh head: it has another number of classes"
+    return str(path) if fits else f"{path}, fresh head: its own is of other classes"
 
 
 def _load_foreign(features: nn.Module, tensors: Tensors, path: Path, rename: Rename) -> None:

@@ -25,6 +25,11 @@ def content(**changed):
         "dim": "3d",
         "dataset": "oasis_3d",
         "subjects": hash_subjects(["OAS1_0001"]),
+        "ordinal": False,
+        "train_counts": [3, 2],
+        "calibration": {},
+        "conformal": {},
+        "validation": {"labels": [], "logits": []},
     }
     return plain | changed
 
@@ -33,7 +38,7 @@ def test_what_is_saved_is_loaded_with_its_versions(tmp_path):
     loaded = load_checkpoint(save_checkpoint(tmp_path / "a" / "best.pth", content()))
     assert torch.equal(loaded.pop("model")["head.weight"], content()["model"]["head.weight"])
     assert loaded.pop("versions")["torch"] == torch.__version__
-    assert loaded.pop("format") == 1
+    assert loaded.pop("format") == 2
     assert loaded == {name: value for name, value in content().items() if name != "model"}
 
 
@@ -132,8 +137,8 @@ def test_a_key_of_another_kind_is_named(tmp_path, key, value):
 
 
 def test_another_format_is_refused(tmp_path):
-    path = save_checkpoint(tmp_path / "x.pth", content(format=2))
-    with pytest.raises(CheckpointError, match="format 2; this version reads 1"):
+    path = save_checkpoint(tmp_path / "x.pth", content(format=1))
+    with pytest.raises(CheckpointError, match="format 1; this version reads 2"):
         load_checkpoint(path)
 
 

@@ -1,5 +1,6 @@
 """The Evaluator: people first, files that parse, and scores that others compute alike."""
 
+import copy
 import json
 import shutil
 
@@ -8,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import make_processed
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tiny_runs import run_config, train_once
 
 from src import evaluate
 from src.api import create_data_loaders, create_model
+from src.calibration import Calibration
 from src.dataset import make_loader
 from src.errors import CheckpointError, ConfigError, ManifestError
 from src.evaluate import Evaluator
@@ -51,8 +54,11 @@ def results(model, stamped, tmp_path_factory):
 
 def test_the_files_are_those_returned(results):
     folder, found = results
-    names = ["metrics.json", "predictions.csv", "people.csv", "confusion_matrix.png", "roc.png"]
-    assert [path.rsplit("/", 1)[1] for path in found["files"]] == names
+    names = {path.rsplit("/", 1)[1] for path in found["files"]}
+    assert names >= {
+        *("metrics.json", "metrics.md", "model_card.md", "claim_2024.md", "tripod_ai.md"),
+        *("predictions.csv", "people.csv", "confusion_matrix.png", "roc.png", "rivals.png"),
+    }
     assert sorted(str(path) for path in folder.rglob("*.*")) == sorted(found["files"])
 
 
@@ -73,19 +79,52 @@ def test_a_person_counts_with_the_mean_logit(results):
     folder, _ = results
     people = pd.read_csv(folder / "people.csv").set_index("subject")
     images = pd.read_csv(folder / "predictions.csv")
-    logits = ["logit_NonDemented", "logit_Demented"]
-    means = images.groupby("subject")[logits].mean()
-    pd.testing.assert_frame_equal(people[logits].sort_index(), means, rtol=1e-4)
-    assert people["predicted"].eq(means.idxmax(axis=1).str.removeprefix("logit_")).all()
+    odds = np.log(images["p_Demented"] / images["p_NonDemented"])
+    means = odds.groupby(images["subject"]).mean()
+    found = people["logit_Demented"] - people["logit_NonDemented"]
+    np.testing.assert_allclose(found.sort_index(), means, rtol=1e-3, atol=1e-4)
+    assert (people["predicted"] == "Demented").equals(found > 0)
 
 
 def test_probabilities_are_the_softmax_of_the_logits(results):
-    for name in ("people.csv", "predictions.csv"):
-        table = pd.read_csv(results[0] / name)
-        logits = table[["logit_NonDemented", "logit_Demented"]].to_numpy()
-        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        found = table[["p_NonDemented", "p_Demented"]].to_numpy()
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+    table = pd.read_csv(results[0] / "people.csv")  # the model was not calibrated
+    logits = table[["logit_NonDemented", "logit_Demented"]].to_numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = table[["p_NonDemented", "p_Demented"]].to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_probabilities_are_calibrated_as_the_model_carries_it(model, processed_2d, tmp_path):
+    calibrated = copy.copy(model)
+    calibrated.calibration = Calibration("temperature", (0.5, 0.5), (0.0, 0.0), 40, "")
+    (loader,) = create_data_loaders(processed_2d, "phantom", splits=("test",), num_classes=2)
+    Evaluator(calibrated, loader, "cpu", n_bootstrap=100).full_evaluation(tmp_path)
+    table = pd.read_csv(tmp_path / "people.csv")
+    odds = table["logit_Demented"] - table["logit_NonDemented"]
+    np.testing.assert_allclose(table["p_Demented"], 1 / (1 + np.exp(-odds / 2)), atol=1e-4)
+
+
+def test_people_of_another_study_are_scored_with_the_drift(processed_2d, tmp_path):
+    path = train_once(processed_2d, tmp_path)
+    other = make_processed(tmp_path / "other_2d", people=(8, 6, 0, 0), seed=5)
+    table = Manifest.read(other).table
+    renamed = table.assign(subject="OTHER_" + table["subject"])
+    Manifest(renamed, other).write(other)
+    config = run_config(
+        other, tmp_path, dataset="phantom_2d", data_dir=other, checkpoint=path, run="abroad"
+    )
+    settings = read_settings(other / "preprocessing.json") | {"dataset": "other_2d"}
+    (other / "preprocessing.json").write_text(json.dumps(settings))
+    list(evaluate.run(config))
+    found = json.loads((tmp_path / "results" / "abroad" / "metrics.json").read_text())
+    assert found["person"]["n_people"] == 14  # everyone, none of them trained on
+    assert found["external"]["trained_on"] == "phantom_2d"
+    assert found["external"]["n_validation"] == 4
+    moved = found["external"]["drift"]["macro_auc"]
+    here = found["person"]["metrics"]["macro_auc"]["value"]
+    assert moved["here"]["value"] == pytest.approx(here)
+    difference = moved["here"]["value"] - moved["validation"]["value"]
+    assert moved["difference"]["value"] == pytest.approx(difference)
 
 
 def test_predictions_stand_beside_the_manifest_rows(results, stamped):

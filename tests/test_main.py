@@ -137,7 +137,8 @@ def test_help_imports_no_torch():
         (["--classes", "5"], "argument --classes: invalid choice"),
         (["--epochs", "0"], "--epochs 0 is not in 1 to 10000"),
         (["--epochs", "many"], "argument --epochs: invalid int value"),
-        (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch"),
+        (["kaggle_2d"], "'kaggle_2d' is no flag, and only --mode compare takes names of runs"),
         (["--mode", "predikt"], "argument --mode: invalid choice"),
         (["--config", "gone.json"], "not found: gone.json"),
         (["--weight_decay", "inf"], "'weight_decay': inf is not finite"),
@@ -168,7 +169,9 @@ def test_missing_data_name_what_makes_them(tmp_path, capsys, mode, says):
 def test_a_checkpoint_of_another_data_set(made, tmp_path, capsys, mode):
     path = made / "checkpoint_dir" / RUN / "best_model.pth"
     given = ["--mode", mode, "--dataset", "phantom_2d", "--checkpoint", path]
-    assert "trained on phantom_3d, not phantom_2d" in refused(capsys, *words(tmp_path, *given))
+    assert "is a 3d model, trained on phantom_3d; the data are 2d" in refused(
+        capsys, *words(tmp_path, *given)
+    )
     assert files(tmp_path) == {}
 
 

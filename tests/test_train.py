@@ -3,16 +3,19 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import make_processed
+from tiny_runs import run_config
 from torch import nn
 
 from src import train as train_module
 from src.api import create_data_loaders, create_model
 from src.checkpoint import load_checkpoint
 from src.config import TrainConfig
-from src.errors import CheckpointError, ConfigError
+from src.errors import CheckpointError, ConfigError, LeakageError
+from src.manifest import SAME_PEOPLE, Manifest
 from src.optimisation import class_weights, make_optimizer
 from src.train import Trainer
 from src.train_state import TrainState
@@ -31,6 +34,7 @@ def trainer(folder, *, dim="2d", config=QUICK, freeze=False, eval_split="val", s
         classes,
         pretrained=False,
         freeze_backbone=freeze,
+        ordinal=config.loss == "ordinal",
     )
     return Trainer(model, *loaders, device="cpu", config=config)
 
@@ -47,12 +51,11 @@ def test_learns_the_planted_effect_in_3d(tmp_path):
     assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
 
 
-@pytest.mark.parametrize("freeze", [False, True])
-def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path, freeze):
-    whole = trainer(processed_2d, freeze=freeze)
+def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path):
+    whole = trainer(processed_2d)
     expected = whole.train(save_dir=tmp_path / "whole")
 
-    stopped = trainer(processed_2d, freeze=freeze)
+    stopped = trainer(processed_2d)
     end_epoch, calls = stopped._end_epoch, []
 
     def interrupt(*arguments):
@@ -66,10 +69,9 @@ def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path, fr
         stopped.train(save_dir=tmp_path / "parts")
     assert (tmp_path / "parts" / "best_model.pth").is_file()
 
-    # Other weights before resuming must not matter; a frozen backbone is not part of the state.
-    seed = 0 if freeze else 7
+    # Other weights before resuming must not matter.
     config = dataclasses.replace(QUICK, resume=True)
-    resumed = trainer(processed_2d, freeze=freeze, config=config, seed=seed)
+    resumed = trainer(processed_2d, config=config, seed=7)
     history = resumed.train(save_dir=tmp_path / "parts")
     assert history == expected
     assert len(history["epoch"]) == 3
@@ -147,13 +149,62 @@ def test_the_checkpoint_tells_all_and_names_nobody(processed_2d, tmp_path):
     assert b"PHAN_" not in (tmp_path / "best_model.pth").read_bytes()
 
 
-def test_frozen_backbone_keeps_its_weights_and_trains_the_head(processed_2d):
-    one = trainer(processed_2d, freeze=True)
+@pytest.mark.parametrize("loss", ["ce", "focal", "ordinal"])
+def test_frozen_backbone_keeps_its_weights_and_fits_the_head(tmp_path, loss):
+    folder = make_processed(tmp_path / "phantom_2d", people=(12, 9, 0, 0))
+    config = dataclasses.replace(QUICK, loss=loss)
+    one = trainer(folder, freeze=True, config=config)
     before = {name: value.clone() for name, value in one.model.state_dict().items()}
-    one.train()
+    history = one.train(save_dir=tmp_path / "run")
     after = one.model.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before if "head" not in name)
-    assert not torch.equal(after["head.weight"], before["head.weight"])
+    changed = [name for name in before if "head" in name and not same({name: before[name]}, after)]
+    assert changed
+    assert history["best_strength"] == history["strength"][int(np.argmin(history["val_loss"]))]
+    assert (
+        one.validation.n_people == 12 + 4 - 1
+    )  # training and validation people, each left out once
+    stored = load_checkpoint(tmp_path / "run" / "best_model.pth")
+    assert stored["ordinal"] is (loss == "ordinal")
+    assert len(stored["validation"]["labels"]) == one.validation.n_people
+
+
+@pytest.mark.parametrize("loss", ["focal", "ordinal"])
+def test_other_losses_learn(processed_2d, loss):
+    history = trainer(processed_2d, config=dataclasses.replace(QUICK, loss=loss, epochs=4)).train()
+    assert min(history["train_loss"][1:]) < history["train_loss"][0]
+
+
+def test_a_loss_that_does_not_fit_the_head_is_refused(processed_2d):
+    loaders = create_data_loaders(processed_2d, "phantom", num_classes=2)
+    model = create_model("2d", num_classes=2, pretrained=False, ordinal=True)
+    with pytest.raises(ConfigError, match="loss ce does not fit the model's head"):
+        Trainer(model, *loaders, device="cpu", config=dataclasses.replace(QUICK, loss="ce"))
+
+
+def test_validation_people_calibrate_and_the_checkpoint_keeps_it(processed_2d, tmp_path):
+    one = trainer(processed_2d)
+    one.train(save_dir=tmp_path)
+    assert one.validation.n_people == 4
+    stored = load_checkpoint(tmp_path / "best_model.pth")
+    assert stored["calibration"] == one.model.calibration.to_dict()
+    assert stored["calibration"]["method"] == "none"  # four people calibrate nothing
+    assert stored["conformal"] == one.model.conformal.to_dict()
+    np.testing.assert_allclose(stored["validation"]["logits"], one.validation.logits, atol=1e-5)
+
+
+def test_a_split_that_shares_people_is_refused_unless_told(tmp_path, caplog):
+    folder = make_processed(tmp_path / "phantom_2d")
+    table = Manifest.read(folder).table
+    twin = table[table["split"] == "train"].iloc[:1].assign(split="test", session="MR9", slice=9)
+    table = pd.concat([table, twin.assign(fingerprint="other")], ignore_index=True)
+    Manifest(table, folder).write(folder)
+    with pytest.raises(LeakageError, match="1 people on both sides"):
+        list(train_module.run(run_config(folder, tmp_path)))
+    list(train_module.run(run_config(folder, tmp_path, allow_leaks=True)))
+    assert "audit" in caplog.text
+    stored = load_checkpoint(tmp_path / "checkpoints" / "best_model.pth")
+    assert stored["stamps"] == [SAME_PEOPLE]
 
 
 def test_class_weights_are_capped_and_average_one():
@@ -169,7 +220,7 @@ def test_class_weights_are_capped_and_average_one():
 def test_schedule_warms_up_then_falls_to_zero():
     net = nn.Linear(2, 1)
     config = TrainConfig(lr=1.0, warmup_epochs=1)
-    optimizer, scheduler = make_optimizer(net, "head", config, 5, 10)
+    optimizer, scheduler = make_optimizer(net, "scratch", config, 5, 10)
     rates = []
     for _ in range(50):
         rates.append(scheduler.get_last_lr()[0])

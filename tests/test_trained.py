@@ -105,16 +105,49 @@ def test_the_age_limit_of_the_training_holds_in_the_test(processed_2d, tmp_path,
     assert trained.data.rows["age"].min() >= 70
 
 
-def test_a_checkpoint_of_another_data_set(processed_2d, tmp_path, content):
+def test_people_of_another_study_are_all_shown(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, dataset="oasis_2d", subjects=hash_subjects(["OAS1_0001"]))
+    trained = open_with(processed_2d, tmp_path, path)
+    assert trained.external
+    assert trained.trained_on == "oasis_2d"
+    assert len(set(trained.data.subjects)) == 20
+    assert trained.run_name == "oasis_2d_efficientnet_lite0_on_phantom_2d"
+    assert trained.train_counts == content["train_counts"] == [4, 8]
+    assert trained.validation.n_people == 4
+
+
+def test_people_of_the_training_are_no_external_test(processed_2d, tmp_path, content):
     path = saved(tmp_path, content, dataset="oasis_2d")
-    with pytest.raises(CheckpointError, match="trained on oasis_2d, not phantom_2d") as caught:
+    with pytest.raises(LeakageError, match="trained or chosen on 16 of 20 test people"):
         open_with(processed_2d, tmp_path, path)
-    assert "--dataset oasis_2d" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "here", "says"),
+    [
+        ("kaggle_2d", "oasis_2d", "almost certainly slices of OASIS-1 people"),
+        ("oasis_2d", "kaggle_2d", "almost certainly slices of OASIS-1 people"),
+        ("kaggle_nifti_2d", "kaggle_2d", "almost certainly slices of OASIS-1 people"),
+        ("kaggle_2d", "kaggle_2d_official", "another split of the same people"),
+    ],
+)
+def test_data_of_the_same_origin_are_no_external_test(
+    processed_2d, tmp_path, content, trained_on, here, says
+):
+    folder = tmp_path / here
+    shutil.copytree(processed_2d, folder)
+    settings = read_settings(folder / "preprocessing.json") | {"dataset": here}
+    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'))
+    path = saved(tmp_path, content, dataset=trained_on, subjects=[])
+    with pytest.raises(LeakageError, match=says):
+        open_with(folder, tmp_path, path, dataset="phantom_2d", data_dir=folder)
 
 
 def test_a_checkpoint_of_another_dimension(processed_2d, tmp_path, content):
     path = saved(tmp_path, content, dim="3d")
-    with pytest.raises(CheckpointError, match="is a 3d model, the data are 2d"):
+    with pytest.raises(
+        CheckpointError, match="is a 3d model, trained on phantom_2d; the data are 2d"
+    ):
         open_with(processed_2d, tmp_path, path)
 
 

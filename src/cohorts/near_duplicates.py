@@ -11,6 +11,7 @@ Axes: N images, P pixels of a thumbnail.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,19 @@ _ALIKE = 100  # images whose mean stands for "any head at this height"
 #: have more in common (neighbouring slices at least .88, two people at most .61).
 FEW, THRESHOLD_OF_FEW = 64, 0.65
 _CHUNK = 512  # rows of the N x N matrix in memory at a time
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Thumbnails as rows of length 1, which are zeros for an image without contrast.
+
+    Attributes:
+        detail: (N, P) what is left of an image without its coarse shading.
+        shape: (N, P / 4) the image at half the size: which images are at one height.
+    """
+
+    detail: np.ndarray
+    shape: np.ndarray
 
 
 def near_duplicate_clusters(
@@ -51,10 +65,10 @@ def near_duplicate_clusters(
     thumbnails = np.stack([_thumbnail(path) for path in images])
     # Exact copies are compared once: they would crowd the true neighbours out of the mean.
     distinct, copy_of = np.unique(thumbnails, axis=0, return_inverse=True)
-    signatures = _signatures(distinct)[copy_of]
+    signed = signatures(heads(distinct))[copy_of]
     threshold = THRESHOLD_OF_FEW if len(distinct) < FEW else THRESHOLD
     stages = np.asarray(labels if labels is not None else [""] * len(images))
-    _, clusters = connected_components(_links(signatures, stages, threshold), directed=False)
+    _, clusters = connected_components(_links(signed, stages, threshold), directed=False)
     return np.asarray(pd.factorize(clusters)[0])
 
 
@@ -69,44 +83,56 @@ def _thumbnail(path: Path) -> np.ndarray:
     return np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
 
 
-def _signatures(thumbnails: np.ndarray) -> np.ndarray:
-    """Return one row of length 1 per image (N, P); zeros for an image without contrast."""
+def heads(thumbnails: np.ndarray) -> Heads:
+    """Describe thumbnails (N, HEIGHT, WIDTH)."""
     images = thumbnails.astype(np.float32)
-    fine = _unit(np.stack([image - cv2.GaussianBlur(image, (0, 0), 1) for image in images]))
     half = (WIDTH // 2, HEIGHT // 2)
-    coarse = _unit(
-        np.stack([cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in images])
+    return Heads(
+        _unit(np.stack([image - cv2.GaussianBlur(image, (0, 0), 1) for image in images])),
+        _unit(
+            np.stack([cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in images])
+        ),
     )
-    flat = ~fine.any(axis=1, keepdims=True)
-    return np.where(flat, 0, _unit(fine - _mean_of_alike(fine, coarse)))
 
 
-def _mean_of_alike(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """Return for each image the mean of `fine` over those that `coarse` finds most like it."""
-    n, k = len(fine), min(_ALIKE, len(fine) // 8)
+def signatures(images: Heads, among: Heads | None = None) -> np.ndarray:
+    """Return one row of length 1 per image (N, P); zeros for an image without contrast.
+
+    Args:
+        images: What to sign.
+        among: Distinct images whose mean stands for any head at a height; None takes `images`.
+    """
+    flat = ~images.detail.any(axis=1, keepdims=True)
+    return np.where(flat, 0, _unit(images.detail - _mean_of_alike(images, among or images)))
+
+
+def _mean_of_alike(images: Heads, among: Heads) -> np.ndarray:
+    """Return for each image the mean detail of those that are most like it in shape."""
+    n, k, rows = len(among.detail), min(_ALIKE, len(among.detail) // 8), len(images.detail)
     if n < FEW:
-        return np.zeros_like(fine)
+        return np.zeros_like(images.detail)
     nearest = np.concatenate(
         [
-            np.argpartition(-(coarse[start : start + _CHUNK] @ coarse.T), k, axis=1)[:, :k]
-            for start in range(0, n, _CHUNK)
+            np.argpartition(-(part @ among.shape.T), k, axis=1)[:, :k]
+            for part in np.split(images.shape, range(_CHUNK, rows, _CHUNK))
         ]
     )
-    weights = np.full(n * k, 1 / k, dtype=np.float32)
-    return np.asarray(csr_matrix((weights, nearest.ravel(), np.arange(0, n * k + 1, k))) @ fine)
+    weights = np.full(rows * k, 1 / k, dtype=np.float32)
+    starts = np.arange(0, rows * k + 1, k)
+    return np.asarray(csr_matrix((weights, nearest.ravel(), starts), (rows, n)) @ among.detail)
 
 
-def _links(signatures: np.ndarray, stages: np.ndarray, threshold: float) -> coo_matrix:
+def _links(signed: np.ndarray, stages: np.ndarray, threshold: float) -> coo_matrix:
     """Return the N x N graph of images of one stage that correlate over `threshold`."""
     edges = [np.zeros((2, 0), dtype=np.intp)]
     for stage in np.unique(stages):
         rows = np.flatnonzero(stages == stage)
-        group = signatures[rows]
+        group = signed[rows]
         for start in range(0, len(rows), _CHUNK):
             first, second = np.nonzero(group[start : start + _CHUNK] @ group.T > threshold)
             edges.append(np.stack([rows[start + first], rows[second]]))
     first, second = np.concatenate(edges, axis=1)
-    n = len(signatures)
+    n = len(signed)
     return coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(n, n))
 
 

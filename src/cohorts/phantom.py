@@ -71,7 +71,7 @@ def make_phantom(root: Path, config: PhantomConfig, seed: int, workers: int) -> 
         ManifestError: `root` holds files that are not of a phantom cohort.
     """
     parameters = _parameters(config, seed)
-    people = plan_people(config.phantom_subjects, seed)
+    people = plan_people(config.phantom_subjects, seed, config.phantom_cause)
     missing = [person for person in people if not _is_complete(root, person, parameters)]
     recorded = _recorded(root)
     if recorded == parameters and not missing and (root / TABLE).is_file():
@@ -103,6 +103,7 @@ def _parameters(config: PhantomConfig, seed: int) -> dict[str, Any]:
         "subjects": config.phantom_subjects,
         "voxel": config.phantom_voxel,
         "effect": config.phantom_effect,
+        "cause": config.phantom_cause,
     }
 
 
@@ -110,7 +111,7 @@ def _make_person(root: Path, person: Person, parameters: dict[str, Any]) -> None
     """Write one person's images and truth, and last the record that says they are whole."""
     seed, voxel = parameters["seed"], parameters["voxel"]
     rng = np.random.default_rng([seed, person.index])
-    traits = draw_traits(person, parameters["effect"], rng)
+    traits = draw_traits(person, parameters["effect"], rng, parameters["cause"])
     brain = deform(voxel, traits["disease"], traits["ageing"], rng)
     rows = []
     for session in range(1, person.sessions + 1):

@@ -1,0 +1,58 @@
+"""Out-of-sample answers of a model, with all that is needed to judge them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from .calibration import Calibration
+from .conformal import Sets
+from .labels import ClassScheme
+from .manifest import Manifest
+from .predictions import Predictions
+
+
+class Division(NamedTuple):
+    """Whose labels a model may have looked at, and whom it answered."""
+
+    development: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said of people that it never saw.
+
+    Attributes:
+        raw: Logits as the model gave them: one row per person, or one per person, repeat and seed.
+        calibrated: The same rows as a user gets them.
+        sets: Level -> (n, K) prediction set of each row.
+        estimable: Level -> whether each class had enough validation people for it.
+        calibration: What led from `raw` to `calibrated`.
+        images: Calibrated logits, one row per image.
+        image_rows: ``subject, session, slice`` of the images.
+        keys: ``repeat, fold, seed`` of each row; None without folds.
+        divisions: Who was learnt from and who was answered; together the rows of `raw`, in order.
+        train_counts: People of each class that the model learnt from; they name the majority.
+        manifest: All rated people and their tables.
+        scheme: How stages become classes.
+        name: Of the data set.
+        split: "test" or "out-of-fold".
+    """
+
+    raw: Predictions
+    calibrated: Predictions
+    sets: dict[float, Sets]
+    estimable: dict[float, list[bool]]
+    calibration: Calibration
+    images: Predictions
+    image_rows: pd.DataFrame
+    keys: pd.DataFrame | None
+    divisions: list[Division]
+    train_counts: list[int]
+    manifest: Manifest
+    scheme: ClassScheme
+    name: str
+    split: str

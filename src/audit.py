@@ -1,0 +1,321 @@
+"""Stage ``audit``: is this split honest? For our own data sets and for anybody's folders.
+
+Eight checks: readable files, people on both sides, identical files, near-duplicates, divided
+sessions, composition, metadata that give the class away, and the shuffled-label probe. One that
+fails makes the verdict FAIL, and ``main.py`` leave with status 3.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .atomic import write_json
+from .audit_checks import (
+    FAIL,
+    MAX_EXAMPLES,
+    NOT_KNOWN,
+    PASS,
+    WARN,
+    Check,
+    people_known,
+    sides_of,
+    table_checks,
+    verdict_of,
+)
+from .audit_figure import MOST_PAIRS, ShownPair, pairs_figure, short_name
+from .audit_files import Files, read_files, read_pictures
+from .audit_metadata import P_LABEL, SKILL, check_metadata
+from .audit_pairs import (
+    COPIES,
+    ONE_HEAD,
+    Search,
+    Thresholds,
+    cluster_heads,
+    find_pairs,
+    find_thresholds,
+    nearest_across,
+    search_of,
+)
+from .audit_probe import EXCESS, P_ABOVE, check_probe
+from .audit_read import AuditSet, read_set
+from .config import RunConfig
+from .errors import AuditFailed, DataNotFoundError, ImageError
+
+logger = logging.getLogger(__name__)
+SCHEMA = "audit/1"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        report: What ``audit.json`` holds.
+        pairs: The worst pairs, to be drawn.
+        stamps: Warnings that the folder's manifest carries.
+    """
+
+    report: dict[str, Any]
+    pairs: list[ShownPair] = field(default_factory=list)
+    stamps: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that fail."""
+        return [c["name"] for c in self.report["checks"] if c["verdict"] == FAIL]
+
+
+def run(config: RunConfig) -> Iterator[Path]:
+    """Audit the folder that ``--data_dir`` or ``--dataset`` names.
+
+    Yields:
+        ``audit.json``, and ``audit.png`` where two sides were compared.
+
+    Raises:
+        DataNotFoundError: There is no such folder, or no image in it.
+        AuditFailed: A check fails; everything is written before.
+    """
+    folder = config.data.data_dir or config.data.processed_dir
+    name = config.run or (folder.resolve().name if config.data.data_dir else config.data.name)
+    if not folder.is_dir():
+        hint = f"python main.py --mode preprocess --dataset {config.data.name}"
+        raise DataNotFoundError(folder, hint=f"{hint}, or name a folder with --data_dir")
+    audit = audit_folder(folder, config.data.model_dim, seed=config.data.seed)
+    logger.info("%s", format_audit(audit.report))
+    out = config.results_dir / (name or "audit") / "audit"
+    yield write_json(out / "audit.json", audit.report)
+    if audit.pairs:
+        yield _draw(out / "audit.png", audit)
+    if audit.failed:
+        raise AuditFailed(
+            f"{folder} is no honest split: {', '.join(audit.failed)}",
+            hint=f"read {out / 'audit.json'}; split by person, as --mode preprocess does",
+        )
+
+
+def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
+    """Check a folder's split; every image is read once or twice, none is kept.
+
+    Args:
+        folder: A processed folder with its manifest, or one with ``train/<class>/`` and
+            ``test/<class>/`` (and ``val/<class>/``); without sides, what needs none is checked.
+        dim: ``"2d"`` or ``"3d"``: which files count, where a folder without manifest has both.
+        seed: Seed of what is drawn: shuffles, folds, images whose pairs calibrate.
+
+    Raises:
+        DataNotFoundError: There is no image.
+        ManifestError: The manifest is none, or a folder with images is no class folder.
+        ImageError: No file could be read.
+    """
+    started = time.monotonic()
+    data = read_set(folder, dim)
+    files = read_files([folder / path for path in data.rows["path"]])
+    if (files.facts["damaged"] != "").all():
+        raise ImageError(f"none of {len(data.rows)} files in {folder} can be read")
+    rows = _with_facts(data, files)
+    search = search_of(folder, rows, files.thumbnails, read_pictures)
+    sides = [(side, np.flatnonzero(rows["split"] == side)) for side in sides_of(rows)]
+    thresholds = find_thresholds(search, sum(len(images) for _, images in sides[1:]), seed)
+    nearest = nearest_across(search, sides)
+    pairs = find_pairs(search, nearest, thresholds)
+    if not people_known(rows):
+        clusters = cluster_heads(search, thresholds, pairs)
+        rows["unit"] = [f"CLUSTER_{number:05d}" for number in clusters]
+    checks = [
+        _check_files(data, files),
+        *table_checks(rows),
+        _check_pairs(rows, pairs, thresholds, len(sides)),
+        check_metadata(rows, seed),
+        _check_probe(rows, nearest, thresholds, seed),
+    ]
+    report = _report(data, rows, checks, thresholds) | {"seconds": time.monotonic() - started}
+    return Audit(report, _shown(search, rows, pairs), data.stamps)
+
+
+def format_audit(report: dict[str, Any]) -> str:
+    """Return a report as a short table for the log."""
+    people = "people unknown" if report["n_people"] is None else f"{report['n_people']} people"
+    head = f"{report['folder']}: {report['n_images']} images, {people}, {report['seconds']:.0f} s"
+    lines = [f"  {c['verdict']:<10}{c['name']:<17}{c['sentence']}" for c in report["checks"]]
+    return "\n".join([head, *lines, f"  verdict: {report['verdict']}"])
+
+
+def _with_facts(data: AuditSet, files: Files) -> pd.DataFrame:
+    """Return the rows with what the files themselves say; fingerprints are the files' own."""
+    facts = files.facts.set_axis(data.rows.index)
+    rows = data.rows.drop(columns=[name for name in facts if name in data.rows])
+    return pd.concat([rows, facts], axis=1).reset_index(drop=True)
+
+
+def _check_files(data: AuditSet, files: Files) -> Check:
+    """Warn of files that cannot be read, or are not those that the manifest describes."""
+    facts = files.facts
+    paths = data.rows["path"].reset_index(drop=True)
+    broken = facts["damaged"] != ""
+    stated = data.rows["fingerprint"].reset_index(drop=True)
+    changed = stated.notna() & ~broken & (stated != facts["fingerprint"])
+    numbers = {"damaged": int(broken.sum()), "not_as_in_manifest": int(changed.sum())}
+    examples = [f"{short_name(paths[i])}: {facts['damaged'][i]}" for i in np.flatnonzero(broken)]
+    examples += [f"{short_name(paths[i])}: changed" for i in np.flatnonzero(changed)]
+    if not examples:
+        return Check("files", PASS, f"all {len(facts)} files can be read", numbers)
+    said = f"{numbers['damaged']} of {len(facts)} files cannot be read and are left out"
+    if numbers["not_as_in_manifest"]:
+        said += f", {numbers['not_as_in_manifest']} are not those that the manifest describes"
+    return Check("files", WARN, said, numbers, examples[:MAX_EXAMPLES])
+
+
+def _check_pairs(
+    rows: pd.DataFrame, pairs: pd.DataFrame, thresholds: Thresholds, sides: int
+) -> Check:
+    """Fail when images on two sides show one head."""
+    name = "near_duplicates"
+    if sides < 2 or pairs.empty:
+        return Check(name, NOT_KNOWN, "there are no two sides to compare")
+    found = pairs[pairs["kind"] != ""]
+    images = {
+        kind: int(found[found["kind"] == kind]["query"].nunique()) for kind in (COPIES, ONE_HEAD)
+    }
+    shown = [_described(rows, pair) for _, pair in found.head(MAX_EXAMPLES).iterrows()]
+    numbers = {
+        "images_compared": int(pairs["query"].nunique()),
+        "images_nearly_identical": images[COPIES],
+        "images_of_same_head": int(found["query"].nunique()),
+        "most_alike": {
+            "agreement": float(pairs["agreement"].max()),
+            "likeness": float(pairs["likeness"].max()),
+        },
+        "heads_told_apart": thresholds.heads_told_apart,
+        "pairs": shown,
+    }
+    note = "" if thresholds.heads_told_apart else (
+        "; heads of this set are too much alike to recognise neighbouring slices by their pixels"
+    )  # fmt: skip
+    if not len(found):
+        said = f"no image of one side shows a head of another{note}"
+        return Check(name, PASS, said, numbers)
+    count, total = numbers["images_of_same_head"], numbers["images_compared"]
+    said = (
+        f"{count} of {total} images show a head of an earlier side, {images[COPIES]} of them "
+        f"nearly the same picture: a copy, moved or not, or the next slice{note}"
+    )
+    examples = [
+        f"{pair['first']} ~ {pair['second']}: {pair['finding']}, {pair['person']}, "
+        f"agreement {pair['agreement']:.2f}"
+        for pair in shown
+    ]
+    return Check(name, FAIL, said, numbers, examples)
+
+
+def _described(rows: pd.DataFrame, pair: pd.Series) -> dict[str, Any]:
+    first, second = int(pair["query"]), int(pair["partner"])
+    return {
+        "first": short_name(rows["path"][first]),
+        "second": short_name(rows["path"][second]),
+        "sides": [str(pair["query_side"]), str(pair["partner_side"])],
+        "finding": str(pair["kind"]),
+        "agreement": float(pair["agreement"]),
+        "likeness": float(pair["likeness"]),
+        "person": _relation(rows, first, second),
+    }
+
+
+def _relation(rows: pd.DataFrame, first: int, second: int) -> str:
+    if not (rows["known"][first] and rows["known"][second]):
+        return "person not known"
+    same = rows["subject"][first] == rows["subject"][second]
+    return "same person" if same else "other person"
+
+
+def _check_probe(
+    rows: pd.DataFrame, nearest: dict[Any, Any], thresholds: Thresholds, seed: int
+) -> Check:
+    found = nearest.get(("train", "test"))
+    if found is None or not found.partners.shape[1]:
+        return Check("probe", NOT_KNOWN, "there is no train and test to compare")
+    if not people_known(rows) and not thresholds.heads_told_apart:
+        said = "people are not known, and heads are too much alike to be told apart by their pixels"
+        return Check("probe", NOT_KNOWN, said)
+    return check_probe(rows, found.query, found.partners[:, 0], seed)
+
+
+def _shown(search: Search, rows: pd.DataFrame, pairs: pd.DataFrame) -> list[ShownPair]:
+    """Return the worst pairs, no two of the same two people or of one image."""
+    shown: list[ShownPair] = []
+    seen: set[Any] = set()
+    for _, pair in pairs.iterrows():
+        first, second = int(pair["query"]), int(pair["partner"])
+        units = (rows["unit"][first], rows["unit"][second])
+        if len(shown) == MOST_PAIRS or units in seen:
+            continue
+        seen.add(units)
+        plane = search.variants[int(pair["variant"])][0]
+        shown.append(
+            ShownPair(
+                search.pictures(first)[plane],
+                search.pictures(second)[plane],
+                (str(rows["path"][first]), str(rows["path"][second])),
+                (str(pair["query_side"]), str(pair["partner_side"])),
+                str(pair["kind"]),
+                float(pair["agreement"]),
+                float(pair["likeness"]),
+                _relation(rows, first, second),
+            )
+        )
+    return shown
+
+
+def _report(
+    data: AuditSet, rows: pd.DataFrame, checks: list[Check], thresholds: Thresholds
+) -> dict[str, Any]:
+    named = rows.loc[rows["known"], "subject"]
+    return {
+        "schema": SCHEMA,
+        "folder": str(data.root),
+        "verdict": verdict_of(checks),
+        "n_images": len(rows),
+        "n_people": int(named.nunique()) if people_known(rows) else None,
+        "n_units": int(rows["unit"].nunique()),
+        "people": data.people,
+        "sides": {side: int((rows["split"] == side).sum()) for side in sides_of(rows)},
+        "stamps": list(data.stamps),
+        "checks": [check.to_dict() for check in checks],
+        "thresholds": {
+            "nearly_identical": {"agreement": thresholds.copy},
+            "same_head": {"likeness": thresholds.head if thresholds.heads_told_apart else None},
+            "different_people": {
+                "likeness": _spread(thresholds.null_likeness),
+                "agreement": _spread(thresholds.null_agreement),
+            },
+            "metadata": {"skill": SKILL, "p": P_LABEL},
+            "probe": {"excess": EXCESS, "p": P_ABOVE},
+        },
+    }
+
+
+def _spread(values: Any) -> dict[str, float] | None:
+    """Return what different people reach with their most similar image of somebody else."""
+    if not len(values):
+        return None
+    median, high, most = np.quantile(values, [0.5, 0.9, 1])
+    return {"median": float(median), "ninth_decile": float(high), "most": float(most)}
+
+
+def _draw(path: Path, audit: Audit) -> Path:
+    limits, name = audit.report["thresholds"], Path(audit.report["folder"]).name
+    head = limits["same_head"]["likeness"]
+    same = f"likeness from {head:.2f} on: one head" if head is not None else "likeness says nothing"
+    caption = (
+        f"Each image of the later side beside the earlier side's most similar. Agreement from "
+        f"{limits['nearly_identical']['agreement']:.2f} on: nearly identical; {same}."
+    )
+    title = f"Audit of {name}: {audit.report['verdict']}"
+    return pairs_figure(path, audit.pairs, title, caption, audit.stamps)

@@ -1,0 +1,173 @@
+"""Open every file of a set once: its content's hash, what its header says, and small pictures.
+
+Files are read one after the other and let go; what stays is about 10 kB of each.
+
+Axes: N images, V planes (1 or 3), F frames (plain, posed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from .audit_pose import Picture, frames, thumbnails
+from .canvas import plain
+from .runtime import progress, usable_cores
+
+MAX_PIXELS = 4096**2
+_SLAB = 16  # a slab is a sixteenth of a volume thick
+_PLANES = (2, 1, 0)  # axial, coronal, sagittal
+_DAMAGED = (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError)
+_Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What was read.
+
+    Attributes:
+        facts: One row per file: ``damaged`` (a reason, or empty), ``fingerprint``, ``pixels``,
+            ``blank`` and the attributes of `audit_metadata`.
+        thumbnails: (N, V, F, 52, 44); zeros for a damaged file.
+    """
+
+    facts: pd.DataFrame
+    thumbnails: Picture
+
+
+def read_files(paths: Sequence[Path]) -> Files:
+    """Read all files; a damaged one is noted and stops nothing."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = list(progress(pool.map(_read_one, paths), total=len(paths), desc="read"))
+    planes = max((len(small) for _, small in found if small is not None), default=1)
+    empty = np.zeros((planes, *thumbnails(frames(np.zeros((8, 8), np.uint8))).shape), np.uint8)
+    small = [s if s is not None and len(s) == planes else empty for _, s in found]
+    return Files(pd.DataFrame([facts for facts, _ in found]), np.stack(small))
+
+
+def read_pictures(path: Path) -> list[Picture]:
+    """Return a file's picture, or the middle slabs of its volume, with 256 grey levels.
+
+    Raises:
+        ValueError or OSError: The file is damaged.
+    """
+    return _decode(path.read_bytes(), path.suffix.lower())[1]
+
+
+def _read_one(path: Path) -> tuple[_Facts, Picture | None]:
+    try:
+        data = path.read_bytes()
+        facts, pictures = _decode(data, path.suffix.lower())
+        small = np.stack([thumbnails(frames(picture)) for picture in pictures])
+    except _DAMAGED as error:
+        reason = plain(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return {"damaged": reason, "fingerprint": None, "pixels": None, "blank": False}, None
+    named = {"damaged": "", "fingerprint": _hash(data), "file_size": len(data)}
+    return named | facts, small
+
+
+def _decode(data: bytes, suffix: str) -> tuple[_Facts, list[Picture]]:
+    if suffix == ".npy":
+        return _decode_volume(data)
+    image = Image.open(io.BytesIO(data))  # reads the header only
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels")
+    image.load()
+    grey = _grey(image)
+    header: _Facts = {
+        "size": f"{width} x {height}",
+        "mode": image.mode,
+        "format": str(image.format),
+        "header": _header(image),
+    }
+    return header | _brightness(grey) | {"pixels": _hash_array(grey)}, [grey]
+
+
+def _decode_volume(data: bytes) -> tuple[_Facts, list[Picture]]:
+    volume = np.load(io.BytesIO(data), allow_pickle=False)
+    if volume.ndim != 3 or not np.issubdtype(volume.dtype, np.number) or min(volume.shape) < 4:
+        raise ValueError(f"{volume.ndim}D {volume.dtype}, no volume")
+    slabs = [_slab(volume, axis) for axis in _PLANES]
+    if not all(np.isfinite(slab).all() for slab in slabs):
+        raise ValueError("holds values that are not finite")
+    header: _Facts = {
+        "size": " x ".join(map(str, volume.shape)),
+        "mode": str(volume.dtype),
+        "format": "npy",
+        "header": "Fortran order" if np.isfortran(volume) else "C order",
+    }
+    pixels = {"pixels": _hash_array(volume), "blank": bool(volume.min() == volume.max())}
+    corners = volume[:: volume.shape[0] - 1, :: volume.shape[1] - 1, :: volume.shape[2] - 1]
+    levels = {
+        "background": float(np.median(corners)),
+        "brightness": float(volume.mean(dtype=np.float64)),
+    }
+    return header | levels | pixels, [_levels(slab) for slab in slabs]
+
+
+def _slab(volume: npt.NDArray[Any], axis: int) -> npt.NDArray[np.float32]:
+    """Return the mean of the middle slab across `axis`, the first of the other axes downwards."""
+    n = volume.shape[axis]
+    thick = max(1, n // _SLAB)
+    start = (n - thick) // 2
+    slab = np.take(volume, range(start, start + thick), axis=axis)
+    return np.asarray(slab.astype(np.float32).mean(axis=axis), dtype=np.float32)
+
+
+def _grey(image: Image.Image) -> Picture:
+    """Return grey levels (H, W); 16 bits and floats are scaled to the picture's own maximum."""
+    if image.mode in ("L", "RGB", "RGBA", "LA", "P", "PA", "1", "CMYK", "YCbCr", "La"):
+        return np.asarray(image.convert("L"), dtype=np.uint8)
+    values = np.asarray(image, dtype=np.float32)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ValueError(f"a picture of mode {image.mode}")
+    return _levels(values)
+
+
+def _levels(values: npt.NDArray[np.float32]) -> Picture:
+    low, high = min(float(values.min()), 0.0), float(values.max())
+    return np.asarray((values - low) * (255 / max(high - low, 1e-9))).round().astype(np.uint8)
+
+
+def _brightness(grey: Picture) -> _Facts:
+    edge = max(1, min(grey.shape) // 16)
+    ends = (slice(None, edge), slice(-edge, None))
+    corners = np.concatenate([grey[rows, columns].ravel() for rows in ends for columns in ends])
+    return {
+        "background": float(np.median(corners)),
+        "brightness": float(grey.mean()),
+        "blank": bool(grey.min() == grey.max()),
+    }
+
+
+def _header(image: Image.Image) -> str:
+    """Return what the header holds besides size and mode: JPEG tables, fields and EXIF tags."""
+    tables = getattr(image, "quantization", None) or {}
+    fields = {
+        str(key): value if isinstance(value, (int, float, str, tuple)) else type(value).__name__
+        for key, value in image.info.items()
+        if key not in ("exif", "icc_profile")
+    }
+    exif = {int(tag): str(value) for tag, value in image.getexif().items()}
+    parts = [sorted((k, list(v)) for k, v in tables.items()), sorted(fields.items()), exif]
+    named = ", ".join([*sorted(fields), *(f"EXIF {tag}" for tag in sorted(exif))])
+    return f"{plain(named, 60)} [{_hash(repr(parts).encode())[:6]}]"
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _hash_array(values: npt.NDArray[Any]) -> str:
+    return _hash(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes())

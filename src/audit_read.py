@@ -1,0 +1,135 @@
+"""Open a folder for an audit: whose images lie on which side, as far as manifest or names tell.
+
+It is a processed folder with its manifest, or anybody's ``train/<class>/`` and ``test/<class>/``.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from .audit_checks import manifest_rows
+from .cohorts.class_folders import ImageFile, list_images, require_stages
+from .cohorts.kaggle_names import recover_people
+from .errors import ManifestError
+from .manifest import MANIFEST, Manifest
+
+logger = logging.getLogger(__name__)
+SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}
+_SIDES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+#: File names that hold an id of OASIS-1, -2 or -3, of ADNI or of BIDS, then perhaps a session.
+_COHORT = re.compile(
+    r"(?P<subject>OAS[12]_\d{4}|OAS3\d{4}|\d{3}_S_\d{4}|sub-[A-Za-z0-9]+)"
+    r"(?:_(?P<session>.*?))?(?:_(?:slice)?(?P<slice>\d+))?"
+)
+#: As preprocessing names its files: ``<subject>_<session>_slice07``.
+_OWN = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(?P<slice>\d+))?")
+_HINT = "name a folder with manifest.csv, or with train/<class>/ and test/<class>/ of PNG or JPG"
+
+
+@dataclass(frozen=True)
+class AuditSet:
+    """A folder's images.
+
+    Attributes:
+        root: Folder that paths start from.
+        rows: As `audit_checks.table_checks` takes them.
+        people: How people were told apart, in words.
+        stamps: Warnings that the folder's manifest carries.
+    """
+
+    root: Path
+    rows: pd.DataFrame
+    people: str
+    stamps: tuple[str, ...] = ()
+
+
+def read_set(folder: Path, dim: str) -> AuditSet:
+    """List the images of a folder with their side, class and, where names tell it, person.
+
+    Args:
+        folder: With a manifest, or with class folders, in ``train`` and ``test`` (and ``val``) or
+            not.
+        dim: Which files to take where a folder without manifest holds both: ``"2d"`` or ``"3d"``.
+
+    Raises:
+        DataNotFoundError: There is no such folder, or no image in it.
+        ManifestError: The manifest is none, or a folder with images is no class folder.
+    """
+    if (folder / MANIFEST).is_file():
+        manifest = Manifest.read(folder)
+        known = "named by the manifest"
+        rows = manifest_rows(manifest)
+        if not rows["known"].all():
+            known = "unknown: the manifest's subjects are files or clusters"
+        return AuditSet(folder, rows, known, manifest.stamps)
+    every = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    images = list_images(folder, every, hint=_HINT)
+    wanted = [image for image in images if image.path.lower().endswith(SUFFIXES[dim])] or images
+    require_stages(folder, wanted)
+    people, how = _by_id(wanted), "ids in the file names"
+    if people is None:
+        people, how = _by_count(wanted), "the Kaggle set's way of counting in its file names"
+    if people is None:
+        logger.warning("%s: the file names name no person", folder)
+        people, how = {}, "unknown: the file names name no person"
+    else:
+        logger.info("%s: people are told apart by %s", folder, how)
+    rows = _rows(wanted).assign(**people)
+    return AuditSet(folder, rows.assign(unit=rows["subject"]), how)
+
+
+def _rows(images: list[ImageFile]) -> pd.DataFrame:
+    """Return what the folders say; every image is a person of its own."""
+    paths = [image.path for image in images]
+    return pd.DataFrame(
+        {
+            "subject": paths,
+            "session": None,
+            "path": paths,
+            "label": [image.stage for image in images],
+            "split": [_side(image.path) for image in images],
+            "age": float("nan"),
+            "fingerprint": None,
+            "known": False,
+            "blank": False,
+        }
+    )
+
+
+def _side(path: str) -> str | None:
+    """Return the side that the nearest folder above is named after."""
+    folders = PurePosixPath(path).parts[-2::-1]
+    return next((_SIDES[name.lower()] for name in folders if name.lower() in _SIDES), None)
+
+
+def _by_id(images: list[ImageFile]) -> dict[str, list[object]] | None:
+    """Return the columns that ids in the names give; None where no name has one."""
+    found = [_COHORT.fullmatch(image.stem) or _OWN.fullmatch(image.stem) for image in images]
+    if not any(found):
+        return None
+    return {
+        "subject": [
+            m["subject"] if m else image.path for m, image in zip(found, images, strict=True)
+        ],
+        "session": [(m["session"] or "") if m else "" for m in found],
+        "known": [m is not None for m in found],
+    }
+
+
+def _by_count(images: list[ImageFile]) -> dict[str, list[object]] | None:
+    """Return the columns that the Kaggle set's names give; None where they do not fit a class."""
+    subjects: dict[int, str] = {}
+    for stage in sorted({str(image.stage) for image in images}):
+        numbers = [i for i, image in enumerate(images) if image.stage == stage]
+        try:
+            people = recover_people([images[i].stem for i in numbers])
+        except ManifestError:
+            return None
+        subjects |= {i: f"{stage}_{who:03d}" for i, (who, _) in zip(numbers, people, strict=True)}
+    ordered: list[object] = [subjects[i] for i in range(len(images))]
+    return {"subject": ordered, "session": ["MR1"] * len(images), "known": [True] * len(images)}

@@ -1,0 +1,274 @@
+"""What a network must beat: age and sex, a table of head measures, dark voxels; and MMSE above it.
+
+Every rival is scored on the same people in the same folds as the network: standardised columns and
+a regularised multinomial logistic regression, whose strength is chosen inside the development
+people. Classes weigh the same in the fit, as they do in the balanced accuracy and in the loss of
+class-weighted networks. So a rival's probabilities speak of equally frequent classes, and its Brier
+score and log-loss with them: compare rivals by balanced accuracy, kappa and AUC.
+
+Rows are people. ``K`` classes, mildest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from .dark_voxels import PREFIX
+from .manifest import Manifest
+from .metrics import score
+from .predictions import Array, Integers, Predictions
+
+#: Development people and test people of one fold.
+Division = tuple[Sequence[str], Sequence[str]]
+#: A column that more than this share of the people lack is not known.
+MAX_MISSING = 0.1
+#: Inverse strengths of the regularisation to choose from, weakest last.
+GRID = tuple(10.0**power for power in range(-3, 3))
+_INNER_FOLDS = 5
+_FEW = 20  # development people under which choosing a strength would be a draw
+_DEFAULT_C = 0.1
+_ABSENT = np.log(1e-6)  # log-probability of a class that training has nobody of
+_NOTE = "classes weigh the same in its fit, and so in its Brier score and log-loss"
+_PLURALS = {
+    **{"age": "ages", "sex": "sexes", "nwbv": "nWBV values", "etiv": "eTIV values"},
+    "mmse": "MMSE scores",
+}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A model without a network.
+
+    Attributes:
+        name: Key in the result file.
+        title: Name for people.
+        columns: What it sees; empty for the columns of `measure_dark_voxels`.
+        note: What the reader should know.
+        upper_reference: Whether it knows more than a rival of the image may.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    note: str
+    upper_reference: bool = False
+
+
+RIVALS = (
+    Rival("age_sex", "age, sex", ("age", "sex"), "what is known before any scan"),
+    Rival(
+        "table",
+        "age, sex, nWBV, eTIV",
+        ("age", "sex", "nwbv", "etiv"),
+        "nWBV is one number from a segmentation of the same scan",
+    ),
+    Rival(
+        "dark_voxels",
+        "dark voxels",
+        (),
+        "share of brain voxels under .45 of the slice's 90th percentile: the image, no network",
+    ),
+    Rival(
+        "mmse",
+        "age, sex, nWBV, eTIV, MMSE",
+        ("age", "sex", "nwbv", "etiv", "mmse"),
+        "CDR is itself assigned from an interview: an upper reference, no rival of the image",
+        upper_reference=True,
+    ),
+)
+
+
+def people_table(manifest: Manifest) -> pd.DataFrame:
+    """Return what the manifest knows of each person, indexed by ``subject``.
+
+    Returns:
+        ``label`` (stage name), ``age`` [years], ``sex`` (0 F, 1 M), ``nwbv`` [fraction of eTIV],
+        ``etiv`` [mL], ``mmse`` [0 to 30]: each the first one known over the sessions, else missing.
+    """
+    people = manifest.people()
+    table = people[["label"]].copy()
+    for name in ("age", "nwbv", "etiv", "mmse"):
+        table[name] = people[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    table.insert(2, "sex", people["sex"].map({"F": 0.0, "M": 1.0}).astype(np.float64))
+    return table
+
+
+def rival_predictions(
+    covariates: pd.DataFrame, labels: pd.Series, divisions: Sequence[Division], num_classes: int
+) -> Predictions:
+    """Fit on the development people of every division and answer for its test people.
+
+    Args:
+        covariates: Numbers, indexed by subject; missing ones become the median of training.
+        labels: Class index, indexed by subject.
+        divisions: Development and test subjects of each fold.
+        num_classes: K.
+
+    Returns:
+        Rows in the order of the divisions, then of their test subjects; logits are
+        log-probabilities under equally frequent classes. A class that training lacks has 1e-6.
+    """
+    logits, truth, subjects = [], [], []
+    for development, test in divisions:
+        train, seen = list(development), list(test)
+        logits.append(
+            _fit_predict(
+                covariates.loc[train].to_numpy(dtype=np.float64),
+                labels.loc[train].to_numpy(dtype=np.int64),
+                covariates.loc[seen].to_numpy(dtype=np.float64),
+                num_classes,
+            )
+        )
+        truth.append(labels.loc[seen].to_numpy(dtype=np.int64))
+        subjects += seen
+    return Predictions(np.concatenate(truth), np.concatenate(logits), np.array(subjects))
+
+
+def rival_scores(
+    table: pd.DataFrame,
+    dark: pd.DataFrame | None,
+    labels: pd.Series,
+    divisions: Sequence[Division],
+    classes: Sequence[str],
+    train_counts: Sequence[int] | Integers,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+) -> tuple[list[dict[str, Any]], dict[str, Predictions]]:
+    """Score every rival on the people and folds of the network.
+
+    Args:
+        table: From `people_table`.
+        dark: From `measure_dark_voxels`; None where it was not measured.
+        labels: Class index, indexed by subject.
+        divisions: Development and test subjects of each fold.
+        classes: K names, mildest first.
+        train_counts: (K,) people of each class in training.
+        n_bootstrap: Resamples of people.
+        seed: Same seed, same intervals.
+
+    Returns:
+        One entry per rival of `RIVALS`, available or not, and the predictions of those that are.
+    """
+    people = sorted({name for division in divisions for side in division for name in side})
+    entries: list[dict[str, Any]] = []
+    found: dict[str, Predictions] = {}
+    for rival in RIVALS:
+        known = dark if rival.name == "dark_voxels" else table
+        columns = _columns(rival, dark)
+        entry = {
+            "name": rival.name,
+            "title": rival.title,
+            "columns": columns,
+            "upper_reference": rival.upper_reference,
+            "note": f"{rival.note}; {_NOTE}",
+        }
+        reason = missing_reason(known, columns, people)
+        if known is None or reason:
+            entries.append(entry | {"available": False, "reason": reason})
+            continue
+        covariates = known.reindex(people)[columns]
+        rows = rival_predictions(covariates, labels, divisions, len(classes))
+        found[rival.name] = rows
+        scored = score(rows, classes, train_counts, n_bootstrap, seed)
+        imputed = int(covariates.isna().any(axis=1).sum())
+        entries.append(
+            entry
+            | {"available": True, "n_people": rows.n_people, "imputed": imputed}
+            | {"metrics": scored["metrics"]}
+        )
+    return entries, found
+
+
+def missing_reason(
+    table: pd.DataFrame | None, columns: Sequence[str], people: Sequence[str]
+) -> str | None:
+    """Return why `columns` cannot be used for `people`, or None where at most 10 % are missing."""
+    if table is None or not columns:
+        return "the processed images were not measured"
+    missing = table.reindex(index=people, columns=list(columns)).isna().sum()
+    for name, count in missing.items():
+        plural = _PLURALS.get(str(name), f"{name} values")
+        if count == len(people):
+            return f"the manifest has no {plural}"
+        if count > MAX_MISSING * len(people):
+            return f"{plural} are missing for {count} of {len(people)} people"
+    return None
+
+
+def _columns(rival: Rival, dark: pd.DataFrame | None) -> list[str]:
+    if rival.columns:
+        return list(rival.columns)
+    return [] if dark is None else [name for name in dark.columns if name.startswith(PREFIX)]
+
+
+def _fit_predict(x: Array, y: Integers, x_test: Array, num_classes: int) -> Array:
+    """Return the (n, K) log-probabilities of the test people."""
+    strength = _choose_strength(x, y)
+    x, x_test = _standardised(x, x_test)
+    logits = np.full((len(x_test), num_classes), _ABSENT)
+    logits[:, np.unique(y)] = _log_probabilities(x, y, x_test, strength)
+    return logits
+
+
+def _choose_strength(x: Array, y: Integers) -> float:
+    """Return the inverse strength with the least log-loss in inner folds; classes weigh the same.
+
+    The people of a class are dealt out over the folds, so a rare class does not limit their number.
+    A person whose class the rest of the folds lack says nothing about any strength and is left out.
+    """
+    if len(y) < _FEW:
+        return _DEFAULT_C
+    part = _deal(y)
+    weight = 1 / np.bincount(y)[y]
+    losses = np.zeros(len(GRID))
+    for fold in range(_INNER_FOLDS):
+        rest = part != fold
+        held = ~rest & np.isin(y, y[rest])
+        own = np.searchsorted(np.unique(y[rest]), y[held])[:, None]
+        x_rest, x_held = _standardised(x[rest], x[held])
+        for number, strength in enumerate(GRID):
+            said = _log_probabilities(x_rest, y[rest], x_held, strength)
+            losses[number] -= weight[held] @ np.take_along_axis(said, own, axis=1)[:, 0]
+    return GRID[int(np.argmin(losses))]
+
+
+def _deal(y: Integers) -> Integers:
+    """Return the inner fold of each person: the classes one after the other, shuffled."""
+    order = np.random.default_rng(0).permutation(len(y))
+    order = order[np.argsort(y[order], kind="stable")]
+    part = np.empty(len(y), dtype=np.int64)
+    part[order] = np.arange(len(y)) % _INNER_FOLDS
+    return part
+
+
+def _standardised(x: Array, x_test: Array) -> tuple[Array, Array]:
+    """Impute the median and scale to unit variance, both as the training people have them."""
+    steps = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+    ).fit(x)
+    return steps.transform(x), steps.transform(x_test)
+
+
+def _log_probabilities(x: Array, y: Integers, x_test: Array, strength: float) -> Array:
+    """Fit; return the log-probabilities of the classes in `y`, finite however certain they are."""
+    classes = len(np.unique(y))
+    if classes < 2 or not x.any():  # nothing to tell apart, or nothing that varies
+        return np.full((len(x_test), classes), -np.log(classes))
+    # Few columns: Newton's method takes a third of the time of the default.
+    model = LogisticRegression(
+        C=strength, class_weight="balanced", solver="newton-cholesky", max_iter=200
+    ).fit(x, y)
+    scores = model.decision_function(x_test)
+    if scores.ndim == 1:
+        scores = np.stack([np.zeros(len(scores)), scores], axis=1)
+    return np.asarray(log_softmax(scores, axis=1), dtype=np.float64)

@@ -1,0 +1,227 @@
+"""Answers of folds: kept as one file each, joined into out-of-fold answers of everyone.
+
+Axes: U units (repeat, fold, seed), n rows (a person per repeat and seed), K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .answers import Answers, Division
+from .calibration import Calibration
+from .comparison import corrected_interval
+from .conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
+from .dataset import MriDataset
+from .folds import Fold, folds_hash
+from .labels import ClassScheme
+from .metrics import METRICS
+from .predictions import Predictions, unweighted
+
+#: What is told of every fold.
+FOLD_METRICS = ("balanced_accuracy", "macro_auc")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one trained model said of its fold's test people.
+
+    Attributes:
+        repeat: From 0.
+        fold: From 0.
+        seed: From 0.
+        people: Raw logits, one row per person.
+        images: Raw logits, one row per image.
+        rows: ``subject, session, slice`` of the images.
+        calibration: Fitted on the fold's validation people.
+        conformal: Likewise.
+    """
+
+    repeat: int
+    fold: int
+    seed: int
+    people: Predictions
+    images: Predictions
+    rows: pd.DataFrame
+    calibration: Calibration
+    conformal: Conformal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values that `from_dict` reads."""
+        return {
+            **{name: getattr(self, name) for name in ("repeat", "fold", "seed")},
+            "people": _packed(self.people),
+            "images": _packed(self.images),
+            "sessions": [None if pd.isna(value) else str(value) for value in self.rows["session"]],
+            "slices": [None if pd.isna(value) else int(value) for value in self.rows["slice"]],
+            "calibration": self.calibration.to_dict(),
+            "conformal": self.conformal.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], scheme: ClassScheme) -> Unit:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: Or KeyError or TypeError: it is damaged.
+        """
+        k, images = len(scheme.classes), _unpacked(content["images"])
+        rows = pd.DataFrame(
+            {
+                "subject": images.subjects,
+                "session": pd.Series(content["sessions"], dtype="str"),
+                "slice": pd.Series(content["slices"], dtype="Int64"),
+            }
+        )
+        return cls(
+            *(int(content[name]) for name in ("repeat", "fold", "seed")),
+            people=_unpacked(content["people"]),
+            images=images,
+            rows=rows,
+            calibration=Calibration.from_dict(content["calibration"], k),
+            conformal=Conformal.from_dict(content["conformal"], k),
+        )
+
+
+def collect_units(
+    units: Sequence[Unit], folds: Sequence[Fold], data: MriDataset
+) -> tuple[Answers, dict[str, Any]]:
+    """Join the answers of all folds.
+
+    Args:
+        units: Every (repeat, fold, seed) of a study.
+        folds: Of every repeat.
+        data: All rated people.
+
+    Returns:
+        Everyone's answers, and the section ``crossval`` of ``metrics.json``.
+    """
+    raw = joined([unit.people for unit in units])
+    calibrated = joined([unit.calibration.apply(unit.people) for unit in units])
+    first = [unit for unit in units if unit.repeat == unit.seed == 0]
+    keys = [(unit.repeat, unit.fold, unit.seed) for unit in units for _ in unit.people.labels]
+    by_fold = {(fold.repeat, fold.fold): fold for fold in folds}
+    answers = Answers(
+        raw=raw,
+        calibrated=calibrated,
+        sets={level: _sets(units, level) for level in LEVELS},
+        estimable={
+            level: np.all([estimable(unit.conformal, level) for unit in units], axis=0).tolist()
+            for level in LEVELS
+        },
+        calibration=mean_calibration([unit.calibration for unit in units]),
+        images=joined([unit.calibration.apply(unit.images) for unit in first]),
+        image_rows=pd.concat([unit.rows for unit in first], ignore_index=True),
+        keys=pd.DataFrame(keys, columns=["repeat", "fold", "seed"]),
+        divisions=[
+            Division(by_fold[unit.repeat, unit.fold].development, tuple(unit.people.subjects))
+            for unit in units
+        ],
+        train_counts=data.people_per_class().tolist(),
+        manifest=data.manifest,
+        scheme=data.scheme,
+        name=data.name,
+        split="out-of-fold",
+    )
+    return answers, _describe(units, folds)
+
+
+def fold_scores(people: Predictions) -> dict[str, float]:
+    """Return `FOLD_METRICS` of some people; NaN where a class is missing."""
+    return {name: float(METRICS[name](unweighted(people))[0]) for name in FOLD_METRICS}
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the rows of all parts, one after the other."""
+    return Predictions(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.subjects for part in parts]),
+    )
+
+
+def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
+    """Return the mean of several folds' calibrations, which stands for them in a report."""
+    scale = np.mean([calibration.scale for calibration in calibrations], axis=0)
+    shift = np.mean([calibration.shift for calibration in calibrations], axis=0)
+    return Calibration(
+        method=calibrations[0].method,
+        scale=tuple(map(float, scale)),
+        shift=tuple(map(float, shift)),
+        n_people=round(float(np.mean([calibration.n_people for calibration in calibrations]))),
+        reason=f"each fold by its own validation people; here the mean of {len(calibrations)}",
+    )
+
+
+def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
+    scores = [fold_scores(unit.people) for unit in units]
+    whole = _scores_by_division(units)
+    n_test = float(np.mean([len(fold.test) for fold in folds]))
+    n_train = float(np.mean([len(fold.development) for fold in folds]))
+    return {
+        "folds": 1 + max(fold.fold for fold in folds),
+        "repeats": 1 + max(fold.repeat for fold in folds),
+        "seeds": 1 + max(unit.seed for unit in units),
+        "folds_hash": folds_hash(list(folds)),
+        "per_fold": [
+            {
+                **{name: getattr(unit, name) for name in ("repeat", "fold", "seed")},
+                "n_people": unit.people.n_people,
+                "metrics": {k: None if np.isnan(v) else v for k, v in row.items()},
+            }
+            for unit, row in zip(units, scores, strict=True)
+        ],
+        "spread": {name: _spread(whole[name]) for name in FOLD_METRICS},
+        "corrected": {
+            name: corrected_interval([row[name] for row in scores], n_train, n_test)
+            for name in FOLD_METRICS
+        },
+    }
+
+
+def _scores_by_division(units: Sequence[Unit]) -> dict[str, pd.Series]:
+    """Return for each metric the score of everyone, indexed by (repeat, seed)."""
+    keys = sorted({(unit.repeat, unit.seed) for unit in units})
+    rows = [
+        fold_scores(joined([unit.people for unit in units if (unit.repeat, unit.seed) == key]))
+        for key in keys
+    ]
+    index = pd.MultiIndex.from_tuples(keys, names=["repeat", "seed"])
+    return dict(pd.DataFrame(rows, index=index).items())
+
+
+def _spread(scores: pd.Series) -> dict[str, float | None]:
+    """Tell apart what the division of people does and what the seed of training does."""
+    by_repeat = scores.groupby("repeat")
+    repeats = by_repeat.mean().std(ddof=1)
+    seeds = np.sqrt(by_repeat.var(ddof=1).mean())
+    return {
+        "sd_repeats": None if np.isnan(repeats) else float(repeats),
+        "sd_seeds": None if np.isnan(seeds) else float(seeds),
+    }
+
+
+def _sets(units: Sequence[Unit], level: float) -> Sets:
+    """Return each row's prediction set, made by its own fold's validation people."""
+    parts = [
+        prediction_sets(unit.conformal, unit.calibration.apply(unit.people), level)
+        for unit in units
+    ]
+    return np.concatenate(parts)
+
+
+def _packed(predictions: Predictions) -> dict[str, Any]:
+    return {
+        "subjects": [str(name) for name in predictions.subjects],
+        "labels": predictions.labels.tolist(),
+        "logits": predictions.logits.round(6).tolist(),
+    }
+
+
+def _unpacked(content: dict[str, Any]) -> Predictions:
+    subjects = np.array(content["subjects"], dtype=object)
+    return Predictions(np.array(content["labels"]), np.array(content["logits"]), subjects)

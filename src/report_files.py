@@ -1,0 +1,184 @@
+"""The files of a scored run: metrics, documents, tables of people and images, figures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .answers import Answers
+from .atomic import atomic_file, write_json
+from .documents import write_documents
+from .figures import confusion_figure, roc_figure
+from .metrics import format_table
+from .metrics_schema import check_metrics
+from .predictions import Predictions
+from .score_figures import write_score_figures
+from .scoring import judge
+
+logger = logging.getLogger(__name__)
+#: Columns of the table in the log.
+_BESIDE = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auc": "macro AUC",
+    "auc_demented": "AUC of CDR 0 v > 0",
+}
+
+
+def write_results(
+    folder: Path,
+    figures: Path,
+    answers: Answers,
+    context: dict[str, Any],
+    n_bootstrap: int = 2000,
+    permutations: int = 0,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Judge answers, log the table, and write every file of a run.
+
+    Args:
+        folder: Of the run's results.
+        figures: Of its figures.
+        answers: Out-of-sample answers.
+        context: Sections of ``metrics.json`` that the stage knows: kind, run, settings.
+        n_bootstrap: Resamples of people.
+        permutations: Shuffles of the scored people's labels.
+
+    Returns:
+        What ``metrics.json`` holds, and the paths of it, the documents, ``people.csv``,
+        ``predictions.csv`` and the figures.
+    """
+    judged = judge(answers, n_bootstrap=n_bootstrap, permutations=permutations)
+    results = judged | {name: value for name, value in context.items() if value is not None}
+    check_metrics(results)
+    classes = answers.scheme.classes
+    for stamp in results["stamps"]:
+        logger.warning("STAMPED: %s", stamp)
+    table = format_table(results["person"], classes, "answers")
+    logger.info("per person, %s:\n%s\n%s", answers.split, table, format_rivals(results))
+    files = [
+        write_json(folder / "metrics.json", results),
+        *write_documents(folder, results),
+        _write_people(folder / "people.csv", answers),
+        _write_images(folder / "predictions.csv", answers),
+        *_write_figures(figures, answers, results),
+    ]
+    return results, files
+
+
+def format_rivals(results: dict[str, Any]) -> str:
+    """Return the model beside its rivals, and the main sentences, as aligned text for the log."""
+    majority = results["person"]["majority"]
+    rows = [("this model", results["person"]["metrics"])]
+    rows += [(f"always {majority['class']}", majority)]
+    rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
+    width = max(len(title) for title, _ in rows) + 2
+    lines = [" " * (width + 2) + "".join(f"{name:<25}" for name in _BESIDE.values())]
+    for title, metrics in rows:
+        cells = "".join(f"{_cell(metrics, name):<25}" for name in _BESIDE) if metrics else "unknown"
+        lines.append(f"  {title:<{width}}{cells}")
+    lines += [
+        f"  {name}: {results[name].get('sentence') or results[name].get('reason')}"
+        for name in ("increment", "calibration", "external")
+        if results.get(name)
+    ]
+    if results["permutation"]:
+        shuffled = results["permutation"]
+        told = ", ".join(f"{name} p = {p:.3g}" for name, p in shuffled["p"].items())
+        lines.append(f"  {shuffled['n']} times {shuffled['kind']}: {told}")
+    if "crossval" in results:
+        lines += _format_spread(results["crossval"])
+    lines.append(f"  audit of the split, cheap checks: {results['audit']['verdict']}")
+    return "\n".join(lines)
+
+
+def _format_spread(section: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, spread in section["spread"].items():
+        parts = [
+            f"{what} {spread[key]:.3f}"
+            for key, what in (("sd_repeats", "over divisions"), ("sd_seeds", "over seeds"))
+            if spread[key] is not None
+        ]
+        by_fold = section["corrected"][name]
+        if by_fold["low"] is not None:
+            parts.append(
+                f"mean of folds {by_fold['value']:.3f}, corrected interval "
+                f"{by_fold['low']:.3f} to {by_fold['high']:.3f}"
+            )
+        if parts:
+            lines.append(f"  {_BESIDE[name]}: standard deviation {'; '.join(parts)}")
+    return lines
+
+
+def _title(rival: dict[str, Any]) -> str:
+    return f"{rival['title']} (upper reference)" if rival["upper_reference"] else rival["title"]
+
+
+def _cell(metrics: dict[str, Any], name: str) -> str:
+    found = metrics.get(name) or {"value": None}
+    if found["value"] is None:
+        return "-"
+    if found["low"] is None:
+        return f"{found['value']:.3f}"
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def _write_people(path: Path, answers: Answers) -> Path:
+    """Write one row per person, or per person, repeat and seed."""
+    classes, rows = answers.scheme.classes, answers.calibrated
+    table = pd.DataFrame({"subject": rows.subjects.astype(str)})
+    if answers.keys is not None:
+        table = pd.concat([table, answers.keys], axis=1)
+    table["class"] = [classes[k] for k in rows.labels]
+    table = pd.concat([table, _columns(rows, answers.raw, classes)], axis=1)
+    for level, held in answers.sets.items():
+        # A set is written as its classes, so that it can be read without this file's header.
+        table[f"set_{100 * level:.0f}"] = [
+            "|".join(name for name, inside in zip(classes, row, strict=True) if inside)
+            for row in held
+        ]
+    return _write_csv(path, table)
+
+
+def _write_images(path: Path, answers: Answers) -> Path:
+    """Write the manifest's rows of every scored image, with what the model said of it."""
+    key = ["subject", "session", "slice"]
+    rows = answers.image_rows.reset_index(drop=True)
+    own = rows.merge(answers.manifest.table, on=key, how="left", validate="one_to_one")
+    said = _columns(answers.images, None, answers.scheme.classes)
+    return _write_csv(path, pd.concat([own, said], axis=1))
+
+
+def _columns(rows: Predictions, raw: Predictions | None, classes: tuple[str, ...]) -> pd.DataFrame:
+    columns: dict[str, Any] = {"predicted": [classes[k] for k in rows.predicted]}
+    columns |= {f"p_{name}": rows.probabilities[:, k] for k, name in enumerate(classes)}
+    if raw is not None:
+        columns |= {f"logit_{name}": raw.logits[:, k] for k, name in enumerate(classes)}
+    return pd.DataFrame(columns)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> Path:
+    with atomic_file(path, "w") as file:
+        table.to_csv(file, index=False, float_format="%.6g")
+    return path
+
+
+def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> Iterator[Path]:
+    classes, stamps, person = answers.scheme.classes, results["stamps"], results["person"]
+    title = f"{results['run']}, {person['n_people']} {answers.split} people"
+    rows = answers.calibrated
+    counts = [values["n_people"] for values in person["per_class"].values()]
+    unit = "people" if rows.by_person else f"answers, {len(rows.labels) // rows.n_people} a person"
+    path = folder / "confusion_matrix.png"
+    yield confusion_figure(
+        path, person["confusion"], classes, title, unit=unit, n_people=counts, stamps=stamps
+    )
+    yield roc_figure(
+        *(folder / "roc.png", rows.labels, rows.probabilities, classes, person["per_class"]),
+        title=title,
+        stamps=stamps,
+    )
+    yield from write_score_figures(folder, results, title)

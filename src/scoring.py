@@ -1,0 +1,126 @@
+"""Everything that stands beside a score: made by default, on the same people, in the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+from typing import Any
+
+import pandas as pd
+
+from .answers import Answers
+from .atomic import atomic_file
+from .audit_checks import cheap_audit
+from .baselines import people_table, rival_scores
+from .calibration import calibration_report
+from .conformal import score_sets
+from .dark_voxels import measure_dark_voxels
+from .increment import increment
+from .manifest import Manifest
+from .metrics import METRICS, score
+from .metrics_schema import SCHEMA
+from .net_benefit import decision_curve
+from .retest import retest_report
+from .selective import abstention, permutation_test
+from .subgroups import confounding, subgroup_scores
+
+logger = logging.getLogger(__name__)
+_LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")
+#: What shuffled labels are scored by.
+PERMUTED = ("balanced_accuracy", "macro_auc")
+
+
+def judge(
+    answers: Answers, *, n_bootstrap: int = 2000, seed: int = 0, permutations: int = 0
+) -> dict[str, Any]:
+    """Score answers, and what a sceptic asks of the score.
+
+    Args:
+        answers: Out-of-sample answers.
+        n_bootstrap: Resamples of people behind every interval.
+        seed: Same seed, same intervals.
+        permutations: Shuffles of the scored people's labels; 0 makes none.
+
+    Returns:
+        The sections of ``metrics.json``, described in ``docs/metrics.md``.
+    """
+    classes, manifest = list(answers.scheme.classes), answers.manifest
+    with_intervals: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
+    counts = answers.train_counts
+    table = people_table(manifest)
+    labels = _labels(answers)
+    rivals, _ = rival_scores(
+        *(table, stored_dark_voxels(manifest), labels, answers.divisions, classes, counts),
+        **with_intervals,
+    )
+    shown = manifest.people()[["age", "sex"]]
+    said = answers.calibrated
+    shuffled = (
+        permutation_test(said, {name: METRICS[name] for name in PERMUTED}, permutations, seed)
+        if permutations
+        else None
+    )
+    return {
+        "schema": SCHEMA,
+        "dataset": answers.name,
+        "split": answers.split,
+        "classes": classes,
+        "stamps": list(manifest.stamps),
+        "person": score(said, classes, counts, n_bootstrap, seed),
+        "image": score(answers.images, classes, counts, n_bootstrap, seed),
+        "rivals": rivals,
+        "increment": increment(
+            table, answers.raw, out_of_fold=answers.keys is not None, **with_intervals
+        ),
+        "calibration": calibration_report(answers.raw, said, answers.calibration, **with_intervals),
+        "prediction_sets": score_sets(
+            answers.sets, answers.estimable, said, classes, **with_intervals
+        ),
+        "abstention": abstention(said, **with_intervals),
+        "decision_curve": decision_curve(said, **with_intervals),
+        "subgroups": subgroup_scores(said, shown, classes, **with_intervals),
+        "confounding": confounding(said, shown, **with_intervals),
+        "retest": retest_report(answers.image_rows, answers.images, classes),
+        "permutation": shuffled,
+        "audit": cheap_audit(manifest),
+        "people": _count_people(answers),
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def stored_dark_voxels(manifest: Manifest) -> pd.DataFrame | None:
+    """Return every person's dark fractions, from ``.features/`` where they are there.
+
+    None where an image has no fingerprint, which a stored table is known by.
+    """
+    prints = manifest.table["fingerprint"]
+    names = [*prints.astype("str"), *manifest.table["subject"]]
+    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+    path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
+    if path.is_file():
+        return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
+    logger.info("dark voxels of %d images are measured, once", len(manifest))
+    measured = measure_dark_voxels(manifest)
+    if prints.notna().all():
+        with atomic_file(path, "w") as file:
+            measured.to_csv(file)
+    return measured
+
+
+def _labels(answers: Answers) -> pd.Series:
+    """Return the class index of every rated person."""
+    stages = answers.manifest.people()["label"].dropna()
+    return stages.map(answers.scheme.index).astype(int)
+
+
+def _count_people(answers: Answers) -> dict[str, dict[str, int]]:
+    """Return side -> class -> number of people."""
+    table = answers.manifest.table.dropna(subset=["label"])
+    side = table["split"] if answers.keys is None else pd.Series("all", index=table.index)
+    first = table.assign(side=side).dropna(subset=["side"]).drop_duplicates(["subject", "side"])
+    classes = first["label"].map(answers.scheme.names)
+    counts = pd.crosstab(first["side"], classes).reindex(
+        columns=list(answers.scheme.classes), fill_value=0
+    )
+    return {str(name): {str(k): int(v) for k, v in row.items()} for name, row in counts.iterrows()}

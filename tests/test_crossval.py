@@ -1,0 +1,195 @@
+"""Cross-validation: everyone is tested once a repeat, folds resume, and nothing leaks."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_processed
+from tiny_runs import run_config
+
+from src import crossval
+from src.comparison import corrected_interval
+from src.errors import ConfigError, LeakageError, ManifestError
+from src.folds import folds_hash
+from src.manifest import Manifest, read_settings
+from src.metrics import METRICS
+from src.out_of_fold import FOLD_METRICS
+from src.predictions import Predictions, unweighted
+
+SETTINGS = {"backbone": "resnet18", "freeze_backbone": True, "folds": 3, "repeats": 2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("crossval") / "phantom_2d"
+    return make_processed(root, "2d", people=(12, 9, 6, 5), images=2)
+
+
+@pytest.fixture(scope="module")
+def done(data, tmp_path_factory):
+    """Return the config and the results' folder of a finished study; read only."""
+    config = run_config(data, tmp_path_factory.mktemp("done"), **SETTINGS)
+    files = list(crossval.run(config))
+    return config, config.results_dir / "phantom_2d_resnet18_2classes_crossval", files
+
+
+def read_people(folder):
+    return pd.read_csv(folder / "people.csv")
+
+
+def test_everyone_is_answered_once_in_each_repeat(done):
+    people = read_people(done[1])
+    assert len(people) == 2 * 32
+    for _, repeat in people.groupby("repeat"):
+        assert repeat["subject"].nunique() == len(repeat) == 32
+    assert sorted(people["fold"].unique()) == [0, 1, 2]
+
+
+def test_nobody_is_answered_by_a_model_that_learnt_from_them(done):
+    folds = pd.read_csv(done[1] / "folds.csv").set_index(["repeat", "subject", "fold"])["side"]
+    for row in read_people(done[1]).itertuples():
+        assert folds[row.repeat, row.subject, row.fold] == "test"
+
+
+def test_the_metrics_are_those_of_the_table(done):
+    results = read_settings(done[1] / "metrics.json")
+    people = read_people(done[1])
+    classes = results["classes"]
+    labels = people["class"].map(classes.index).to_numpy()
+    logits = np.log(people[[f"p_{name}" for name in classes]].to_numpy())
+    rows = Predictions(labels, logits, people["subject"].to_numpy())
+    for name in ("balanced_accuracy", "macro_auc"):
+        expected = float(METRICS[name](unweighted(rows))[0])
+        assert results["person"]["metrics"][name]["value"] == pytest.approx(expected, abs=1e-3)
+    assert results["kind"] == "crossval"
+    assert results["split"] == "out-of-fold"
+    assert results["person"]["n_people"] == 32
+    assert results["person"]["n_rows"] == 64
+
+
+def test_folds_and_their_spread_are_told(done):
+    section = read_settings(done[1] / "metrics.json")["crossval"]
+    people = read_people(done[1])
+    assert (section["folds"], section["repeats"], section["seeds"]) == (3, 2, 1)
+    assert len(section["per_fold"]) == 6
+    assert section["spread"]["balanced_accuracy"]["sd_seeds"] is None
+    scores = []
+    for _, fold in people.groupby(["repeat", "fold"]):
+        right = fold["class"] == fold["predicted"]
+        scores.append(right.groupby(fold["class"]).mean().mean())
+    told = [fold["metrics"]["balanced_accuracy"] for fold in section["per_fold"]]
+    np.testing.assert_allclose(told, scores)
+    n_test = 32 / 3
+    expected = corrected_interval(scores, 32 - n_test, n_test)
+    assert section["corrected"]["balanced_accuracy"] == pytest.approx(expected)
+    by_repeat = [
+        (r["class"] == r["predicted"]).groupby(r["class"]).mean().mean()
+        for _, r in people.groupby("repeat")
+    ]
+    expected = pytest.approx(np.std(by_repeat, ddof=1))
+    assert section["spread"]["balanced_accuracy"]["sd_repeats"] == expected
+
+
+def test_rivals_have_the_same_people(done):
+    rivals = read_settings(done[1] / "metrics.json")["rivals"]
+    by_name = {rival["name"]: rival for rival in rivals}
+    assert by_name["dark_voxels"]["available"]
+    assert by_name["dark_voxels"]["n_people"] == 32
+    assert not by_name["table"]["available"]
+
+
+def test_a_second_run_trains_nothing(done, monkeypatch):
+    config, folder, _ = done
+    before = read_people(folder)
+    monkeypatch.setattr(crossval.Study, "fit", lambda *a, **k: pytest.fail("trained again"))
+    list(crossval.run(config))
+    pd.testing.assert_frame_equal(read_people(folder), before)
+
+
+def test_folds_alone_give_what_all_together_give(done, data, tmp_path):
+    config = run_config(data, tmp_path, **SETTINGS)
+    folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
+    for repeat in range(2):
+        for fold in range(3):
+            assert not (folder / "metrics.json").exists()
+            list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=fold, repeat=repeat)))
+    (folder / "metrics.json").unlink()
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True)))
+    pd.testing.assert_frame_equal(read_people(folder), read_people(done[1]), rtol=1e-4)
+    assert config.crossval.folds == 3
+
+
+def test_collecting_too_early_says_how_many_are_missing(data, tmp_path):
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+    with pytest.raises(ManifestError, match="4 of 6 folds are missing"):
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True)))
+
+
+def test_folds_of_other_settings_are_not_mixed(data, tmp_path):
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
+    with pytest.raises(ConfigError, match="made with other settings: loss"):
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, loss="ce", run="mine")))
+
+
+def test_a_damaged_fold_is_named(data, tmp_path):
+    written = list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+    path = next(path for path in written if path.name == "repeat0_fold1_seed0.json")
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(ManifestError, match=r"repeat0_fold1_seed0.json is damaged"):
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+
+
+def test_a_split_with_the_same_people_is_refused(data, tmp_path):
+    import shutil
+
+    folder = tmp_path / "phantom_2d"
+    shutil.copytree(data, folder)
+    settings = read_settings(folder / "preprocessing.json")
+    stamped = settings | {"stamps": ["same people in train and test"]}
+    (folder / "preprocessing.json").write_text(json.dumps(stamped))
+    with pytest.raises(LeakageError, match="same people on both sides"):
+        list(crossval.run(run_config(folder, tmp_path, **SETTINGS)))
+
+
+def test_networks_are_trained_in_each_fold_and_seeds_differ(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    folder = make_processed(tmp_path / "phantom_2d", "2d", people=(6, 6, 0, 0), images=1)
+    config = run_config(
+        folder, tmp_path, backbone="resnet18", folds=2, repeats=1, seeds=2, batch_size=4
+    )
+    list(crossval.run(config))
+    results = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
+    people = read_people(results)
+    assert len(people) == 12 * 2
+    by_seed = {seed: rows["logit_Demented"].to_numpy() for seed, rows in people.groupby("seed")}
+    assert not np.allclose(by_seed[0], by_seed[1])
+    section = read_settings(results / "metrics.json")["crossval"]
+    assert section["spread"]["macro_auc"]["sd_seeds"] is not None
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").rglob("*.pth"))
+    assert kept == ["best_model.pth"] * 4
+
+
+def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path):
+    settings = {**SETTINGS, "repeats": 1, "permute_labels": 3}
+    config = run_config(data, tmp_path, **settings)
+    list(crossval.run(config))
+    folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
+    section = read_settings(folder / "metrics.json")["permutation"]
+    assert section["n"] == 3
+    assert set(section["null"]) == set(FOLD_METRICS)
+    null, seen = section["null"]["macro_auc"], section["observed"]["macro_auc"]
+    assert len(null) == 3
+    p = (1 + sum(value >= seen for value in null)) / 4
+    assert section["p"]["macro_auc"] == pytest.approx(p)
+    kept = read_settings(folder / "permutation.json")["null"]
+    list(crossval.run(run_config(data, tmp_path, **{**settings, "permute_labels": 4})))
+    assert read_settings(folder / "permutation.json")["null"][:3] == kept
+
+
+def test_the_hash_names_the_folds(done, data):
+    section = read_settings(done[1] / "metrics.json")["crossval"]
+    study = crossval.Study(done[0])
+    assert section["folds_hash"] == folds_hash(study.folds)
+    assert len(Manifest.read(data)) == 64

@@ -1,0 +1,173 @@
+"""Features once, and a head whose fit others compute alike."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from src import frozen
+from src.api import create_model
+from src.errors import ConfigError
+from src.frozen import dataset_features, fit_head, mean_by_person, predict_features
+from src.inference import predict
+from src.labels import class_scheme
+from src.loaders import open_dataset
+from src.predictions import per_person
+
+CPU = torch.device("cpu")
+
+
+class Small(nn.Module):
+    """What `fit_head` needs of a classifier: a head and a number of classes."""
+
+    def __init__(self, width: int, k: int, ordinal: bool = False) -> None:
+        super().__init__()
+        self.num_classes = k
+        self.head = frozen.OrdinalHead(width, k) if ordinal else nn.Linear(width, k)
+
+
+def people(n: int = 60, width: int = 9, k: int = 3, seed: int = 0, scale: float = 5.0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    rows = rng.normal(size=(n, width)) * scale + 30
+    rows[:, 2] += 0.9 * scale * labels
+    return rows, labels, np.array([f"P{i}" for i in range(n)])
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    made = create_model("2d", "resnet18", 4, pretrained=False, freeze_backbone=True)
+    nn.init.normal_(made.head.weight)
+    return made.eval()
+
+
+@pytest.fixture
+def data(processed_2d, tmp_path):
+    import shutil
+
+    folder = tmp_path / "phantom_2d"
+    shutil.copytree(processed_2d, folder)
+    return open_dataset(folder, "2d", class_scheme(4))
+
+
+def test_the_head_is_the_penalised_maximum_that_scikit_learn_finds():
+    rows, labels, names = people()
+    small = Small(9, 3)
+    fit = fit_head(small, rows, labels, names, loss="ce", cap=10, seed=0)
+    centred = rows - rows.mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=1).mean())
+    oracle = LogisticRegression(C=1 / (fit.strength * len(rows)), tol=1e-9, max_iter=5000)
+    oracle.fit(centred / length, labels)
+    expected = oracle.predict_log_proba(centred / length)
+    with torch.no_grad():
+        said = torch.log_softmax(small.double().head(torch.tensor(rows)), dim=1)
+    np.testing.assert_allclose(said, expected, atol=2e-3)
+
+
+def test_unequal_classes_are_weighted():
+    rng = np.random.default_rng(3)
+    labels = np.repeat([0, 1], [50, 10])
+    rows, names = rng.normal(size=(60, 4)) + labels[:, None], np.arange(60)
+    found = {}
+    for cap in (1.0, 10.0):
+        small = Small(4, 2)
+        fit_head(small, rows, labels, names, loss="ce", cap=cap, seed=0)
+        with torch.no_grad():
+            found[cap] = small.double().head(torch.tensor(rows)).argmax(dim=1).numpy()
+    assert (found[10.0] == 1).sum() > (found[1.0] == 1).sum()
+
+
+@pytest.mark.parametrize("loss", ["ce", "focal", "ordinal"])
+def test_people_are_validated_by_folds_that_left_them_out(loss):
+    rng = np.random.default_rng(2)
+    rows, labels = rng.normal(size=(80, 200)), rng.integers(0, 2, 80)  # nothing to learn
+    small = Small(200, 2, loss == "ordinal")
+    fit = fit_head(small, rows, labels, np.arange(80), loss=loss, cap=10, seed=0)
+    with torch.no_grad():
+        own = small.double().head(torch.tensor(rows)).argmax(dim=1).numpy()
+    left_out = fit.validation.predicted
+    assert fit.strength in frozen.STRENGTHS
+    assert fit.strength == frozen.STRENGTHS[int(np.argmin(fit.losses))]
+    assert (own == labels).mean() > 0.65  # more dimensions than people
+    assert (left_out == labels).mean() < 0.65
+
+
+@pytest.mark.parametrize("loss", ["ce", "focal", "ordinal"])
+def test_what_can_be_learnt_is_learnt(loss):
+    rows, labels, names = people(90, 300, 3, scale=1.0)
+    rows[:, 2] += 3 * labels
+    fit = fit_head(Small(300, 3, loss == "ordinal"), rows, labels, names, loss=loss, cap=10, seed=0)
+    assert (fit.validation.predicted == labels).mean() > 0.7
+    assert fit.strength < max(frozen.STRENGTHS)
+
+
+def test_the_seed_deals_the_inner_folds():
+    rows, labels, names = people(n=40)
+    found = [
+        fit_head(Small(9, 3), rows, labels, names, loss="ce", cap=10, seed=seed).validation.logits
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_a_class_of_one_person_does_not_stop_it():
+    rows, labels, names = people(n=31)
+    labels[:] = np.arange(31) % 2
+    labels[5] = 2
+    fit = fit_head(Small(9, 4, ordinal=True), rows, labels, names, loss="ordinal", cap=10, seed=0)
+    assert np.isfinite(fit.validation.logits).all()
+
+
+def test_one_class_is_refused():
+    rows, labels, names = people(n=12)
+    with pytest.raises(ConfigError, match="12 people of 1 classes"):
+        fit_head(Small(9, 3), rows, labels * 0, names, loss="ce", cap=10, seed=0)
+
+
+def test_features_are_computed_once_and_found_by_content(model, data, monkeypatch):
+    first = dataset_features(model, data, CPU)
+    assert first.shape == (len(data), 512)
+    monkeypatch.setattr(model, "embed", lambda x: pytest.fail("computed twice"))
+    np.testing.assert_array_equal(dataset_features(model, data, CPU), first)
+    val = data.with_split("val")
+    with pytest.raises(pytest.fail.Exception, match="computed twice"):
+        dataset_features(model, val, CPU)
+
+
+def test_other_weights_have_another_cache(model, data):
+    dataset_features(model, data, CPU)
+    other = create_model("2d", "resnet18", 4, pretrained=False).eval()
+    assert not np.array_equal(
+        dataset_features(other, data, CPU), dataset_features(model, data, CPU)
+    )
+    assert len(list((data.manifest.root / ".features").iterdir())) == 2
+
+
+def test_a_damaged_cache_is_made_again(model, data, caplog):
+    first = dataset_features(model, data, CPU)
+    (cache,) = (data.manifest.root / ".features").iterdir()
+    cache.write_bytes(cache.read_bytes()[:1000])
+    np.testing.assert_array_equal(dataset_features(model, data, CPU), first)
+    assert "is damaged" in caplog.text
+
+
+def test_the_logits_of_features_are_those_of_images(model, data):
+    features = dataset_features(model, data, CPU)
+    expected = predict(model, data, CPU)
+    found = predict_features(model, features, data)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
+    assert list(found.subjects) == list(expected.subjects)
+
+
+def test_the_logit_of_mean_features_is_the_mean_logit(model, data):
+    rows, labels, names = mean_by_person(dataset_features(model, data, CPU), data)
+    with torch.no_grad():
+        said = model.head(torch.tensor(rows).float()).numpy()
+    expected = per_person(predict(model, data, CPU))
+    order = np.argsort(expected.subjects.astype(str))
+    np.testing.assert_allclose(said, expected.logits[order], atol=1e-4)
+    assert names.tolist() == expected.subjects[order].tolist()
+    assert labels.tolist() == expected.labels[order].tolist()
