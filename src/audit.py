@@ -18,34 +18,33 @@ import numpy as np
 import pandas as pd
 
 from .atomic import write_json
-from .audit_checks import (
-    FAIL,
-    MAX_EXAMPLES,
-    NOT_KNOWN,
-    PASS,
-    WARN,
-    Check,
-    people_known,
-    sides_of,
-    table_checks,
-    verdict_of,
-)
-from .audit_figure import MOST_PAIRS, ShownPair, pairs_figure, short_name
+from .audit_checks import table_checks
+from .audit_figure import ShownPair, pairs_figure, short_name
 from .audit_files import Files, read_files, read_pictures
+from .audit_findings import check_pairs, shown_pairs
 from .audit_metadata import P_LABEL, SKILL, check_metadata
 from .audit_pairs import (
-    COPIES,
-    ONE_HEAD,
-    Search,
     Thresholds,
     cluster_heads,
     find_pairs,
     find_thresholds,
     nearest_across,
-    search_of,
 )
 from .audit_probe import EXCESS, P_ABOVE, check_probe
 from .audit_read import AuditSet, read_set
+from .audit_search import search_of
+from .audit_verdicts import (
+    FAIL,
+    MAX_EXAMPLES,
+    NOT_KNOWN,
+    ONE_SIDE,
+    PASS,
+    WARN,
+    Check,
+    people_known,
+    sides_of,
+    verdict_of,
+)
 from .config import RunConfig
 from .errors import AuditFailed, DataNotFoundError, ImageError
 
@@ -126,18 +125,18 @@ def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
     thresholds = find_thresholds(search, sum(len(images) for _, images in sides[1:]), seed)
     nearest = nearest_across(search, sides)
     pairs = find_pairs(search, nearest, thresholds)
-    if not people_known(rows):
+    if not people_known(rows) and thresholds.heads_told_apart:
         clusters = cluster_heads(search, thresholds, pairs)
         rows["unit"] = [f"CLUSTER_{number:05d}" for number in clusters]
     checks = [
         _check_files(data, files),
         *table_checks(rows),
-        _check_pairs(rows, pairs, thresholds, len(sides)),
+        check_pairs(rows, pairs, thresholds, len(sides)),
         check_metadata(rows, seed),
         _check_probe(rows, nearest, thresholds, seed),
     ]
     report = _report(data, rows, checks, thresholds) | {"seconds": time.monotonic() - started}
-    return Audit(report, _shown(search, rows, pairs), data.stamps)
+    return Audit(report, shown_pairs(search, rows, pairs), data.stamps)
 
 
 def format_audit(report: dict[str, Any]) -> str:
@@ -173,104 +172,16 @@ def _check_files(data: AuditSet, files: Files) -> Check:
     return Check("files", WARN, said, numbers, examples[:MAX_EXAMPLES])
 
 
-def _check_pairs(
-    rows: pd.DataFrame, pairs: pd.DataFrame, thresholds: Thresholds, sides: int
-) -> Check:
-    """Fail when images on two sides show one head."""
-    name = "near_duplicates"
-    if sides < 2 or pairs.empty:
-        return Check(name, NOT_KNOWN, "there are no two sides to compare")
-    found = pairs[pairs["kind"] != ""]
-    images = {
-        kind: int(found[found["kind"] == kind]["query"].nunique()) for kind in (COPIES, ONE_HEAD)
-    }
-    shown = [_described(rows, pair) for _, pair in found.head(MAX_EXAMPLES).iterrows()]
-    numbers = {
-        "images_compared": int(pairs["query"].nunique()),
-        "images_nearly_identical": images[COPIES],
-        "images_of_same_head": int(found["query"].nunique()),
-        "most_alike": {
-            "agreement": float(pairs["agreement"].max()),
-            "likeness": float(pairs["likeness"].max()),
-        },
-        "heads_told_apart": thresholds.heads_told_apart,
-        "pairs": shown,
-    }
-    note = "" if thresholds.heads_told_apart else (
-        "; heads of this set are too much alike to recognise neighbouring slices by their pixels"
-    )  # fmt: skip
-    if not len(found):
-        said = f"no image of one side shows a head of another{note}"
-        return Check(name, PASS, said, numbers)
-    count, total = numbers["images_of_same_head"], numbers["images_compared"]
-    said = (
-        f"{count} of {total} images show a head of an earlier side, {images[COPIES]} of them "
-        f"nearly the same picture: a copy, moved or not, or the next slice{note}"
-    )
-    examples = [
-        f"{pair['first']} ~ {pair['second']}: {pair['finding']}, {pair['person']}, "
-        f"agreement {pair['agreement']:.2f}"
-        for pair in shown
-    ]
-    return Check(name, FAIL, said, numbers, examples)
-
-
-def _described(rows: pd.DataFrame, pair: pd.Series) -> dict[str, Any]:
-    first, second = int(pair["query"]), int(pair["partner"])
-    return {
-        "first": short_name(rows["path"][first]),
-        "second": short_name(rows["path"][second]),
-        "sides": [str(pair["query_side"]), str(pair["partner_side"])],
-        "finding": str(pair["kind"]),
-        "agreement": float(pair["agreement"]),
-        "likeness": float(pair["likeness"]),
-        "person": _relation(rows, first, second),
-    }
-
-
-def _relation(rows: pd.DataFrame, first: int, second: int) -> str:
-    if not (rows["known"][first] and rows["known"][second]):
-        return "person not known"
-    same = rows["subject"][first] == rows["subject"][second]
-    return "same person" if same else "other person"
-
-
 def _check_probe(
     rows: pd.DataFrame, nearest: dict[Any, Any], thresholds: Thresholds, seed: int
 ) -> Check:
     found = nearest.get(("train", "test"))
     if found is None or not found.partners.shape[1]:
-        return Check("probe", NOT_KNOWN, "there is no train and test to compare")
+        return Check("probe", NOT_KNOWN, ONE_SIDE)
     if not people_known(rows) and not thresholds.heads_told_apart:
         said = "people are not known, and heads are too much alike to be told apart by their pixels"
         return Check("probe", NOT_KNOWN, said)
     return check_probe(rows, found.query, found.partners[:, 0], seed)
-
-
-def _shown(search: Search, rows: pd.DataFrame, pairs: pd.DataFrame) -> list[ShownPair]:
-    """Return the worst pairs, no two of the same two people or of one image."""
-    shown: list[ShownPair] = []
-    seen: set[Any] = set()
-    for _, pair in pairs.iterrows():
-        first, second = int(pair["query"]), int(pair["partner"])
-        units = (rows["unit"][first], rows["unit"][second])
-        if len(shown) == MOST_PAIRS or units in seen:
-            continue
-        seen.add(units)
-        plane = search.variants[int(pair["variant"])][0]
-        shown.append(
-            ShownPair(
-                search.pictures(first)[plane],
-                search.pictures(second)[plane],
-                (str(rows["path"][first]), str(rows["path"][second])),
-                (str(pair["query_side"]), str(pair["partner_side"])),
-                str(pair["kind"]),
-                float(pair["agreement"]),
-                float(pair["likeness"]),
-                _relation(rows, first, second),
-            )
-        )
-    return shown
 
 
 def _report(
@@ -286,6 +197,7 @@ def _report(
         "n_units": int(rows["unit"].nunique()),
         "people": data.people,
         "sides": {side: int((rows["split"] == side).sum()) for side in sides_of(rows)},
+        "n_without_side": int(rows["split"].isna().sum()),
         "stamps": list(data.stamps),
         "checks": [check.to_dict() for check in checks],
         "thresholds": {

@@ -14,6 +14,7 @@ from .canvas import plain, wrapped, write_figure
 
 MOST_PAIRS = 6
 _FAIL, _FINE = "#c1121f", "0.45"
+_LETTERS = 36  # of a file name in a line
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ShownPair:
         first, second: Pictures (H, W) of the later and of the earlier side.
         paths: Files of both.
         sides: Sides of both.
-        finding: ``nearly identical``, ``same head``, or empty.
+        finding: ``nearly identical``, ``same head`` (and how it must be turned to be so), or empty.
         agreement, likeness: Up to 1.
         person: ``same person``, ``other person`` or ``person not known``.
     """
@@ -73,7 +74,7 @@ def _draw_pair(block: Any, pair: ShownPair) -> None:
     colour = _FAIL if pair.finding else _FINE
     axes = block.subplots(1, 2, gridspec_kw={"wspace": 0.06})
     block.subplots_adjust(left=0.03, right=0.97, top=0.86, bottom=0.2)
-    finding = pair.finding or "not alike enough"
+    finding = pair.finding or "below the thresholds"
     said = f"{finding}, {pair.person}\nagreement {pair.agreement:.2f}, likeness {pair.likeness:.2f}"
     block.text(0.5, 0.985, said, ha="center", va="top", fontsize=10.5, color=colour)
     pictures = (pair.first, pair.second)
@@ -82,7 +83,8 @@ def _draw_pair(block: Any, pair: ShownPair) -> None:
         axis.set(xticks=[], yticks=[])
         for spine in axis.spines.values():
             spine.set(color=colour, linewidth=2)
-        lines = wrapped(name, 2.5, 8, most=3)
+        folder, _, file = name.rpartition("/")
+        lines = [plain(folder, _LETTERS), *wrapped(file, 2.4, 8, most=2)]
         text = "\n".join([side.upper(), *lines])
         axis.text(
             0.5, -0.03, text, transform=axis.transAxes, ha="center", va="top", fontsize=8,

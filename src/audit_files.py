@@ -117,12 +117,13 @@ def _decode_volume(data: bytes) -> tuple[_Facts, list[Picture]]:
 
 
 def _slab(volume: npt.NDArray[Any], axis: int) -> npt.NDArray[np.float32]:
-    """Return the mean of the middle slab across `axis`, the first of the other axes downwards."""
+    """Return the mean of the middle slab across `axis`, as it is looked at: the top is up."""
     n = volume.shape[axis]
     thick = max(1, n // _SLAB)
     start = (n - thick) // 2
     slab = np.take(volume, range(start, start + thick), axis=axis)
-    return np.asarray(slab.astype(np.float32).mean(axis=axis), dtype=np.float32)
+    mean = slab.astype(np.float32).mean(axis=axis)
+    return np.asarray(np.rot90(mean), dtype=np.float32)
 
 
 def _grey(image: Image.Image) -> Picture:
@@ -137,7 +138,8 @@ def _grey(image: Image.Image) -> Picture:
 
 def _levels(values: npt.NDArray[np.float32]) -> Picture:
     low, high = min(float(values.min()), 0.0), float(values.max())
-    return np.asarray((values - low) * (255 / max(high - low, 1e-9))).round().astype(np.uint8)
+    levels = (values - low) * (255 / max(high - low, 1e-9))
+    return np.ascontiguousarray(levels.round().astype(np.uint8))
 
 
 def _brightness(grey: Picture) -> _Facts:

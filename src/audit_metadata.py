@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .audit_checks import FAIL, NOT_KNOWN, PASS, WARN, Check
+from .audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check
 from .canvas import plain
 from .labels import STAGES
 
@@ -41,7 +41,8 @@ def check_metadata(rows: pd.DataFrame, seed: int = 0) -> Check:
     """Guess the class from each attribute alone.
 
     Args:
-        rows: ``label, unit, damaged`` and a column for each of `OF_FORMAT` and `OF_LIGHT`.
+        rows: ``path, label, unit, known, damaged`` and a column for each attribute of
+            `OF_FORMAT` and `OF_LIGHT`.
         seed: Seed of folds and shuffles.
     """
     name = "metadata"
@@ -59,13 +60,15 @@ def check_metadata(rows: pd.DataFrame, seed: int = 0) -> Check:
         for attribute in (*OF_FORMAT, *OF_LIGHT)
     }
     numbers = {"units": len(label), "classes": classes, "attributes": found}
-    return _judged(name, numbers, read, {**OF_FORMAT, **OF_LIGHT})
+    # Where images stand for people, a person's own noise would be learnt as a class's.
+    alone = bool((read["unit"] == read["path"]).all()) and not read["known"].all()
+    noisy = alone and found["background"]["values"] > _MOST_VALUES
+    fatal = set(OF_FORMAT) - ({"background"} if noisy else set())
+    return _judged(name, numbers, read, fatal)
 
 
-def _judged(
-    name: str, numbers: dict[str, Any], read: pd.DataFrame, titles: dict[str, str]
-) -> Check:
-    found = numbers["attributes"]
+def _judged(name: str, numbers: dict[str, Any], read: pd.DataFrame, fatal: set[str]) -> Check:
+    found, titles = numbers["attributes"], {**OF_FORMAT, **OF_LIGHT}
     telling = [a for a, values in found.items() if values["gives_away"]]
     examples = [f"{titles[a]}: {_by_class(read, a)}" for a in telling]
     if not telling:
@@ -78,7 +81,7 @@ def _judged(
         f"{found[a]['balanced_accuracy']:.2f}, chance {chance:.2f}, p {found[a]['p']:.3f})"
         for a in telling
     )
-    return Check(name, FAIL if set(telling) & set(OF_FORMAT) else WARN, said, numbers, examples)
+    return Check(name, FAIL if set(telling) & fatal else WARN, said, numbers, examples)
 
 
 def _guess(

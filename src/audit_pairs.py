@@ -4,29 +4,23 @@
    correlation is the *likeness* of two images.
 2. The best candidates of every image are aligned and compared: their *agreement*.
 3. Both are judged against what different people reach in the same set: people with other names, or
-   where names are unknown images of other classes. Calibration: docs/audit.md.
+   where names are unknown images of other classes.
 
 Axes: N images, Q queries (images of the later side), V planes, F frames, P pixels of a signature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .audit_pose import FLIPS, Picture, agreement, flip, frames
-from .cohorts.near_duplicates import Heads, heads, signatures
-from .runtime import progress, usable_cores
+from .audit_search import Index, Nearest, Scores, Search
 
 #: Agreement from which a pair is a copy: at least the first, at most the second. Measured: pairs of
 #: 200 people reach .45, of 160 phantoms (warps of one template) .92; copies that were turned by
@@ -39,13 +33,14 @@ HEAD = 0.4
 UNDECIDED = 0.9
 #: A set in which different people never get over a threshold in 99 of 100 audits.
 _SURE = 0.01
-_NULL_QUERIES, _FEWEST = 500, 20
-_BEST = 2  # candidates that are aligned
-_CHUNK = 256
-_KEPT = 8192  # framed pictures in memory: 150 MB
+_NULL_QUERIES, _FEWEST = 300, 20
+#: Pairs that are aligned in all, and of one image at least and at most.
+_ALIGNED, _FEW_PARTNERS, _MANY_PARTNERS = 5000, 2, 8
+_CHUNK = 256  # rows of a matrix of likeness in memory at a time
+PAIR_COLUMNS = [
+    *("query", "partner", "likeness", "variant", "query_side", "partner_side", "agreement", "kind"),
+]
 COPIES, ONE_HEAD = "nearly identical", "same head"
-Scores = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,130 +65,6 @@ class Thresholds:
         return self.head <= UNDECIDED
 
 
-@dataclass(frozen=True)
-class Nearest:
-    """The most similar images of another side.
-
-    Attributes:
-        query: (Q,) image.
-        partners: (Q, k) images, most similar first; -1 where there are fewer.
-        likeness: (Q, k).
-        variant: (Q, k) in which way the query was looked at: a number of `Search.variants`.
-    """
-
-    query: Index
-    partners: Index
-    likeness: Scores
-    variant: Index
-
-    def rows(self) -> pd.DataFrame:
-        """Return one row per query and partner."""
-        row, column = np.nonzero(self.partners >= 0)
-        return pd.DataFrame(
-            {
-                "query": self.query[row],
-                "partner": self.partners[row, column],
-                "likeness": self.likeness[row, column],
-                "variant": self.variant[row, column],
-            }
-        )
-
-
-@dataclass
-class Search:
-    """A set of images to search for pairs.
-
-    Args:
-        thumbnails: (N, V, F, 52, 44).
-        pictures: Reads image n again: V pictures.
-        people: (N,) whose images are never another person's: subject if known, else class.
-    """
-
-    thumbnails: Picture
-    pictures: Callable[[int], list[Picture]]
-    people: npt.NDArray[np.str_]
-    _framed: dict[int, list[Picture]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        planes = range(self.thumbnails.shape[1])
-        #: plane, frame and flip of each way in which a query is looked at
-        self.variants = [(v, f, c) for v in planes for f, codes in FLIPS.items() for c in codes]
-        flat = self.thumbnails.reshape(len(self.thumbnails), -1)
-        self.usable: npt.NDArray[np.bool_] = flat.min(axis=1) < flat.max(axis=1)
-
-    @cached_property
-    def _among(self) -> dict[tuple[int, int], Heads]:
-        """Distinct images by plane and frame: copies would crowd the others out of a mean."""
-        return {
-            (v, f): heads(np.unique(self.thumbnails[self.usable, v, f], axis=0))
-            for v, f in {(v, f) for v, f, _ in self.variants}
-        }
-
-    @cached_property
-    def signed(self) -> dict[tuple[int, int], npt.NDArray[np.float32]]:
-        """Signatures (N, P) by plane and frame."""
-        return {key: self._sign(np.arange(len(self.thumbnails)), *key, None) for key in self._among}
-
-    def _sign(
-        self, images: Index, plane: int, frame: int, code: int | None
-    ) -> npt.NDArray[np.float32]:
-        small = flip(self.thumbnails[images, plane, frame], code)
-        return np.asarray(signatures(heads(small), self._among[plane, frame]), dtype=np.float32)
-
-    def nearest(self, query: Index, pool: Index, k: int, *, others: bool = False) -> Nearest:
-        """Return the `k` images of `pool` most like each query, or of other people only."""
-        query, pool = query[self.usable[query]], pool[self.usable[pool]]
-        k = min(k, len(pool))
-        found = [
-            self._nearest(query[start : start + _CHUNK], pool, k, others)
-            for start in range(0, len(query), _CHUNK)
-        ]
-        empty = (np.zeros((0, k), np.int64), np.zeros((0, k)), np.zeros((0, k), np.int64))
-        return Nearest(query, *(np.concatenate(p) for p in zip(empty, *found, strict=True)))
-
-    def _nearest(
-        self, query: Index, pool: Index, k: int, others: bool
-    ) -> tuple[Index, Scores, Index]:
-        best = np.full((len(query), len(pool)), -1, dtype=np.float32)
-        variant = np.zeros(best.shape, dtype=np.uint8)
-        for number, (plane, frame, code) in enumerate(self.variants):
-            likeness = self._sign(query, plane, frame, code) @ self.signed[plane, frame][pool].T
-            better = likeness > best
-            variant[better] = number
-            np.copyto(best, likeness, where=better)
-        if others:
-            best[self.people[query][:, None] == self.people[pool]] = -1
-        best[query[:, None] == pool] = -1
-        top = np.argpartition(-best, k - 1, axis=1)[:, :k] if k else np.zeros((len(query), 0), int)
-        value = np.take_along_axis(best, top, axis=1)
-        order = np.argsort(-value, axis=1, kind="stable")
-        top, value = (np.take_along_axis(a, order, axis=1) for a in (top, value))
-        partners = np.where(value > -1, pool[top], -1)
-        return partners, value.astype(float), np.take_along_axis(variant, top, axis=1).astype(int)
-
-    def agreement(self, first: int, second: int, variant: int) -> float:
-        """Return how well `second` agrees with `first`, seen in the way of `variant`."""
-        plane, frame, code = self.variants[variant]
-        seen = flip(self._frames(first)[plane][frame], code)
-        return agreement(self._frames(second)[plane][frame], seen)
-
-    def _frames(self, image: int) -> list[Picture]:
-        found = self._framed.get(image)
-        if found is None:
-            if len(self._framed) >= _KEPT:
-                self._framed.clear()
-            found = [frames(picture) for picture in self.pictures(image)]
-            self._framed[image] = found
-        return found
-
-    def aligned(self, rows: pd.DataFrame) -> Scores:
-        """Return the agreement of each row's ``query`` and ``partner``, seen by ``variant``."""
-        triples = rows[["query", "partner", "variant"]].to_numpy(dtype=int).tolist()
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            found = pool.map(lambda triple: self.agreement(*triple), triples)
-            return np.array(list(progress(found, total=len(triples), desc="align")), dtype=float)
-
-
 def find_thresholds(search: Search, queries: int, seed: int) -> Thresholds:
     """Judge what different people reach in this set.
 
@@ -205,7 +76,7 @@ def find_thresholds(search: Search, queries: int, seed: int) -> Thresholds:
     rng = np.random.default_rng(seed)
     every = np.flatnonzero(search.usable)
     asked = np.sort(rng.permutation(every)[:_NULL_QUERIES])
-    found = search.nearest(asked, every, _BEST, others=True).rows()
+    found = search.nearest(asked, every, _partners(queries), others=True).rows()
     likeness = found.groupby("query")["likeness"].max().to_numpy(dtype=float)
     if len(likeness) < _FEWEST:
         return Thresholds(COPY[1], 1.0, np.zeros(0), np.zeros(0))
@@ -216,6 +87,11 @@ def find_thresholds(search: Search, queries: int, seed: int) -> Thresholds:
     return Thresholds(
         float(copy), max(HEAD, _never_reached(likeness, queries)), likeness, agreement
     )
+
+
+def _partners(queries: int) -> int:
+    """Return how many candidates of an image are aligned."""
+    return int(np.clip(_ALIGNED // max(queries, 1), _FEW_PARTNERS, _MANY_PARTNERS))
 
 
 def _never_reached(values: Scores, draws: int) -> float:
@@ -235,8 +111,9 @@ def nearest_across(
     search: Search, sides: Sequence[tuple[str, Index]]
 ) -> dict[tuple[str, str], Nearest]:
     """Return (early side, late side) -> what is nearest to each image of the late side."""
+    k = _partners(sum(len(images) for _, images in sides[1:]))
     return {
-        (early, late): search.nearest(query, pool, _BEST)
+        (early, late): search.nearest(query, pool, k)
         for (early, pool), (late, query) in combinations(sides, 2)
     }
 
@@ -253,19 +130,24 @@ def find_pairs(
 
     Returns:
         ``query, partner, query_side, partner_side, likeness, agreement, kind``; ``kind`` is
-        `COPIES`, `ONE_HEAD` or empty.
+        `COPIES`, `ONE_HEAD` or empty. Pairs with a test image stand before others of their kind.
     """
+    if not nearest:
+        return pd.DataFrame(columns=PAIR_COLUMNS)
     parts = [
         found.rows().assign(query_side=late, partner_side=early)
         for (early, late), found in nearest.items()
     ]
     every = pd.concat(parts, ignore_index=True).sort_values("likeness", ascending=False)
-    pairs = every.groupby("query").head(_BEST).reset_index(drop=True)
+    pairs = every.groupby("query").head(_partners(every["query"].nunique()))
+    pairs = pairs.reset_index(drop=True)
     pairs["agreement"] = search.aligned(pairs)
     copies = pairs["agreement"] >= thresholds.copy
     same = (pairs["likeness"] >= thresholds.head) & thresholds.heads_told_apart
     pairs["kind"] = np.where(copies, COPIES, np.where(same, ONE_HEAD, ""))
-    order = np.lexsort((-pairs["agreement"], -(copies * 2.0 + same)))
+    order = np.lexsort(
+        (-pairs["agreement"], -(pairs["query_side"] == "test"), -(copies * 2.0 + same))
+    )
     return pairs.iloc[order].reset_index(drop=True)
 
 
@@ -286,23 +168,3 @@ def cluster_heads(search: Search, thresholds: Thresholds, pairs: pd.DataFrame) -
     first, second = np.concatenate(edges, axis=1)
     graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def search_of(
-    root: Path,
-    rows: pd.DataFrame,
-    thumbnails: Picture,
-    read: Callable[[Path], list[Picture]],
-) -> Search:
-    """Return the search of an audit's rows.
-
-    Args:
-        root: Folder that paths start from.
-        rows: ``path, subject, label, known``.
-        thumbnails: (N, V, F, 52, 44).
-        read: Opens a file.
-    """
-    paths = [root / path for path in rows["path"]]
-    known = bool(rows["known"].all())
-    people = rows["subject" if known else "label"].fillna("").astype(str).to_numpy(dtype=str)
-    return Search(thumbnails, lambda number: read(paths[number]), people)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from .audit_checks import FAIL, NOT_KNOWN, PASS, Check
+from .audit_verdicts import FAIL, NOT_KNOWN, PASS, Check
 from .labels import STAGES
 
 SHUFFLES = 100
@@ -65,8 +65,9 @@ def check_probe(rows: pd.DataFrame, query: Any, partner: Any, seed: int = 0) -> 
         "nearest_is_same_unit": float(same.mean()),
     }
     above = p < P_ABOVE and mean - chance >= EXCESS
+    who = "people" if rows["known"].all() else "clusters of alike images"
     said = (
-        f"labels shuffled among {len(used)}: the nearest training image is right for "
+        f"labels shuffled among {len(used)} {who}: the nearest training image is right for "
         f"{100 * mean:.1f} % of test images, chance is {100 * chance:.1f} %"
     )
     if above:

@@ -28,6 +28,7 @@ from .classifier import Classifier
 from .dataset import MriDataset, make_loader
 from .errors import ConfigError
 from .inference import as_predictions, inference_batch
+from .labels import class_scheme
 from .losses import OrdinalHead, make_loss
 from .optimisation import class_weights
 from .predictions import Predictions
@@ -87,14 +88,19 @@ def dataset_features(model: Classifier, dataset: MriDataset, device: torch.devic
 
 def mean_by_person(
     features: Floats, dataset: MriDataset
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any]]:
-    """Return the mean features ``(P, F)``, class and name of each person, in order of names."""
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
+    """Return each person's mean features ``(P, F)``, class, name and stage, in order of names.
+
+    The stage is 0 to 2: CDR 0, 0.5, and 1 or more.
+    """
     names, first, person = np.unique(
         dataset.subjects.astype(str), return_index=True, return_inverse=True
     )
     sums = np.zeros((len(names), features.shape[1]))
     np.add.at(sums, person, features)
-    return sums / np.bincount(person)[:, None], dataset.labels[first], names
+    scheme = class_scheme(3)
+    stages = np.array([scheme.index(stage) for stage in dataset.rows["label"].iloc[first]])
+    return sums / np.bincount(person)[:, None], dataset.labels[first], names, stages
 
 
 def fit_head(
@@ -106,8 +112,12 @@ def fit_head(
     loss: str,
     cap: float,
     seed: int,
+    finer: NDArray[np.int64] | None = None,
 ) -> HeadFit:
     """Fit the model's head to people, its penalty chosen by inner cross-validation.
+
+    An ordinal head of two classes learns more from finer ones: how far beyond the threshold a
+    person is. It is fitted to those, and keeps the first threshold.
 
     Args:
         model: Its head is replaced by the fitted one.
@@ -117,6 +127,8 @@ def fit_head(
         loss: ``ce``, ``focal`` or ``ordinal``.
         cap: Largest ratio of two class weights.
         seed: Of the inner folds.
+        finer: ``(P,)`` ordered classes of which class 0 is the first and class 1 all others; used
+            by the ordinal loss of a model with two classes.
 
     Raises:
         ConfigError: There are under two people, or under two classes.
@@ -126,31 +138,37 @@ def fit_head(
             f"a head cannot be fitted to {len(labels)} people of {len(np.unique(labels))} classes",
             hint="preprocess more people",
         )
-    losses, left_out = _validate(features, labels, model.num_classes, loss, cap, seed)
+    learnt, k = labels, model.num_classes
+    weights = class_weights(np.bincount(labels, minlength=k), cap)
+    if finer is not None and loss == "ordinal" and k == 2 and finer.max() > 1:
+        # The two sides weigh the same, so that the first threshold stays between them.
+        learnt, weights = finer, weights[[0, *[1] * int(finer.max())]]
+    losses, left_out = _validate(features, learnt, weights, loss, seed)
     best = int(np.argmin(losses))
-    path = _Path(features, labels, model.num_classes, loss, cap)
-    *_, head = path.heads(STRENGTHS[: best + 1])
-    model.head.load_state_dict(head.state_dict())
-    return HeadFit(STRENGTHS[best], losses, Predictions(labels, left_out[best], subjects))
+    *_, head = _Path(features, learnt, weights, loss).heads(STRENGTHS[: best + 1])
+    state, said = head.state_dict(), left_out[best]
+    if len(weights) > k:
+        state["gaps"] = state["gaps"][:0]
+        said = np.stack([said[:, 0], np.logaddexp.reduce(said[:, 1:], axis=1)], axis=1)
+    model.head.load_state_dict(state)
+    return HeadFit(STRENGTHS[best], losses, Predictions(labels, said, subjects))
 
 
 def _validate(
     features: NDArray[np.float64],
     labels: NDArray[np.int64],
-    k: int,
+    weights: NDArray[np.float64],
     loss: str,
-    cap: float,
     seed: int,
 ) -> tuple[list[float], list[NDArray[np.float64]]]:
     """Return for each strength tried the loss and the logits ``(P, K)`` of people left out."""
-    weights = torch.tensor(class_weights(np.bincount(labels, minlength=k), cap))
-    loss_of = make_loss("ce" if loss == "focal" else loss, weights)
+    loss_of = make_loss("ce" if loss == "focal" else loss, torch.tensor(weights))
     folds = list(_inner_folds(labels, seed))
-    paths = [_Path(features[inner], labels[inner], k, loss, cap).heads() for inner, _ in folds]
+    paths = [_Path(features[inner], labels[inner], weights, loss).heads() for inner, _ in folds]
     losses: list[float] = []
     left_out: list[NDArray[np.float64]] = []
     for heads in zip(*paths, strict=True):
-        said = np.empty((len(labels), k))
+        said = np.empty((len(labels), len(weights)))
         for head, (_, outer) in zip(heads, folds, strict=True):
             said[outer] = _logits(head, features[outer])
         losses.append(float(loss_of(torch.tensor(said), torch.tensor(labels))))
@@ -180,17 +198,15 @@ class _Path:
         self,
         features: NDArray[np.float64],
         labels: NDArray[np.int64],
-        num_classes: int,
+        weights: NDArray[np.float64],
         loss: str,
-        cap: float,
     ) -> None:
         self.centre = features.mean(axis=0)
         centred = features - self.centre
         self.length = max(float(np.sqrt((centred**2).sum(axis=1).mean())), 1e-12)
         left, values, self.rotation = np.linalg.svd(centred / self.length, full_matrices=False)
         self.rows = torch.tensor(left * values)
-        self.labels, self.k, self.ordinal = torch.tensor(labels), num_classes, loss == "ordinal"
-        weights = class_weights(np.bincount(labels, minlength=num_classes), cap)
+        self.labels, self.k, self.ordinal = torch.tensor(labels), len(weights), loss == "ordinal"
         self.loss_of = make_loss(loss, torch.tensor(weights))
 
     def heads(self, strengths: Iterable[float] = STRENGTHS) -> Iterable[nn.Module]:

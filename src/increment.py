@@ -40,7 +40,6 @@ from statsmodels.discrete.discrete_model import Logit
 from statsmodels.tools.sm_exceptions import (
     ConvergenceWarning,
     HessianInversionWarning,
-    PerfectSeparationError,
     PerfectSeparationWarning,
 )
 
@@ -131,7 +130,7 @@ def likelihood_ratio(
     try:
         without, _ = _maximum(_varying(x), y)
         both, weight = _maximum(np.column_stack([_varying(x), _varying(log_odds[:, None])]), y)
-    except (PerfectSeparationError, np.linalg.LinAlgError, Warning):
+    except (np.linalg.LinAlgError, Warning):
         reason = "a model separates the groups, or its columns determine each other"
         return {"chi2": None, "df": 1, "p": None, "reason": reason}
     statistic = max(2 * (both - without), 0.0) if weight > 0 else 0.0

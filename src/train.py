@@ -213,10 +213,10 @@ class Trainer:
         parts = [
             mean_by_person(dataset_features(self.model, part, self.device), part) for part in data
         ]
-        features, labels, names = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        features, labels, names, stages = map(np.concatenate, zip(*parts, strict=True))
         fit = fit_head(
             self.model, features, labels, names,
-            loss=self.loss, cap=self.config.class_weight_cap, seed=self.config.seed,
+            loss=self.loss, cap=self.config.class_weight_cap, seed=self.config.seed, finer=stages,
         )  # fmt: skip
         self._calibrate(fit.validation)
         people = fit.validation

@@ -252,6 +252,7 @@ def test_a_missing_value_counts_as_the_median_of_training() -> None:
     np.testing.assert_allclose(rows[0].logits, rows[1].logits)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_column_that_training_lacks_says_nothing() -> None:
     table, labels = _people((20, 15, 12))
     development, test = _divisions(labels)[0]

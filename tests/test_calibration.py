@@ -24,7 +24,7 @@ from src.calibration import (
 )
 from src.errors import CheckpointError
 from src.predictions import Predictions, per_person, take_rows
-from src.reliability import CALIBRATION_METRICS
+from src.reliability import CALIBRATION_METRICS, errors_if_perfect
 
 
 class Logits(ClassifierMixin, BaseEstimator):
@@ -159,6 +159,15 @@ def test_vector_scaling_does_not_depend_on_the_size_of_logits(size: float) -> No
     a, b = fit_calibration(rows, "vector"), fit_calibration(large, "vector")
     assert [size * scale for scale in b.scale] == pytest.approx(a.scale, rel=1e-4)
     assert b.shift == pytest.approx(a.shift, abs=1e-4)
+
+
+def test_scales_stay_between_their_limits_and_can_be_stored() -> None:
+    rows = unequal(150)
+    large = Predictions(rows.labels, 8 * rows.logits, rows.subjects)
+    found = fit_calibration(large, "vector")
+    assert min(found.scale) == pytest.approx(1 / LARGEST_SCALE)
+    assert max(found.scale) > 1.1 / LARGEST_SCALE
+    assert Calibration.from_dict(found.to_dict(), 3) == found
 
 
 def test_data_that_a_shift_tells_apart_stays_finite() -> None:
@@ -321,7 +330,10 @@ def test_a_report_has_the_agreed_shape() -> None:
         assert report[side].keys() == {*CALIBRATION_METRICS, "ece_if_perfect", "curve"}
         assert all(report[side][name].keys() == {"value", "low", "high"}
                    for name in CALIBRATION_METRICS)  # fmt: skip
-        assert isinstance(report[side]["ece_if_perfect"], float)
+        rows = honest(300, 3, seed=1, factor=3.0)
+        rows = rows if side == "before" else Calibration.from_dict(report["applied"], 3).apply(rows)
+        expected = errors_if_perfect(rows, 0)["ece"].mean()
+        assert report[side]["ece_if_perfect"] == pytest.approx(expected, abs=1e-12)
         assert sum(point["n_people"] for point in report[side]["curve"]) == 300
     assert report["available"]
     assert not report["few_people"]
@@ -343,12 +355,18 @@ def test_a_temperature_from_others_makes_over_confident_people_calibrated() -> N
 
 @pytest.mark.parametrize(
     ("factor", "says"),
-    [(3.0, "are over-confident"), (0.3, "are under-confident"), (1.0, "neither")],
+    [
+        (3.0, "are over-confident"),
+        (0.3, "are under-confident"),
+        (1.1, "neither"),  # a slope below 1, and one above, whose intervals hold 1
+        (0.8, "neither"),
+    ],
 )
 def test_the_verdict_follows_the_slope(factor: float, says: str) -> None:
     rows = honest(300, 3, seed=1, factor=factor)
     report = calibration_report(rows, rows, Calibration.none(3, "not asked for"), 200)
     assert says in report["sentence"]
+    assert (report["after"]["slope"]["value"] > 1) == (factor < 1)
     assert report["sentence"].count(". ") == 0
 
 

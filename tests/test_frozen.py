@@ -163,7 +163,7 @@ def test_the_logits_of_features_are_those_of_images(model, data):
 
 
 def test_the_logit_of_mean_features_is_the_mean_logit(model, data):
-    rows, labels, names = mean_by_person(dataset_features(model, data, CPU), data)
+    rows, labels, names, stages = mean_by_person(dataset_features(model, data, CPU), data)
     with torch.no_grad():
         said = model.head(torch.tensor(rows).float()).numpy()
     expected = per_person(predict(model, data, CPU))
@@ -171,3 +171,26 @@ def test_the_logit_of_mean_features_is_the_mean_logit(model, data):
     np.testing.assert_allclose(said, expected.logits[order], atol=1e-4)
     assert names.tolist() == expected.subjects[order].tolist()
     assert labels.tolist() == expected.labels[order].tolist()
+    assert stages.tolist() == np.minimum(labels, 2).tolist()
+
+
+def test_two_classes_learn_from_finer_ones():
+    rng = np.random.default_rng(4)
+    finer = np.repeat([0, 1, 2], [40, 25, 15])
+    rows, labels = rng.normal(size=(80, 30)), (finer > 0).astype(int)
+    rows[:, 3] += 2.5 * finer
+    told, bare = Small(30, 2, ordinal=True), Small(30, 2, ordinal=True)
+    settings = {"loss": "ordinal", "cap": 10, "seed": 0}
+    with_finer = fit_head(told, rows, labels, np.arange(80), **settings, finer=finer)
+    without = fit_head(bare, rows, labels, np.arange(80), **settings)
+    assert told.head.gaps.numel() == 0
+    assert with_finer.validation.num_classes == without.validation.num_classes == 2
+    np.testing.assert_allclose(np.exp(with_finer.validation.logits).sum(axis=1), 1)
+    right = [(fit.validation.predicted == labels).mean() for fit in (with_finer, without)]
+    assert min(right) > 0.6
+    sides = [(with_finer.validation.predicted == k)[labels == k].mean() for k in (0, 1)]
+    assert abs(sides[0] - sides[1]) < 0.2  # the threshold lies between the two sides
+    with torch.no_grad():
+        said = told.double().head(torch.tensor(rows)).exp()
+    assert said.shape == (80, 2)
+    torch.testing.assert_close(said.sum(dim=1), torch.ones(80).double())

@@ -15,7 +15,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.increment import COLUMNS, increment, likelihood_ratio
+from src.increment import COLUMNS, _short, increment, likelihood_ratio
 from src.intervals import resample_people
 from src.predictions import Predictions, as_binary
 
@@ -290,6 +290,13 @@ def test_columns_that_determine_each_other_have_no_likelihood_ratio() -> None:
     assert found["available"]
     assert set(found["likelihood_ratio"]) >= {"chi2", "df", "p"}
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.054, ".05"), (-0.054, "-.05"), (-0.001, ".00"), (1.0, "1.00")]
+)
+def test_a_share_is_written_without_its_leading_zero(value: float, text: str) -> None:
+    assert _short(value) == text
 
 
 def test_without_resamples_there_is_no_interval() -> None:

@@ -155,6 +155,13 @@ def test_fits_do_not_run_away_with_logits_of_any_size(size: float) -> None:
     assert intercept(unweighted(large))[0] == pytest.approx(root, abs=1e-6)
 
 
+def test_the_slope_of_huge_logits_has_as_many_right_digits() -> None:
+    odds, labels = np.array([-3, -2, -1, 1, 2, 3.0]), [0, 0, 1, 0, 1, 1]  # the intercept is 0
+    expected = 1e-9 * slope(unweighted(two_class(odds.tolist(), labels)))[0]
+    found = slope(unweighted(two_class((1e9 * odds).tolist(), labels)))[0]
+    assert found == pytest.approx(expected, rel=1e-6, abs=0)
+
+
 @pytest.mark.parametrize(("factor", "expected"), [(1.0, 1.0), (2.0, 0.5), (0.5, 2.0)])
 def test_the_slope_is_one_over_the_factor_of_the_log_odds(factor: float, expected: float) -> None:
     rows = as_binary(honest(30_000, 3, seed=1))

@@ -157,8 +157,10 @@ def test_the_sentence_follows_the_gain() -> None:
     assert "Accuracy is 1.000 on the more confident half" in raised["sentence"]
     assert lowered["gain"]["high"] < 0
     assert "abstaining lowers it" in lowered["sentence"]
-    noise = abstention(_people(60, signal=0.0), 200)
-    assert noise["sentence"].endswith("abstaining is not shown to raise it.")
+    for seed, sign in ((1, 1), (4, -1)):  # guesses, whose gain is above zero and below it by chance
+        noise = abstention(_people(60, signal=0.0, seed=seed), 200)
+        assert sign * noise["gain"]["value"] > 0.05
+        assert noise["sentence"].endswith("abstaining is not shown to raise it.")
 
 
 def test_a_class_without_answers_has_no_balanced_accuracy() -> None:
@@ -216,6 +218,8 @@ def test_a_good_model_has_the_smallest_p_whichever_way_is_good() -> None:
     assert {name: p for name, p in found["p"].items() if p != 0.01} == {}
     assert found["kind"] == "labels of scored people shuffled"
     assert found["n"] == 99
+    assert {round(value, 4) for value in found["null"]["brier"]} == set(found["null"]["brier"])
+    assert len(set(found["null"]["brier"])) > 90
     assert all(len(values) == 99 for values in found["null"].values())
     json.dumps(found, allow_nan=False)
 
