@@ -79,7 +79,9 @@ def check_people(rows: pd.DataFrame) -> Check:
     numbers = _overlaps(named if len(named) else rows, "subject", "people")
     both = _on_both(named if len(named) else rows, "subject")
     examples = [
-        f"{plain(str(person))}: " + ", ".join(f"{n} images in {side}" for side, n in counts.items())
+        f"{plain(str(person))}: "
+        + ", ".join(f"{side} {n}" for side, n in counts.items())
+        + " images"
         for person, counts in both[:MAX_EXAMPLES]
     ]
     unnamed = len(rows) - len(named)

@@ -77,7 +77,7 @@ def _judged(name: str, numbers: dict[str, Any], read: pd.DataFrame, fatal: set[s
         return Check(name, PASS, said, numbers)
     chance = 1 / len(numbers["classes"])
     said = "; ".join(
-        f"{titles[a]} alone gives the class (balanced accuracy "
+        f"the class follows from {titles[a]} alone (balanced accuracy "
         f"{found[a]['balanced_accuracy']:.2f}, chance {chance:.2f}, p {found[a]['p']:.3f})"
         for a in telling
     )

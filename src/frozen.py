@@ -214,7 +214,7 @@ class _Path:
         width = self.rows.shape[1]
         head: nn.Module = OrdinalHead(width, self.k) if self.ordinal else nn.Linear(width, self.k)
         head = head.double()
-        matrix = head.score.weight if isinstance(head, OrdinalHead) else head.weight
+        matrix = head.get_parameter("score.weight" if self.ordinal else "weight")
         for parameter in [matrix] if self.ordinal else list(head.parameters()):
             nn.init.zeros_(parameter)
         for strength in strengths:
@@ -232,10 +232,10 @@ class _Path:
             value = (
                 self.loss_of(head(self.rows), self.labels) + strength / 2 * matrix.square().sum()
             )
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        solver.step(objective)
+        solver.step(objective)  # type: ignore[no-untyped-call]
 
     def _unrotated(self, head: nn.Module) -> nn.Module:
         """Return the head for features that are neither centred, scaled nor rotated."""

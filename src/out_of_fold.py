@@ -78,7 +78,9 @@ class Unit:
             }
         )
         return cls(
-            *(int(content[name]) for name in ("repeat", "fold", "seed")),
+            repeat=int(content["repeat"]),
+            fold=int(content["fold"]),
+            seed=int(content["seed"]),
             people=_unpacked(content["people"]),
             images=images,
             rows=rows,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .api import open_run_data
 from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
@@ -78,7 +80,6 @@ def open_trained(config: RunConfig) -> Trained:
     _check_fit(data, content, path)
     fallback = f"{trained_on}_{content['backbone']}"
     name = config.run or content["config"].get("run") or fallback
-    labels, logits = (content["validation"][key] for key in ("labels", "logits"))
     return Trained(
         path,
         f"{name}_on_{data.name}" if external and not config.run else name,
@@ -87,7 +88,7 @@ def open_trained(config: RunConfig) -> Trained:
         settings=content["config"],
         train_counts=content["train_counts"],
         trained_on=trained_on,
-        validation=Predictions(labels, logits, range(len(labels))),
+        validation=_anonymous(content["validation"], path),
     )
 
 
@@ -138,6 +139,18 @@ def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, A
     classifier.conformal = Conformal.from_dict(content["conformal"], k)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content
+
+
+def _anonymous(content: dict[str, Any], path: Path) -> Predictions:
+    """Return the stored answers of validation people, whose names are not known."""
+    try:
+        labels, logits = np.array(content["labels"]), np.array(content["logits"])
+        return Predictions(labels, logits, np.arange(len(labels)))
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: what is stored of validation people is damaged: {error}",
+            hint="train again, or copy the file again",
+        ) from None
 
 
 def _everyone(data: MriDataset) -> MriDataset:

@@ -189,6 +189,12 @@ def test_two_runs_are_compared_as_the_statistics_say(tmp_path: Path) -> None:
     assert len(found) == 6
 
 
+def test_one_answer_a_person_needs_no_note(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        write_run(tmp_path / name, seed=seed)
+    assert _compare(tmp_path, "a", "b")["notes"] == []
+
+
 def test_differences_are_of_the_first_run_minus_the_second(tmp_path: Path) -> None:
     write_run(tmp_path / "good", skill=2.5, seed=1)
     write_run(tmp_path / "poor", skill=0.0, seed=2)
@@ -674,3 +680,20 @@ def test_a_comparison_without_any_interval_is_drawn(tmp_path: Path) -> None:
     assert (auc["p"], auc["p_holm"], auc["better"]) == (None, None, None)
     assert auc["sentence"] == "AUC, CDR 0 v > 0: not defined on these people"
     assert (tmp_path / "out" / "compare.png").stat().st_size > 10_000
+
+
+def test_a_difference_without_variance_is_said_and_drawn(tmp_path: Path) -> None:
+    """One run ranks everyone right, the other everyone wrong: DeLong's variance is 0."""
+    for name, sign in (("right", 1), ("wrong", -1)):
+        rows = write_run(tmp_path / name, k=2)
+        path = tmp_path / name / "people.csv"
+        odds = sign * (2 * rows.labels - 1) * np.linspace(1, 2, len(rows.labels))
+        p = 1 / (1 + np.exp(-odds))
+        table = pd.read_csv(path).assign(p_NonDemented=1 - p, p_Demented=p)
+        table.to_csv(path, index=False)
+    result = _written(tmp_path, "right", "wrong")
+    auc = _by(result)["delong", "auc_demented"]
+    assert auc["difference"] == {"value": 1.0, "low": None, "high": None}
+    assert auc["p_holm"] is auc["better"] is None
+    assert auc["sentence"].endswith("1.000 (no interval), with no variance to judge it by")
+    assert result["settings"]["family"] == 4
