@@ -31,7 +31,7 @@ from .manifest import PEOPLE_UNKNOWN, SPLITS, Manifest
 #: What follows a person in names of sessions and acquisitions: OAS1_0028_MR1_mpr-2, OAS30001_d0129.
 #: Only after an id with a digit: ``case_scan_12`` is no session of ``case``.
 _SESSION = re.compile(
-    r"(?<=\d)[_-](?:MR\d*|mpr-?\d+|d\d{4}|(?:ses|acq|run|scan|visit|session)[-_]?\w{1,8})$",
+    r"(?<=\d)[_-](?:MR\d*|mpr-?\d+|(?:MR_)?d\d{4}|(?:ses|acq|run|scan|visit|session)[-_]?\w{1,8})$",
     re.IGNORECASE,
 )
 

@@ -98,7 +98,7 @@ def _never_reached(values: Scores, draws: int) -> float:
     """Return what the largest of `draws` such values exceeds in one of 100 sets.
 
     Values are maxima, so a Gumbel distribution is fitted to their z. It goes through median and
-    ninth decile: pairs that are one head's under two names lie above and do not move it.
+    ninth decile: a few pairs that are one head's under two names lie above and hardly move it.
     """
     z = np.arctanh(np.clip(values, -0.999, 0.999))
     half, tenth = -np.log(np.log(2)), -np.log(-np.log(0.9))

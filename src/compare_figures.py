@@ -150,7 +150,7 @@ def _draw_row(axes: Any, at: float, row: Mapping[str, Any]) -> float:
     name = _title(row) + (" (B - A)" if less else "")
     axes.text(-0.02, at, name, ha="right", transform=across, **style)
     bold = style | {"fontweight": "bold" if row["better"] else None}
-    said = _p_holm(row) if shown["value"] is not None else ""
+    said = "" if row["p_holm"] is None else _p_holm(row)
     for text, points in ((_interval(shown), 8), (said, 168)):
         axes.annotate(text, (1, at), (points, 0), across, "offset points", **bold)
     if shown["value"] is None:
@@ -226,8 +226,6 @@ def _p(p: float | None) -> str:
 
 
 def _p_holm(row: Mapping[str, Any]) -> str:
-    if row["p_holm"] is None:
-        return "no p"
     text = _p(row["p_holm"])
     return f"p (Holm) {text if text.startswith('<') else f'= {text}'}"
 

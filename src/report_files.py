@@ -11,12 +11,12 @@ import pandas as pd
 
 from .answers import Answers
 from .atomic import atomic_file, write_json
-from .documents import write_documents
+from .documents.write import write_documents
 from .figures import confusion_figure, roc_figure
 from .metrics import format_table
 from .metrics_schema import check_metrics
 from .predictions import Predictions
-from .score_figures import write_score_figures
+from .result_figures.write import write_score_figures
 from .scoring import judge
 
 logger = logging.getLogger(__name__)

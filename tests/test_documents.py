@@ -10,10 +10,10 @@ import pytest
 from markdown_it import MarkdownIt
 from result_examples import CLASSES, crossval_result, evaluate_result, span, unavailable
 
-from src.checklists import claim_markdown, tripod_markdown
-from src.documents import metrics_markdown, model_card, write_documents
+from src.documents.checklists import claim_markdown, tripod_markdown
+from src.documents.markdown import escape, estimate, number, p_value, table
+from src.documents.write import metrics_markdown, model_card, write_documents
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
-from src.markdown import escape, estimate, number, p_value, table
 from src.metrics_schema import check_metrics
 
 RESULTS = {"evaluate": evaluate_result, "crossval": crossval_result}

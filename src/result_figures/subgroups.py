@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import write_figure
-from .figures import COLOURS, FEW_PEOPLE
+from ..canvas import write_figure
+from ..figures import COLOURS, FEW_PEOPLE
 from .forest import (
     GREY,
     Panel,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..atomic import atomic_file
 from . import result_sections as sections
-from .atomic import atomic_file
 from .checklists import claim_markdown, tripod_markdown
 from .markdown import NOT_ESTIMABLE, escape, estimate, join_lines, people, table
 from .model_card import model_card

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .calibration_figures import decision_curve_figure, reliability_figure
-from .canvas import write_figure
-from .coverage_figures import abstention_figure, prediction_sets_figure
-from .figures import COLOURS
+from ..canvas import write_figure
+from ..figures import COLOURS
+from .calibration import decision_curve_figure, reliability_figure
+from .coverage import abstention_figure, prediction_sets_figure
 from .forest import (
     GREY,
     METRICS,
@@ -29,8 +29,8 @@ from .forest import (
     people,
     shortened,
 )
-from .resampling_figures import crossval_figure, permutation_figure, permutation_missing
-from .subgroup_figures import retest_figure, subgroup_figure
+from .resampling import crossval_figure, permutation_figure, permutation_missing
+from .subgroups import retest_figure, subgroup_figure
 
 __all__ = [
     "abstention_figure",

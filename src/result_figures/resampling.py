@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .canvas import write_figure
-from .figures import COLOURS
+from ..canvas import write_figure
+from ..figures import COLOURS
 from .forest import (
     METRICS,
     Section,

@@ -17,9 +17,9 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from src import forest
 from src.labels import class_scheme
-from src.score_figures import (
+from src.result_figures import forest
+from src.result_figures.write import (
     abstention_figure,
     crossval_figure,
     decision_curve_figure,
@@ -512,7 +512,7 @@ def test_stale_figures_go_and_the_reason_is_logged(tmp_path, caplog) -> None:
     results = {"classes": ["A", "B"], "stamps": [], "person": _person(2), "permutation": None}
     results |= {"rivals": [_rivals()[0] | _absent("no ages " * 2000)], "retest": _absent("no MR2")}
     results |= {"abstention": _abstention()}
-    with caplog.at_level(logging.INFO, logger="src.score_figures"):
+    with caplog.at_level(logging.INFO, logger="src.result_figures.write"):
         written = write_score_figures(tmp_path, results, "T")
     assert [path.name for path in written] == ["abstention.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abstention.png", "roc.png"]

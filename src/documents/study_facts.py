@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
+from ..manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
 from .markdown import escape, p_value, people
 from .run_facts import (
     AUTHOR,

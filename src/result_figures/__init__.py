@@ -1,0 +1,1 @@
+"""Figures of what stands beside a score: rivals, calibration, sets, subgroups, folds."""
