@@ -1,8 +1,9 @@
 """Features of a frozen backbone, computed once and kept; and the head that is fitted to them.
 
-A linear head's mean logit over a person's images is its logit of their mean features. So the head
-is fitted to one row per person by a convex solver, with the strength of the penalty chosen by
-cross-validation among the people it may look at, and needs no epochs, batches or learning rate.
+A linear head's mean logit over a person's images is its logit of their mean features (an ordinal
+head's nearly so). So the head is fitted to one row per person by a convex solver, with the strength
+of the penalty chosen by cross-validation among the people it may look at, and needs no epochs,
+batches or learning rate.
 
 Arrays: ``(n, F)`` features of n images, ``(P, F)`` means of P people; K classes; L strengths.
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -42,6 +45,45 @@ INNER_FOLDS = 5
 #: Weaker penalties are not tried after this many that are worse than the best.
 PATIENCE = 2
 CACHE = ".features"
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """People and the features of their images.
+
+    Attributes:
+        images: ``(n, F)`` features.
+        person: ``(n,)`` number of each image's person, 0 to P - 1.
+        labels: ``(P,)`` classes.
+        subjects: ``(P,)`` names.
+        stages: ``(P,)`` 0 to 2: CDR 0, 0.5, and 1 or more.
+    """
+
+    images: Floats
+    person: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    subjects: NDArray[Any]
+    stages: NDArray[np.int64]
+
+    @cached_property
+    def means(self) -> NDArray[np.float64]:
+        """``(P, F)`` mean features of each person."""
+        return self._mean_of(self.images, self.person, len(self.labels))
+
+    @torch.no_grad()
+    def mean_logits(self, head: nn.Module, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the mean logits ``(len(chosen), K)`` of some people over their images."""
+        order = np.full(len(self.labels), -1)
+        order[chosen] = np.arange(len(chosen))
+        rows = np.flatnonzero(order[self.person] >= 0)
+        logits = head(torch.from_numpy(self.images[rows]).double()).numpy()
+        return self._mean_of(logits, order[self.person[rows]], len(chosen))
+
+    @staticmethod
+    def _mean_of(values: NDArray[Any], group: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+        sums = np.zeros((count, values.shape[1]))
+        np.add.at(sums, group, values)
+        return sums / np.bincount(group, minlength=count)[:, None]
 
 
 @dataclass(frozen=True)
@@ -86,96 +128,99 @@ def dataset_features(model: Classifier, dataset: MriDataset, device: torch.devic
     return np.stack([known[name] for name in prints])
 
 
-def mean_by_person(
-    features: Floats, dataset: MriDataset
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any], NDArray[np.int64]]:
-    """Return each person's mean features ``(P, F)``, class, name and stage, in order of names.
+def gather_people(
+    model: Classifier, datasets: Sequence[MriDataset], device: torch.device
+) -> People:
+    """Return the people of some data sets with the features of their images.
 
-    The stage is 0 to 2: CDR 0, 0.5, and 1 or more.
+    Args:
+        model: On `device`.
+        datasets: No person in two of them.
+        device: Where the model is.
     """
+    features = np.concatenate([dataset_features(model, data, device) for data in datasets])
+    rows = pd.concat([data.rows for data in datasets], ignore_index=True)
+    labels = np.concatenate([data.labels for data in datasets])
     names, first, person = np.unique(
-        dataset.subjects.astype(str), return_index=True, return_inverse=True
+        rows["subject"].to_numpy(dtype=str), return_index=True, return_inverse=True
     )
-    sums = np.zeros((len(names), features.shape[1]))
-    np.add.at(sums, person, features)
     scheme = class_scheme(3)
-    stages = np.array([scheme.index(stage) for stage in dataset.rows["label"].iloc[first]])
-    return sums / np.bincount(person)[:, None], dataset.labels[first], names, stages
+    stages = np.array([scheme.index(stage) for stage in rows["label"].iloc[first]])
+    return People(features, person, labels[first], names, stages)
 
 
-def fit_head(
-    model: Classifier,
-    features: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    subjects: NDArray[Any],
-    *,
-    loss: str,
-    cap: float,
-    seed: int,
-    finer: NDArray[np.int64] | None = None,
-) -> HeadFit:
+def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: int) -> HeadFit:
     """Fit the model's head to people, its penalty chosen by inner cross-validation.
 
-    An ordinal head of two classes learns more from finer ones: how far beyond the threshold a
-    person is. It is fitted to those, and keeps the first threshold.
+    An ordinal head of two classes learns more from the stages behind them: how far beyond the
+    threshold a person is. It is fitted to those, and keeps the first threshold.
 
     Args:
         model: Its head is replaced by the fitted one.
-        features: ``(P, F)`` of everyone whose label may be looked at.
-        labels: ``(P,)`` classes.
-        subjects: ``(P,)`` names.
+        people: Everyone whose label may be looked at.
         loss: ``ce``, ``focal`` or ``ordinal``.
         cap: Largest ratio of two class weights.
         seed: Of the inner folds.
-        finer: ``(P,)`` ordered classes of which class 0 is the first and class 1 all others; used
-            by the ordinal loss of a model with two classes.
 
     Raises:
-        ConfigError: There are under two people, or under two classes.
+        ConfigError: There are under four people, or under two classes.
     """
+    labels, k = people.labels, model.num_classes
     if len(labels) < 4 or len(np.unique(labels)) < 2:
         raise ConfigError(
             f"a head cannot be fitted to {len(labels)} people of {len(np.unique(labels))} classes",
             hint="preprocess more people",
         )
-    learnt, k = labels, model.num_classes
     weights = class_weights(np.bincount(labels, minlength=k), cap)
-    if finer is not None and loss == "ordinal" and k == 2 and finer.max() > 1:
+    learnt = labels
+    if loss == "ordinal" and k == 2 and people.stages.max() > 1:
         # The two sides weigh the same, so that the first threshold stays between them.
-        learnt, weights = finer, weights[[0, *[1] * int(finer.max())]]
-    losses, left_out = _validate(features, learnt, weights, loss, seed)
+        learnt, weights = people.stages, weights[[0, *[1] * int(people.stages.max())]]
+    losses, left_out = _validate(people, learnt, weights, k, loss, seed)
     best = int(np.argmin(losses))
-    *_, head = _Path(features, learnt, weights, loss).heads(STRENGTHS[: best + 1])
-    state, said = head.state_dict(), left_out[best]
-    if len(weights) > k:
-        state["gaps"] = state["gaps"][:0]
-        said = np.stack([said[:, 0], np.logaddexp.reduce(said[:, 1:], axis=1)], axis=1)
-    model.head.load_state_dict(state)
-    return HeadFit(STRENGTHS[best], losses, Predictions(labels, said, subjects))
+    *_, head = _Path(people.means, learnt, weights, loss).heads(STRENGTHS[: best + 1])
+    model.head.load_state_dict(_merged(head, k).state_dict())
+    return HeadFit(STRENGTHS[best], losses, Predictions(labels, left_out[best], people.subjects))
 
 
 def _validate(
-    features: NDArray[np.float64],
-    labels: NDArray[np.int64],
+    people: People,
+    learnt: NDArray[np.int64],
     weights: NDArray[np.float64],
+    k: int,
     loss: str,
     seed: int,
 ) -> tuple[list[float], list[NDArray[np.float64]]]:
-    """Return for each strength tried the loss and the logits ``(P, K)`` of people left out."""
+    """Return for each strength tried the loss and the logits ``(P, K)`` of people left out.
+
+    A person's logits are the mean over the images, as they will be of anyone later: of an ordinal
+    head these are not the logits of the mean features.
+    """
     loss_of = make_loss("ce" if loss == "focal" else loss, torch.tensor(weights))
-    folds = list(_inner_folds(labels, seed))
-    paths = [_Path(features[inner], labels[inner], weights, loss).heads() for inner, _ in folds]
+    folds = list(_inner_folds(learnt, seed))
+    paths = [_Path(people.means[inner], learnt[inner], weights, loss).heads() for inner, _ in folds]
     losses: list[float] = []
     left_out: list[NDArray[np.float64]] = []
     for heads in zip(*paths, strict=True):
-        said = np.empty((len(labels), len(weights)))
+        said, kept = np.zeros((len(learnt), len(weights))), np.zeros((len(learnt), k))
         for head, (_, outer) in zip(heads, folds, strict=True):
-            said[outer] = _logits(head, features[outer])
-        losses.append(float(loss_of(torch.tensor(said), torch.tensor(labels))))
-        left_out.append(said)
+            said[outer] = people.mean_logits(head, outer)
+            kept[outer] = people.mean_logits(_merged(head, k), outer)
+        losses.append(float(loss_of(torch.tensor(said), torch.tensor(learnt))))
+        left_out.append(kept)
         if len(losses) - 1 - int(np.argmin(losses)) >= PATIENCE:
             break
     return losses, left_out
+
+
+def _merged(head: nn.Module, k: int) -> nn.Module:
+    """Return an ordinal head of more than `k` classes with its first k - 1 thresholds only."""
+    if not isinstance(head, OrdinalHead) or len(head.gaps) + 2 == k:
+        return head
+    merged = OrdinalHead(head.score.in_features, k).double()
+    state = head.state_dict()
+    merged.load_state_dict(state | {"gaps": state["gaps"][: k - 2]})
+    return merged
 
 
 @torch.no_grad()
@@ -272,12 +317,6 @@ def _inner_folds(
     part[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % count
     for fold in range(count):
         yield np.flatnonzero(part != fold), np.flatnonzero(part == fold)
-
-
-@torch.no_grad()
-def _logits(head: nn.Module, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    logits: NDArray[np.float64] = head(torch.tensor(features)).numpy()
-    return logits
 
 
 @torch.no_grad()

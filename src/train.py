@@ -30,7 +30,7 @@ from .dataset import EvenBatches, MriDataset, make_loader, own_dataset, require_
 from .device import choose_device, choose_precision, make_accelerator, seed_everything
 from .errors import AuditFailed, ConfigError
 from .figures import penalty_figure, training_figure
-from .frozen import STRENGTHS, dataset_features, fit_head, mean_by_person
+from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import as_predictions, place, predict
 from .losses import make_loss
 from .manifest import SAME_PEOPLE
@@ -209,21 +209,19 @@ class Trainer:
     def _fit_frozen(self, folder: Path | None) -> History:
         """Fit the head to the mean features of each person; no epochs."""
         logger.info("backbone frozen: the head is fitted to the mean features of each person")
-        data = [self.train_data, self.val_data]
-        parts = [
-            mean_by_person(dataset_features(self.model, part, self.device), part) for part in data
-        ]
-        features, labels, names, stages = map(np.concatenate, zip(*parts, strict=True))
+        people = gather_people(self.model, [self.train_data, self.val_data], self.device)
         fit = fit_head(
-            self.model, features, labels, names,
-            loss=self.loss, cap=self.config.class_weight_cap, seed=self.config.seed, finer=stages,
-        )  # fmt: skip
+            *(self.model, people),
+            loss=self.loss,
+            cap=self.config.class_weight_cap,
+            seed=self.config.seed,
+        )
         self._calibrate(fit.validation)
-        people = fit.validation
-        score = balanced_accuracy(people.labels, people.predicted, people.num_classes)
+        said = fit.validation
+        score = balanced_accuracy(said.labels, said.predicted, said.num_classes)
         logger.info(
             "penalty %.2g; balanced accuracy of %d people, each left out once, %.3f",
-            *(fit.strength, people.n_people, score),
+            *(fit.strength, said.n_people, score),
         )
         history: History = {
             "strength": list(STRENGTHS[: len(fit.losses)]),

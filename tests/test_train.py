@@ -161,9 +161,8 @@ def test_frozen_backbone_keeps_its_weights_and_fits_the_head(tmp_path, loss):
     changed = [name for name in before if "head" in name and not same({name: before[name]}, after)]
     assert changed
     assert history["best_strength"] == history["strength"][int(np.argmin(history["val_loss"]))]
-    assert (
-        one.validation.n_people == 12 + 4 - 1
-    )  # training and validation people, each left out once
+    looked_at = {*one.train_data.subjects, *one.val_data.subjects}
+    assert set(one.validation.subjects) == looked_at  # each left out once
     stored = load_checkpoint(tmp_path / "run" / "best_model.pth")
     assert stored["ordinal"] is (loss == "ordinal")
     assert len(stored["validation"]["labels"]) == one.validation.n_people
@@ -171,8 +170,9 @@ def test_frozen_backbone_keeps_its_weights_and_fits_the_head(tmp_path, loss):
 
 @pytest.mark.parametrize("loss", ["focal", "ordinal"])
 def test_other_losses_learn(processed_2d, loss):
-    history = trainer(processed_2d, config=dataclasses.replace(QUICK, loss=loss, epochs=4)).train()
-    assert min(history["train_loss"][1:]) < history["train_loss"][0]
+    config = dataclasses.replace(QUICK, loss=loss, epochs=6, lr=5e-4, augment=False)
+    history = trainer(processed_2d, config=config).train()
+    assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
 
 
 def test_a_loss_that_does_not_fit_the_head_is_refused(processed_2d):
