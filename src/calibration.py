@@ -194,6 +194,11 @@ def _verdict(slope: Interval, n_people: int, few_people: bool) -> str:
     if why:
         return f"Whether the probabilities are over- or under-confident cannot be told: {why}."
     measured = f"slope {slope['value']:.2f}, {slope['low']:.2f} to {slope['high']:.2f}"
+    if slope["value"] <= 0 and slope["high"] < 1:
+        return (
+            "The probabilities tell nothing: people with a higher one are not demented more often "
+            f"({measured}; 1 is right)."
+        )
     if slope["high"] < 1:
         return (
             f"The probabilities are over-confident: nearer to 0 and 1 than they should be "

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from .answers import Answers
+from .answers import Answers, Division
 from .atomic import atomic_file
 from .audit_checks import cheap_audit
 from .baselines import people_table, rival_scores
@@ -83,10 +84,29 @@ def judge(
         "confounding": confounding(said, shown, **with_intervals),
         "retest": retest_report(answers.image_rows, answers.images, classes),
         "permutation": shuffled,
-        "audit": cheap_audit(manifest),
+        "audit": _audit(answers),
         "people": _count_people(answers),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
+
+
+def _audit(answers: Answers) -> dict[str, Any]:
+    """Return the cheap audit of the split; of folds, that of the first one that fails, if any."""
+    if answers.keys is None:
+        return cheap_audit(answers.manifest)
+    audits = (
+        cheap_audit(with_division(answers.manifest, division)) for division in answers.divisions
+    )
+    first = next(audits)
+    return next((audit for audit in audits if audit["verdict"] == "FAIL"), first)
+
+
+def with_division(manifest: Manifest, division: Division) -> Manifest:
+    """Return the manifest with the learnt from as train and the answered as test."""
+    side = dict.fromkeys(division.development, "train") | dict.fromkeys(division.test, "test")
+    return replace(
+        manifest, table=manifest.table.assign(split=manifest.table["subject"].map(side))
+    )
 
 
 def stored_dark_voxels(manifest: Manifest) -> pd.DataFrame | None:

@@ -40,7 +40,7 @@ HEADS = [head(seed) for seed in range(PEOPLE)]
 
 @pytest.fixture(autouse=True)
 def _fewer_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.audit_pairs._NULL_QUERIES", 40)
+    monkeypatch.setattr("src.audit_pairs._NULL_QUERIES", 72)
     monkeypatch.setattr("src.audit_pairs._MANY_PARTNERS", 3)
 
 

@@ -370,6 +370,13 @@ def test_the_verdict_follows_the_slope(factor: float, says: str) -> None:
     assert report["sentence"].count(". ") == 0
 
 
+def test_probabilities_that_point_the_wrong_way_are_said_to_tell_nothing() -> None:
+    rows = honest(300, 3, seed=1, factor=-1.0)
+    report = calibration_report(rows, rows, Calibration.none(3, ""), 200)
+    assert report["after"]["slope"]["high"] < 0
+    assert "tell nothing" in report["sentence"]
+
+
 def test_the_verdict_is_about_the_probabilities_after_calibration() -> None:
     rows = honest(300, 3, seed=1)
     worse = Predictions(rows.labels, 4 * rows.logits, rows.subjects)
