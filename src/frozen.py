@@ -124,7 +124,7 @@ def dataset_features(model: Classifier, dataset: MriDataset, device: torch.devic
         if dataset.rows["fingerprint"].notna().all():
             _write_cache(path, known)
     else:
-        logger.info("features of %d images: from %s", len(prints), path)
+        logger.debug("features of %d images: from %s", len(prints), path)
     return np.stack([known[name] for name in prints])
 
 

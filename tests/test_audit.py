@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from src.audit import Audit, audit_folder, format_audit, run
-from src.audit_files import read_files
+from src.audit_files import read_files, read_pictures
+from src.audit_pairs import COPIES, ONE_HEAD, Thresholds, find_pairs, nearest_across
 from src.audit_read import read_set
+from src.audit_search import search_of
 from src.config import DataConfig, RunConfig
 from src.errors import AuditFailed, DataNotFoundError, ImageError, LeakageError, ManifestError
 from src.labels import STAGES
@@ -200,6 +202,23 @@ def test_a_split_by_slices_fails_though_files_name_nobody(tmp_path: Path) -> Non
     assert probe["accuracy_shuffled"]["value"] == 1
     numbers = check_of(audit.report, "near_duplicates")["numbers"]
     assert numbers["images_of_same_head"] == PEOPLE
+
+
+def test_the_kind_of_a_pair_follows_from_the_thresholds(tmp_path: Path) -> None:
+    """Slice 2 of every head is in test; the others of that head are its nearest in train."""
+    root = anonymous(tmp_path, side=lambda number: "test" if number == 2 else "train")
+    data = read_set(root, "2d")
+    files = read_files([root / path for path in data.rows["path"]])
+    search = search_of(root, data.rows, files.thumbnails, read_pictures)
+    sides = [(s, np.flatnonzero(data.rows["split"] == s)) for s in ("train", "test")]
+    nearest, none = nearest_across(search, sides), np.zeros(0)
+    kinds = {}
+    for copy, head_from in ((1.1, 0.4), (1.1, 0.95)):
+        pairs = find_pairs(search, nearest, Thresholds(copy, head_from, none, none))
+        kinds[copy, head_from] = pairs.groupby("query")["kind"].max().tolist()
+    assert COPIES in find_pairs(search, nearest, Thresholds(0.5, 0.4, none, none))["kind"].tolist()
+    assert kinds[1.1, 0.4] == [ONE_HEAD] * PEOPLE
+    assert kinds[1.1, 0.95] == [""] * PEOPLE  # heads so alike that likeness says nothing
 
 
 def test_one_head_under_two_names_is_found(tmp_path: Path) -> None:
