@@ -152,7 +152,7 @@ def test_the_table_for_the_log(passed: Audit) -> None:
     assert lines[-1] == "  verdict: PASS"
 
 
-COPIES = {
+KINDS_OF_COPY = {
     "turned and brightened": moved_copy,
     "mirrored": lambda image: image[:, ::-1],
     "upside down": lambda image: image[::-1],
@@ -178,14 +178,16 @@ def test_one_turned_and_brightened_copy_is_found_named_and_shown(honest, tmp_pat
 
 def test_copies_of_all_kinds_are_found_and_say_how_they_are_turned(honest, tmp_path) -> None:
     originals = {}
-    for name, path in zip(COPIES, sorted((honest / "train").rglob("*.png"))[::5], strict=False):
+    for name, path in zip(
+        KINDS_OF_COPY, sorted((honest / "train").rglob("*.png"))[::5], strict=False
+    ):
         originals[name] = f"train/{path.parent.name}/{path.name}"
-        image = np.ascontiguousarray(COPIES[name](np.asarray(Image.open(path))))
+        image = np.ascontiguousarray(KINDS_OF_COPY[name](np.asarray(Image.open(path))))
         ending = "jpg" if name == "saved as JPEG" else "png"
         save(tmp_path / "test" / path.parent.name / f"{name}.{ending}", image)
     audit = audit_folder(with_one_more(honest, tmp_path, head(99, 1)[0]), "2d")
     check = check_of(audit.report, "near_duplicates")
-    assert check["numbers"]["images_nearly_identical"] == len(COPIES)
+    assert check["numbers"]["images_nearly_identical"] == len(KINDS_OF_COPY)
     found = {Path(pair.paths[0]).stem: pair for pair in audit.pairs}
     assert {name: pair.paths[1] for name, pair in found.items()} == originals
     for name, pair in found.items():

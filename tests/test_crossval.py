@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -142,8 +143,6 @@ def test_a_damaged_fold_is_named(data, tmp_path):
 
 
 def test_a_split_with_the_same_people_is_refused(data, tmp_path):
-    import shutil
-
     folder = tmp_path / "phantom_2d"
     shutil.copytree(data, folder)
     settings = read_settings(folder / "preprocessing.json")

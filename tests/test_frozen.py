@@ -1,5 +1,7 @@
 """Features once, and a head whose fit others compute alike."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -53,10 +55,8 @@ def model():
 
 @pytest.fixture
 def data(processed_2d, tmp_path):
-    import shutil
-
     folder = tmp_path / "phantom_2d"
-    shutil.copytree(processed_2d, folder)
+    shutil.copytree(processed_2d, folder, ignore=shutil.ignore_patterns(".features"))
     return open_dataset(folder, "2d", class_scheme(4))
 
 

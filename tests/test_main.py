@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     """A folder in which each stage of a 3D run was called by itself; read only."""
     folder = tmp_path_factory.mktemp("made")
     with kept_loggers():
-        for mode in main.STAGES:
+        for mode in main.FULL:
             given = words(folder, "--dataset", "phantom", "--dim", "3d", "--mode", mode)
             assert main.main(given) == 0
     return folder
@@ -87,7 +87,7 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     assert main.main(words(tmp_path, "--mode", "full", "--dataset", "phantom_2d")) == 0
     out, err = capsys.readouterr()
     order = [line for line in err.splitlines() if line.startswith("==")]
-    assert order == [f"== {name}: phantom_2d ==" for name in main.STAGES]
+    assert order == [f"== {name}: phantom_2d ==" for name in main.FULL]
     listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
     assert out.splitlines()[1] == "done. Look at:"
     assert all(path.is_file() for path in listed)
