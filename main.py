@@ -75,7 +75,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     Raises:
         MriError: An input is missing or malformed; the message names the command that makes it.
     """
-    logger.info("== %s: %s ==", name, config.data.name)
+    logger.info("== %s: %s ==", name, ", ".join(config.runs) or config.data.name)
     written = []
     for path in importlib.import_module(STAGES[name]).run(config):
         logger.info("wrote %s", path)

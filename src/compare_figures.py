@@ -122,8 +122,9 @@ def difference_figure(path: Path, result: Mapping[str, Any]) -> Path:
     axes.spines[["left", "right", "top"]].set_visible(False)
     names = [run["name"] for run in result["runs"]]
     title = f"{plain(names[0], 30)} v {plain(names[1], 30)}" if len(names) == 2 else "All pairs"
+    named = f"A: {names[0]}; B: {names[1]}. " if len(names) == 2 else ""
     caption = (
-        f"{_people(result)} Filled: told apart, p under {result['settings']['alpha']:g} after "
+        f"{named}{_people(result)} Filled: told apart, p under {result['settings']['alpha']:g} after "
         f"Holm's adjustment for {result['settings']['family']} comparisons. Open: cannot be told "
         "apart. Squares: by fold. Intervals are not adjusted."
     )
