@@ -123,9 +123,10 @@ def difference_figure(path: Path, result: Mapping[str, Any]) -> Path:
     names = [run["name"] for run in result["runs"]]
     title = f"{plain(names[0], 30)} v {plain(names[1], 30)}" if len(names) == 2 else "All pairs"
     named = f"A: {names[0]}; B: {names[1]}. " if len(names) == 2 else ""
+    settings = result["settings"]
     caption = (
-        f"{named}{_people(result)} Filled: told apart, p under {result['settings']['alpha']:g} after "
-        f"Holm's adjustment for {result['settings']['family']} comparisons. Open: cannot be told "
+        f"{named}{_people(result)} Filled: told apart, p under {settings['alpha']:g} after "
+        f"Holm's adjustment for {settings['family']} comparisons. Open: cannot be told "
         "apart. Squares: by fold. Intervals are not adjusted."
     )
     return write_figure(figure, path, title, caption, result["warnings"])

@@ -104,9 +104,7 @@ def _audit(answers: Answers) -> dict[str, Any]:
 def with_division(manifest: Manifest, division: Division) -> Manifest:
     """Return the manifest with the learnt from as train and the answered as test."""
     side = dict.fromkeys(division.development, "train") | dict.fromkeys(division.test, "test")
-    return replace(
-        manifest, table=manifest.table.assign(split=manifest.table["subject"].map(side))
-    )
+    return replace(manifest, table=manifest.table.assign(split=manifest.table["subject"].map(side)))
 
 
 def stored_dark_voxels(manifest: Manifest) -> pd.DataFrame | None:
