@@ -168,7 +168,8 @@ def calibration_report(
         "applied": calibration.to_dict(),
         **judged,
         "few_people": fewest < FEW_PEOPLE,
-        "sentence": _verdict(judged["after"]["slope"], n_people, fewest < FEW_PEOPLE),
+        "sentence": _verdict(judged["after"]["slope"], n_people, fewest < FEW_PEOPLE)
+        + _shift(judged["after"]["intercept"], fewest < FEW_PEOPLE),
     }
 
 
@@ -212,6 +213,18 @@ def _verdict(slope: Interval, n_people: int, few_people: bool) -> str:
     return (
         f"These {n_people} people show neither over- nor under-confidence "
         f"({measured}; 1 is right), which is no proof that there is none."
+    )
+
+
+def _shift(intercept: Interval, few_people: bool) -> str:
+    """Return a sentence on probabilities that are too high or too low on average; else nothing."""
+    low, high = intercept["low"], intercept["high"]
+    if few_people or low is None or low <= 0 <= high:
+        return ""
+    word = "high" if high < 0 else "low"
+    return (
+        f" On average p(demented) is too {word} (intercept {intercept['value']:.2f}, {low:.2f} to "
+        f"{high:.2f}; 0 is right); class weights can do that, and a temperature cannot undo it."
     )
 
 

@@ -367,7 +367,16 @@ def test_the_verdict_follows_the_slope(factor: float, says: str) -> None:
     report = calibration_report(rows, rows, Calibration.none(3, "not asked for"), 200)
     assert says in report["sentence"]
     assert (report["after"]["slope"]["value"] > 1) == (factor < 1)
-    assert report["sentence"].count(". ") == 0
+    assert report["sentence"].split(" On average")[0].count(". ") == 0
+
+
+@pytest.mark.parametrize(("shift", "says"), [(1.0, "too high"), (-1.0, "too low"), (0.0, "")])
+def test_probabilities_that_are_off_on_average_are_said_to_be(shift: float, says: str) -> None:
+    rows = honest(300, 2, seed=1)
+    moved = Predictions(rows.labels, rows.logits + np.array([0, shift]), rows.subjects)
+    report = calibration_report(moved, moved, Calibration.none(2, ""), 200)
+    assert says in report["sentence"]
+    assert ("On average" in report["sentence"]) == bool(says)
 
 
 def test_probabilities_that_point_the_wrong_way_are_said_to_tell_nothing() -> None:
