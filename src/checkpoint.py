@@ -89,16 +89,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: As `load_tensors`, or the file is not one of this project's checkpoints.
     """
     content = load_tensors(path)
-    missing = [key for key in _KEYS if key not in content]
+    ours = {"model", "config", "preprocessing", "format"}
+    if ours <= content.keys() and content["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {content['format']}; this version reads {FORMAT}",
+            hint="train again with this version",
+        )
+    missing = [key for key in [*_KEYS, "format"] if key not in content]
     if missing:
         raise CheckpointError(
             f"{path} holds weights but no checkpoint of this project: {', '.join(missing)} missing",
             hint="--weights FILE starts a training from bare weights",
-        )
-    if content.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {content.get('format')}; this version reads {FORMAT}",
-            hint="train again with this version",
         )
     for key, kind in _KEYS.items():
         if not isinstance(content[key], kind):

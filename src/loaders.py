@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .cohorts.kaggle_names import recover_people
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from .labels import ClassScheme, stage_from_folder
@@ -94,8 +95,8 @@ def open_dataset(
 def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
     """List ``train/<class>/``, ``test/<class>/`` (and ``val/<class>/``) as a manifest.
 
-    People are read from names such as ``OAS1_0061_MR1_slice07.png``; other names leave people
-    unknown, which the manifest is stamped with. Without ``val/``, a part of the training people
+    People are read from names such as ``OAS1_0061_MR1_slice07.png``, or from the counting names of
+    the complete Kaggle set; other names leave people unknown, which the manifest is stamped with. Without ``val/``, a part of the training people
     becomes validation.
 
     Raises:
@@ -108,6 +109,8 @@ def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
             rows.append(_row(folder, path))
     if not rows:
         raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder))
+    if all(row["unknown"] for row in rows):
+        _recover_counted(rows)
     unknown = sum(row.pop("unknown") for row in rows)
     manifest = Manifest.from_columns(
         folder,
@@ -119,6 +122,23 @@ def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
     if not (manifest.table["split"] == "val").any():
         manifest = cut_validation(manifest, fraction=0.15, seed=seed)
     return manifest
+
+
+def _recover_counted(rows: list[dict[str, Any]]) -> None:
+    """Tell people apart in place where every class counts its files as the Kaggle set does."""
+    found: list[tuple[dict[str, Any], str, int]] = []
+    for stage in sorted({row["label"] for row in rows}):
+        own = [row for row in rows if row["label"] == stage]
+        try:
+            people = recover_people([Path(row["path"]).stem for row in own])
+        except ManifestError:
+            return
+        found += [
+            (row, f"{stage}_{person:03d}", number)
+            for row, (person, number) in zip(own, people, strict=True)
+        ]
+    for row, subject, number in found:
+        row.update(subject=subject, session="MR1", slice=number, unknown=False)
 
 
 def _row(folder: Path, path: Path) -> dict[str, Any]:

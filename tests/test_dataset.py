@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ellipsoid
+from conftest import ellipsoid, make_processed
 
 from src.api import create_data_loaders
 from src.dataset import EvenBatches, make_loader, own_dataset
@@ -19,7 +19,7 @@ from src.errors import (
 )
 from src.labels import class_scheme
 from src.loaders import open_dataset
-from src.manifest import PEOPLE_UNKNOWN, Manifest
+from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, Manifest
 
 
 @pytest.mark.parametrize(("length", "size"), [(33, 32), (1, 8), (7, 1), (64, 32), (65, 32), (5, 4)])
@@ -196,3 +196,29 @@ def test_reader_processes_see_the_same_images(processed_2d):
     alone = torch.cat([images for images, _ in make_loader(data, 8)])
     read_ahead = torch.cat([images for images, _ in make_loader(data, 8, workers=1)])
     assert torch.equal(alone, read_ahead)
+
+
+def test_counting_names_of_the_kaggle_set_tell_people_and_are_refused(tmp_path):
+    """One person's 32 slices: running numbers 0 to 24 in train, slices 26 to 32 in test."""
+    stems = [f"train/NonDemented/nonDem{number}" for number in range(25)]
+    stems += [f"test/NonDemented/{number}" for number in range(26, 33)]
+    for value, stem in enumerate(stems):
+        path = tmp_path / f"{stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((36, 40), value, np.uint8))
+    with pytest.raises(LeakageError, match=r"1 people on both sides .* such as NonDemented_001"):
+        open_dataset(tmp_path, "2d", class_scheme(2))
+    (tmp_path / "test/NonDemented/26.png").unlink()  # no longer complete: people are unknown
+    data = open_dataset(tmp_path, "2d", class_scheme(2))
+    assert data.manifest.stamps == ("people unknown",)
+
+
+def test_a_leak_that_is_allowed_is_stamped(tmp_path):
+    folder = make_processed(tmp_path / "phantom_2d")
+    table = Manifest.read(folder).table
+    table.loc[table["subject"] == table["subject"][0], "split"] = ["train", "test", "val"]
+    Manifest(table, folder).write(folder)
+    with pytest.raises(LeakageError, match="1 people on both sides"):
+        open_dataset(folder, "2d", class_scheme(2))
+    data = open_dataset(folder, "2d", class_scheme(2), allow_leaks=True)
+    assert data.manifest.stamps == (SAME_PEOPLE,)
