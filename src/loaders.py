@@ -96,8 +96,8 @@ def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
     """List ``train/<class>/``, ``test/<class>/`` (and ``val/<class>/``) as a manifest.
 
     People are read from names such as ``OAS1_0061_MR1_slice07.png``, or from the counting names of
-    the complete Kaggle set; other names leave people unknown, which the manifest is stamped with. Without ``val/``, a part of the training people
-    becomes validation.
+    the complete Kaggle set; other names leave people unknown, which the manifest is stamped with.
+    Without ``val/``, a part of the training people becomes validation.
 
     Raises:
         DataNotFoundError: No image lies in such folders.

@@ -156,7 +156,8 @@ class Manifest:
                 some = ", ".join(both[:3])
                 raise LeakageError(
                     f"{len(both)} {what} on both sides of the split in {self.root}, such as {some}",
-                    hint="split by person, as --mode preprocess does; --allow_leaks goes on and stamps the result",
+                    hint="split by person, as --mode preprocess does; "
+                    "--allow_leaks goes on and stamps the result",
                 )
 
 
