@@ -172,3 +172,13 @@ def test_unknown_settings_are_left_to_the_author() -> None:
     known = facts(evaluate_result() | {"settings": {}, "dataset": "oasis_3d"})
     assert "weights: random" in known["initialisation"]
     assert "simple" in known["model"]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_was_trained_is_told(frozen: bool) -> None:
+    results = crossval_result()
+    results["settings"]["model"]["freeze_backbone"] = frozen
+    results["settings"]["train"]["loss"] = None
+    said = _answers(claim_markdown(results))
+    assert ("L-BFGS" in said["25"]) == ("ordered thresholds" in said["22"]) == frozen
+    assert ("loss ordinal" if frozen else "loss ce") in said["25"]

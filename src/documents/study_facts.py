@@ -111,18 +111,17 @@ def _model(results: dict[str, Any]) -> dict[str, str]:
     start = escape(setting(results, "model", "weights") or default)
     frozen = setting(results, "model", "freeze_backbone")
     cap = setting(results, "train", "class_weight_cap")
+    loss = setting(results, "train", "loss") or ("ordinal" if frozen else "ce")
+    ordinal = "one score with ordered thresholds (cumulative link)"
     return {
         "model": (
-            f"{model_name(results)}, pooling, dropout, one linear layer to "
+            f"{model_name(results)}, pooling, "
+            f"{ordinal if loss == 'ordinal' else 'one linear layer'} for "
             f"{len(results['classes'])} classes{'; backbone frozen' if frozen else ''}"
         ),
         "initialisation": f"weights: {start}",
-        "training": _settings(results, "train"),
-        "selection": (
-            "by the score of validation images; test images are of the same people"
-            if SAME_PEOPLE in results["stamps"]
-            else "by the score of validation people; test people had no part"
-        ),
+        "training": _training(results, frozen, loss),
+        "selection": _selection(results, frozen),
         "ensembling": f"{NOT_DONE}: one model answers; a person's answer is the mean logit over "
         "the person's images",
         "imbalance": (
@@ -133,6 +132,27 @@ def _model(results: dict[str, Any]) -> dict[str, str]:
         "output": f"probabilities of {len(results['classes'])} classes; the most probable is the "
         "answer, no threshold was tuned",
     }
+
+
+def _training(results: dict[str, Any], frozen: bool | None, loss: str) -> str:
+    settings = _settings(results, "train")
+    if settings == AUTHOR:
+        return AUTHOR
+    if frozen:
+        seed = escape(setting(results, "train", "seed"))
+        return (
+            f"head fitted by L-BFGS to the mean features of each person, loss {escape(loss)}, "
+            f"seed {seed}"
+        )
+    return f"loss {escape(loss)}; {settings}"
+
+
+def _selection(results: dict[str, Any], frozen: bool | None) -> str:
+    if SAME_PEOPLE in results["stamps"]:
+        return "by the score of validation images; test images are of the same people"
+    if frozen:
+        return "penalty by inner folds of training and validation people; test people had no part"
+    return "by the score of validation people; test people had no part"
 
 
 def _scores(results: dict[str, Any]) -> dict[str, str]:
