@@ -46,6 +46,7 @@ def _oracle(rows: Predictions, k: int) -> dict[str, float]:
     return {
         "balanced_accuracy": oracle.balanced_accuracy_score(truth, said),
         "macro_auc": float(np.mean(auc)),
+        "auc_demented": oracle.roc_auc_score(truth > 0, (1 - p[:, 0]).round(12)),
         "quadratic_kappa": oracle.cohen_kappa_score(truth, said, weights="quadratic"),
         "macro_f1": oracle.f1_score(truth, said, average="macro", zero_division=0),
         "accuracy": oracle.accuracy_score(truth, said),
