@@ -31,8 +31,8 @@ COPY = (0.7, 0.95)
 HEAD = 0.4
 #: Above this, heads of a set are too much alike for likeness to tell them apart.
 UNDECIDED = 0.9
-#: A set in which different people never get over a threshold in 999 of 1,000 audits.
-_SURE = 0.001
+#: A set in which different people never get over a threshold in 99 of 100 audits.
+_SURE = 0.01
 _NULL_QUERIES, _FEWEST = 300, 20
 #: Pairs that are aligned in all, and of one image at least and at most.
 _ALIGNED, _FEW_PARTNERS, _MANY_PARTNERS = 5000, 2, 8
@@ -95,7 +95,7 @@ def _partners(queries: int) -> int:
 
 
 def _never_reached(values: Scores, draws: int) -> float:
-    """Return what the largest of `draws` such values exceeds in one of 1,000 sets.
+    """Return what the largest of `draws` such values exceeds in one of 100 sets.
 
     Values are maxima, so a Gumbel distribution is fitted to their z. It goes through median and
     ninth decile: a few pairs that are one head's under two names lie above and hardly move it.
