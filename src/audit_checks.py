@@ -6,6 +6,7 @@ or NOT KNOWN with the reason.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from itertools import combinations
@@ -26,7 +27,10 @@ from .audit_verdicts import (
     verdict_of,
 )
 from .canvas import plain
-from .manifest import PEOPLE_UNKNOWN, SPLITS, Manifest
+from .errors import AuditFailed
+from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
+
+logger = logging.getLogger(__name__)
 
 #: What follows a person in names of sessions and acquisitions: OAS1_0028_MR1_mpr-2, OAS30001_d0129.
 #: Only after an id with a digit: ``case_scan_12`` is no session of ``case``.
@@ -47,6 +51,29 @@ def cheap_audit(manifest: Manifest) -> dict[str, Any]:
     """
     checks = table_checks(manifest_rows(manifest))
     return {"verdict": verdict_of(checks), "checks": [check.to_dict() for check in checks]}
+
+
+def refuse_leaks(manifest: Manifest, *, allowed: bool) -> None:
+    """Log the cheap audit, and refuse a split that fails it.
+
+    Args:
+        manifest: Rows of all sides.
+        allowed: Log only. Of a split that is stamped `SAME_PEOPLE` the leak is known already.
+
+    Raises:
+        AuditFailed: A check fails.
+    """
+    audit = cheap_audit(manifest)
+    failed = [check for check in audit["checks"] if check["verdict"] == FAIL]
+    for check in failed:
+        logger.warning("audit: %s FAIL: %s", check["name"], check["sentence"])
+    if failed and not allowed and SAME_PEOPLE not in manifest.stamps:
+        raise AuditFailed(
+            f"the split of {manifest.root} is not honest: {failed[0]['sentence']}",
+            hint="split by person (--mode preprocess), or --allow_leaks to train anyway",
+        )
+    if not failed:
+        logger.info("audit: no leak found by %d cheap checks", len(audit["checks"]))
 
 
 def manifest_rows(manifest: Manifest) -> pd.DataFrame:

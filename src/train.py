@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
-from .audit_checks import cheap_audit
+from .audit_checks import refuse_leaks
 from .augment import augment, to_unit
 from .calibration import fit_calibration
 from .checkpoint import hash_subjects, save_checkpoint
@@ -28,12 +28,11 @@ from .config import RunConfig, TrainConfig
 from .conformal import fit_conformal
 from .dataset import EvenBatches, MriDataset, make_loader, own_dataset, require_people
 from .device import choose_device, choose_precision, make_accelerator, seed_everything
-from .errors import AuditFailed, ConfigError
+from .errors import ConfigError
 from .figures import penalty_figure, training_figure
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import as_predictions, place, predict
 from .losses import make_loss
-from .manifest import SAME_PEOPLE
 from .metrics import balanced_accuracy, log_loss
 from .optimisation import class_weights, make_optimizer
 from .options import config_to_dict
@@ -54,7 +53,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """
     folder = config.checkpoint_dir / config.run_name
     data = open_run_data(config)
-    _refuse_leaks(data, allowed=config.train.allow_leaks)
+    refuse_leaks(data.manifest, allowed=config.train.allow_leaks)
     seed_everything(config.train.seed)
     model = create_model(
         config.data.model_dim,
@@ -84,25 +83,6 @@ def run(config: RunConfig) -> Iterator[Path]:
     draw = penalty_figure if "strength" in history else training_figure
     draw(figure, history, title=config.run_name, stamps=data.manifest.stamps)
     yield figure
-
-
-def _refuse_leaks(data: MriDataset, *, allowed: bool) -> None:
-    """Run the checks of an audit that read no pixels.
-
-    Raises:
-        AuditFailed: One fails, and neither ``--allow_leaks`` nor ``--official_split`` was given.
-    """
-    audit = cheap_audit(data.manifest)
-    failed = [check for check in audit["checks"] if check["verdict"] == "FAIL"]
-    for check in failed:
-        logger.warning("audit: %s FAIL: %s", check["name"], check["sentence"])
-    if failed and not allowed and SAME_PEOPLE not in data.manifest.stamps:
-        raise AuditFailed(
-            f"the split of {data.manifest.root} is not honest: {failed[0]['sentence']}",
-            hint="split by person (--mode preprocess), or --allow_leaks to train anyway",
-        )
-    if not failed:
-        logger.info("audit: %d cheap checks passed", len(audit["checks"]))
 
 
 class Trainer:

@@ -14,7 +14,7 @@ from src import train as train_module
 from src.api import create_data_loaders, create_model
 from src.checkpoint import load_checkpoint
 from src.config import TrainConfig
-from src.errors import CheckpointError, ConfigError, LeakageError
+from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError
 from src.manifest import SAME_PEOPLE, Manifest
 from src.optimisation import class_weights, make_optimizer
 from src.train import Trainer
@@ -205,6 +205,16 @@ def test_a_split_that_shares_people_is_refused_unless_told(tmp_path, caplog):
     assert "audit" in caplog.text
     stored = load_checkpoint(tmp_path / "checkpoints" / "best_model.pth")
     assert stored["stamps"] == [SAME_PEOPLE]
+
+
+def test_sessions_of_a_person_under_two_names_are_refused(tmp_path):
+    folder = make_processed(tmp_path / "phantom_2d")
+    table = Manifest.read(folder).table
+    names = {"PHAN_0000": "OAS1_0028_MR1", "PHAN_0003": "OAS1_0028_MR2"}  # train and test
+    Manifest(table.assign(subject=table["subject"].replace(names)), folder).write(folder)
+    with pytest.raises(AuditFailed, match="is not honest: 1 people have one session"):
+        list(train_module.run(run_config(folder, tmp_path)))
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_class_weights_are_capped_and_average_one():
