@@ -19,6 +19,7 @@ from .calibration import Calibration
 from .conformal import Conformal
 from .errors import ConfigError
 from .losses import OrdinalHead
+from .predictions import Predictions
 from .registry import Registry
 from .weights import Rename, load_features, load_weight_file
 
@@ -145,6 +146,10 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits ``(B, K)`` of images or volumes."""
         return self.classify(self.embed(x))
+
+    def calibrated(self, people: Predictions) -> Predictions:
+        """Return answers with the probabilities that validation people taught, if any did."""
+        return self.calibration.apply(people) if self.calibration else people
 
     def freeze_backbone(self) -> None:
         """Train the head only; the features keep their weights and their running statistics."""

@@ -86,7 +86,8 @@ def explain_people(
 
     Returns:
         One row per person: subject, session, slice, path, class, predicted, explained, p (of the
-        explained class, per person), image and cam, ``(H, W)`` or ``(X, Y, Z)`` in [0, 1].
+        explained class, per person, calibrated), image and cam, ``(H, W)`` or ``(X, Y, Z)`` in
+        [0, 1].
     """
     data, model = trained.data, place(trained.model, device).eval()
     classes, rows = data.scheme.classes, []
@@ -95,7 +96,7 @@ def explain_people(
             images = Predictions(
                 data.labels[numbers], _logits(model, data, numbers, device), data.subjects[numbers]
             )
-            person = per_person(images)
+            person = model.calibrated(per_person(images))
             truth, predicted = int(person.labels[0]), int(person.predicted[0])
             explained = predicted if target == "predicted" else truth
             best = numbers[int(images.log_probabilities[:, explained].argmax())]

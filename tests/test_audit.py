@@ -174,6 +174,7 @@ def test_one_turned_and_brightened_copy_is_found_named_and_shown(honest, tmp_pat
     assert worst.paths == ("test/NonDemented/extra.png", f"train/NonDemented/{original.name}")
     assert worst.person == "person not known"
     assert not any(pair.finding == "nearly identical" for pair in audit.pairs[1:])
+    assert len({pair.paths[0] for pair in audit.pairs}) == len(audit.pairs)
 
 
 def test_copies_of_all_kinds_are_found_and_say_how_they_are_turned(honest, tmp_path) -> None:

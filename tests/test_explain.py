@@ -8,6 +8,7 @@ import torch
 from tiny_runs import run_config, train_once
 
 from src.augment import to_unit
+from src.calibration import Calibration
 from src.errors import CheckpointError
 from src.explain import choose_people, explain_people, run
 from src.labels import class_scheme
@@ -106,3 +107,17 @@ def test_untrained_weights_are_never_explained(processed_2d, tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint of phantom_2d"):
         list(run(run_config(processed_2d, tmp_path)))
     assert not (tmp_path / "results").exists()
+
+
+def test_the_probability_told_is_the_calibrated_one(trained):
+    chosen = choose_people(trained.data, 1)
+    before = explain_people(trained, chosen, CPU, "predicted")["p"].to_numpy()
+    model = trained.model
+    kept = model.calibration
+    model.calibration = Calibration("temperature", (0.5, 0.5), (0.0, 0.0), 40, "")
+    try:
+        after = explain_people(trained, chosen, CPU, "predicted")["p"].to_numpy()
+    finally:
+        model.calibration = kept
+    odds = np.log(before / (1 - before)) / 2
+    np.testing.assert_allclose(after, 1 / (1 + np.exp(-odds)), atol=1e-6)
