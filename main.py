@@ -101,7 +101,8 @@ def run_full(config: RunConfig) -> None:
             config = replace(config, data=replace(config.data, data_dir=None))
     print("\ndone. Look at:")
     for path in written:
-        if path.suffix in (".png", ".json", ".csv") and path.is_relative_to(config.results_dir):
+        shown = path.suffix in (".md", ".png", ".json", ".csv")
+        if shown and path.is_relative_to(config.results_dir):
             print(f"  {path}")
 
 
