@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
 
 from .calibration import Calibration
 from .conformal import Sets
+from .folds import Division
 from .labels import ClassScheme
 from .manifest import Manifest
 from .predictions import Predictions
-
-
-class Division(NamedTuple):
-    """Whose labels a model may have looked at, and whom it answered."""
-
-    development: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 @dataclass(frozen=True)

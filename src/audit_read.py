@@ -14,7 +14,7 @@ import pandas as pd
 
 from .audit_checks import manifest_rows
 from .cohorts.class_folders import ImageFile, list_images, require_stages
-from .cohorts.kaggle_names import recover_people
+from .cohorts.kaggle_names import people_of_classes
 from .errors import ManifestError
 from .manifest import MANIFEST, Manifest
 
@@ -123,13 +123,13 @@ def _by_id(images: list[ImageFile]) -> dict[str, list[object]] | None:
 
 def _by_count(images: list[ImageFile]) -> dict[str, list[object]] | None:
     """Return the columns that the Kaggle set's names give; None where they do not fit a class."""
-    subjects: dict[int, str] = {}
-    for stage in sorted({str(image.stage) for image in images}):
-        numbers = [i for i, image in enumerate(images) if image.stage == stage]
-        try:
-            people = recover_people([images[i].stem for i in numbers])
-        except ManifestError:
-            return None
-        subjects |= {i: f"{stage}_{who:03d}" for i, (who, _) in zip(numbers, people, strict=True)}
-    ordered: list[object] = [subjects[i] for i in range(len(images))]
-    return {"subject": ordered, "session": ["MR1"] * len(images), "known": [True] * len(images)}
+    stages = [str(image.stage) for image in images]
+    try:
+        people = people_of_classes(stages, [image.stem for image in images])
+    except ManifestError:
+        return None
+    return {
+        "subject": [subject for subject, _ in people],
+        "session": ["MR1"] * len(images),
+        "known": [True] * len(images),
+    }

@@ -24,12 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .dark_voxels import PREFIX
+from .folds import Division
 from .manifest import Manifest
 from .metrics import score
 from .predictions import Array, Integers, Predictions
 
-#: Development people and test people of one fold.
-Division = tuple[Sequence[str], Sequence[str]]
 #: A column that more than this share of the people lack is not known.
 MAX_MISSING = 0.1
 #: Inverse strengths of the regularisation to choose from, weakest last.

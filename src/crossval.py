@@ -40,6 +40,8 @@ from .train import Trainer
 
 logger = logging.getLogger(__name__)
 
+VERSION = 1  # raise it when the same settings would give other answers
+
 
 def run(config: RunConfig) -> Iterator[Path]:
     """Train and score folds; when all are there, join them and report.
@@ -105,7 +107,7 @@ class Study:
                 f"{opened.name} keeps a split with the same people on both sides",
                 hint="leave --official_split out: crossval divides people itself",
             )
-        self.data = _everyone(opened)
+        self.data = opened.everyone("train")
         self.folds = self._make_folds(self.data.manifest)
         self.device, reason = choose_device(config.device)
         logger.info("device: %s (%s)", self.device, reason)
@@ -232,6 +234,7 @@ class Study:
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
         model = config_to_dict(config)["model"]
         return {
+            "version": VERSION,
             "folds": folds_hash(self.folds),
             "images": hashlib.blake2b("".join(prints).encode(), digest_size=8).hexdigest(),
             "classes": list(self.data.scheme.classes),
@@ -300,13 +303,6 @@ class Study:
 
     def _people(self) -> set[str]:
         return set(self.data.subjects)
-
-
-def _everyone(data: MriDataset) -> MriDataset:
-    """Return all rated people as one split."""
-    manifest = data.manifest.where(data.manifest.table["label"].notna())
-    table = manifest.table.assign(split="train")
-    return MriDataset(replace(manifest, table=table), "train", data.scheme, data.settings)
 
 
 def _unit_file(folder: Path, fold: Fold, seed: int) -> Path:

@@ -7,6 +7,7 @@ each with its class index. Models take both as they are.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ class MriDataset(Dataset[Item]):
     def with_split(self, split: str) -> MriDataset:
         """Return another split of the same data set."""
         return MriDataset(self.manifest, split, self.scheme, self.settings)
+
+    def everyone(self, split: str) -> MriDataset:
+        """Return all rated people as one split, whatever side they were on."""
+        rated = self.manifest.where(self.manifest.table["label"].notna())
+        manifest = replace(rated, table=rated.table.assign(split=split))
+        return MriDataset(manifest, split, self.scheme, self.settings)
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from .answers import Answers, Division
+from .answers import Answers
 from .calibration import Calibration
 from .classifier import Classifier
 from .config import RunConfig
@@ -24,7 +24,7 @@ from .dataset import MriDataset, own_dataset, require_people
 from .device import choose_device
 from .errors import ConfigError
 from .external import drift
-from .folds import make_folds
+from .folds import Division, make_folds
 from .inference import place, predict
 from .options import config_to_dict
 from .predictions import Predictions, per_person

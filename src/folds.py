@@ -7,7 +7,9 @@ folds serves every class scheme, and a table of folds can be kept, hashed and sh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,6 +46,13 @@ class Fold:
     def development(self) -> tuple[str, ...]:
         """Train and val together: everyone whose label the fold may look at."""
         return tuple(sorted((*self.train, *self.val)))
+
+
+class Division(NamedTuple):
+    """Whose labels a model may have looked at, and whom it answered."""
+
+    development: Sequence[str]
+    test: Sequence[str]
 
 
 def make_folds(

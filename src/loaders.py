@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .cohorts.kaggle_names import recover_people
+from .cohorts.kaggle_names import people_of_classes
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from .labels import ClassScheme, stage_from_folder
@@ -126,18 +126,12 @@ def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
 
 def _recover_counted(rows: list[dict[str, Any]]) -> None:
     """Tell people apart in place where every class counts its files as the Kaggle set does."""
-    found: list[tuple[dict[str, Any], str, int]] = []
-    for stage in sorted({row["label"] for row in rows}):
-        own = [row for row in rows if row["label"] == stage]
-        try:
-            people = recover_people([Path(row["path"]).stem for row in own])
-        except ManifestError:
-            return
-        found += [
-            (row, f"{stage}_{person:03d}", number)
-            for row, (person, number) in zip(own, people, strict=True)
-        ]
-    for row, subject, number in found:
+    stages, stems = [row["label"] for row in rows], [Path(row["path"]).stem for row in rows]
+    try:
+        people = people_of_classes(stages, stems)
+    except ManifestError:  # another set's names: its people stay unknown, which is stamped
+        return
+    for row, (subject, number) in zip(rows, people, strict=True):
         row.update(subject=subject, session="MR1", slice=number, unknown=False)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .answers import Answers, Division
+from .answers import Answers
 from .calibration import Calibration
 from .comparison import corrected_interval
 from .conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
 from .dataset import MriDataset
-from .folds import Fold, folds_hash
+from .folds import Division, Fold, folds_hash
 from .labels import ClassScheme
 from .metrics import METRICS
 from .predictions import Predictions, unweighted

@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from .answers import Answers, Division
+from .answers import Answers
 from .atomic import atomic_file
 from .audit_checks import cheap_audit
 from .baselines import people_table, rival_scores
 from .calibration import calibration_report
 from .conformal import score_sets
 from .dark_voxels import measure_dark_voxels
+from .folds import Division
 from .increment import increment
 from .manifest import Manifest
 from .metrics import METRICS, score

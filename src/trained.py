@@ -7,7 +7,7 @@ not have been trained on the people it is tested on.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def open_trained(config: RunConfig) -> Trained:
     min_age = config.data.min_age or stored.get("min_age", 0)
     opened = open_run_data(config, classes=len(content["classes"]), min_age=min_age)
     external = opened.name != trained_on
-    data = _everyone(opened) if external else opened.with_split("test")
+    data = opened.everyone("test") if external else opened.with_split("test")
     require_people(data)
     if external:
         _refuse_same_origin(opened.name, trained_on, path)
@@ -151,13 +151,6 @@ def _anonymous(content: dict[str, Any], path: Path) -> Predictions:
             f"{path}: what is stored of validation people is damaged: {error}",
             hint="train again, or copy the file again",
         ) from None
-
-
-def _everyone(data: MriDataset) -> MriDataset:
-    """Return all rated people as the test split."""
-    manifest = data.manifest.where(data.manifest.table["label"].notna())
-    table = manifest.table.assign(split="test")
-    return MriDataset(replace(manifest, table=table), "test", data.scheme, data.settings)
 
 
 def _refuse_same_origin(name: str, trained_on: str, path: Path) -> None:

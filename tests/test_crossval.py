@@ -192,3 +192,10 @@ def test_the_hash_names_the_folds(done, data):
     study = crossval.Study(done[0])
     assert section["folds_hash"] == folds_hash(study.folds)
     assert len(Manifest.read(data)) == 64
+
+
+def test_folds_of_an_older_version_are_not_mixed(data, tmp_path, monkeypatch):
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+    monkeypatch.setattr(crossval, "VERSION", crossval.VERSION + 1)
+    with pytest.raises(ConfigError, match="other settings: version"):
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))

@@ -20,7 +20,7 @@ import pandas as pd
 from ..errors import ManifestError
 from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .class_folders import ImageFile, list_images, require_stages
-from .kaggle_names import recover_people
+from .kaggle_names import people_of_classes
 from .near_duplicates import near_duplicate_clusters
 from .oasis_names import join_table
 from .registry import register_cohort
@@ -72,14 +72,10 @@ def index_kaggle_jpg(root: Path) -> Manifest:
 def _people_by_name(images: list[ImageFile]) -> pd.DataFrame:
     """Return the rows of the 6,400-image set, or raise a ManifestError that names the class."""
     rows = _columns(images)
-    for stage, files in rows.groupby("label"):
-        try:
-            people = recover_people([images[i].stem for i in files.index])
-        except ManifestError as error:
-            raise ManifestError(f"{stage}: {error.message}") from None
-        rows.loc[files.index, "subject"] = [f"{stage}_{person:03d}" for person, _ in people]
-        rows.loc[files.index, "slice"] = [number for _, number in people]
-    return rows
+    people = people_of_classes(rows["label"].tolist(), [image.stem for image in images])
+    return rows.assign(
+        subject=[subject for subject, _ in people], slice=[number for _, number in people]
+    )
 
 
 def _index_oasis_slices(root: Path, images: list[ImageFile]) -> Manifest:

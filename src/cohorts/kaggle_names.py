@@ -51,6 +51,33 @@ def recover_people(stems: Sequence[str]) -> list[tuple[int, int]]:
     return [people[i] for i in range(len(stems))]
 
 
+def people_of_classes(stages: Sequence[str], stems: Sequence[str]) -> list[tuple[str, int]]:
+    """Return (subject, slice) for each file of a set in which every class is complete.
+
+    Args:
+        stages: Class of each file; people are counted within a class.
+        stems: File names without suffix, in whatever order.
+
+    Returns:
+        Subjects such as ``MildDemented_007``; slices from 1.
+
+    Raises:
+        ManifestError: The names of a class do not fit the rule; it names the class.
+    """
+    found: dict[int, tuple[str, int]] = {}
+    for stage in sorted(set(stages)):
+        own = [i for i, name in enumerate(stages) if name == stage]
+        try:
+            people = recover_people([stems[i] for i in own])
+        except ManifestError as error:
+            raise ManifestError(f"{stage}: {error.message}") from None
+        found |= {
+            i: (f"{stage}_{person:03d}", number)
+            for i, (person, number) in zip(own, people, strict=True)
+        }
+    return [found[i] for i in range(len(stems))]
+
+
 def _slice_and_person(stem: str) -> tuple[int, int] | None:
     match = _NUMBERED.fullmatch(stem)
     return (int(match[1]), int(match[2] or 1)) if match else None
