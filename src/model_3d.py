@@ -11,6 +11,7 @@ up.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from .classifier import register_model
 
 # Grey values of a brain-masked volume in [0, 1], mean and spread over the whole box.
 MEAN, STD = 0.25, 0.3
+
+_register = partial(register_model, dim="3d", input_size=128, mean=MEAN, std=STD)
+_FINE = ("features.layer2",)
 
 
 def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv3d:
@@ -83,7 +87,11 @@ def _residual(widths: tuple[int, ...], blocks: tuple[int, ...]) -> nn.Sequential
     return features
 
 
-@register_model("simple", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.unit5")
+@_register(
+    "simple",
+    cam_layer="features.unit5",
+    fine_layers=("features.unit2", "features.unit5"),
+)
 def simple() -> tuple[nn.Module, int]:
     """Simple3DCNN: five convolutions of 24 to 256 channels, the first three halving."""
     widths = (1, 24, 48, 96, 192, 256)
@@ -93,15 +101,13 @@ def simple() -> tuple[nn.Module, int]:
     return _initialise(features), widths[-1]
 
 
-@register_model("resnet", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.layer4")
+@_register("resnet", cam_layer="features.layer4", fine_layers=_FINE)
 def resnet() -> tuple[nn.Module, int]:
     """ResNet3D: 17 convolutions in four stages of 32 to 256 channels."""
     return _initialise(_residual((32, 64, 128, 256), (2, 2, 3, 2))), 256
 
 
-@register_model(
-    "resnet_small", "3d", input_size=128, mean=MEAN, std=STD, cam_layer="features.layer4"
-)
+@_register("resnet_small", cam_layer="features.layer4", fine_layers=_FINE)
 def resnet_small() -> tuple[nn.Module, int]:
     """ResNet3D-Small: five blocks in four stages of 32 to 192 channels."""
     return _initialise(_residual((32, 64, 128, 192), (1, 1, 2, 1))), 192

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import nibabel as nib
@@ -85,9 +86,30 @@ def make_processed(
                     }
                 )
     Manifest(pd.DataFrame(rows), root).write(root)
+    write_records(root, rows, dim)
     settings = {"cohort": "phantom", "dataset": f"phantom_{dim}", "dim": dim, "stamps": []}
     write_json(root / "preprocessing.json", settings | {"preprocess": {"slice_axis": "axial"}})
     return root
+
+
+def write_records(root: Path, rows: list[dict[str, Any]], dim: str) -> None:
+    """Write where each session's files lie: in scans of their own size, 2 x 1 x 3 mm, LAS."""
+    shape = [36, 40, 3] if dim == "2d" else [36, 40, 33]
+    to_ras = [[-2, 0, 0, 2 * 35], [0, 1, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]
+    matrix = np.diag([-1.0, 1, 1, 1])
+    matrix[0, 3] = shape[0] - 1
+    if dim == "2d":  # (row, column, slice) -> LAS
+        matrix = np.array([[0, -1, 0, 35], [-1, 0, 0, 39], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    stored = {"shape": shape, "affine": to_ras, "to_ras": to_ras}
+    for row in rows:
+        path = root / ".scans" / f"{row['subject']}_MR1.json"
+        files = [
+            {"path": one["path"], "slice": one["slice"], "to_stored": matrix.tolist()}
+            for one in rows
+            if one["subject"] == row["subject"]
+        ]
+        grid = [40, 36] if dim == "2d" else shape
+        write_json(path, {"key": "", "stored": stored, "grid": grid, "files": files})
 
 
 @pytest.fixture(scope="session")

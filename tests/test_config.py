@@ -24,13 +24,13 @@ from src.preprocessing import stage  # noqa: F401 - it registers the cohorts
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
-    allow_leaks augment backbone batch_size bootstrap calibration checkpoint checkpoint_dir
-    class_weight_cap classes collect config data_dir data_root dataset debug device dim dropout
-    epochs fold folds freeze_backbone grad_clip image_size loss lr min_age mode num_slices
-    official_split patience permute_labels phantom_cause phantom_effect phantom_subjects
-    phantom_voxel precision repeat repeats results_dir resume run runs samples seed seeds
-    slice_axis target test_fraction val_fraction volume_size warmup_epochs weight_decay weights
-    workers
+    allow_leaks atlas atlas_labels augment backbone batch_size bootstrap calibration checkpoint
+    checkpoint_dir class_weight_cap classes collect config data_dir data_root dataset debug
+    device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size layer loss
+    lr method min_age mode num_slices official_split patience permute_labels phantom_cause
+    phantom_effect phantom_subjects phantom_voxel precision repeat repeats results_dir resume
+    run runs samples seed seeds slice_axis target test_fraction val_fraction volume_size
+    warmup_epochs weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 
 
@@ -154,6 +154,9 @@ def test_a_config_comes_back_from_its_json():
         ({"bootstrap": 100_001}, "--bootstrap 100001"),
         ({"samples": 0}, "--samples 0"),
         ({"samples": 101}, "--samples 101"),
+        ({"graded": -1}, "--graded -1"),
+        ({"target": "best"}, "unknown target: 'best'"),
+        ({"atlas": "a.nii"}, "--atlas and --atlas_labels belong together"),
         ({"workers": 0}, "--workers 0"),
         ({"workers": 1025}, "--workers 1025"),
         ({"run": "a/b"}, "--run 'a/b' is no plain folder name"),
@@ -198,7 +201,7 @@ def test_numbers_that_are_not_finite_are_refused(settings):
         ({"dataset": ["oasis"]}, "is no str"),
         ({"slice_axis": "diagonal"}, "none of axial, coronal, sagittal"),
         ({"precision": "fp16"}, "none of auto, fp32, bf16"),
-        ({"target": "best"}, "none of predicted, true"),
+        ({"method": "grad-cam"}, "none of gradcam"),
     ],
 )
 def test_values_of_another_kind_are_refused(settings, says):

@@ -13,8 +13,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from src import cam_figures, canvas
-from src.cam_figures import cam_figure_2d, cam_figure_3d, peak, planes
+from src import canvas
 from src.canvas import plain, wrapped
 from src.figures import confusion_figure, roc_figure, training_figure
 from src.labels import class_scheme
@@ -37,22 +36,6 @@ def _check(path: Path) -> np.ndarray:
     frame = np.concatenate([pixels[:3].ravel(), pixels[-3:].ravel(), pixels[:, :3].ravel()])
     assert frame.min() == 1  # a white margin: nothing is cut off
     return pixels
-
-
-def _rows_2d(n: int, title: str = "OAS1_0001") -> list[dict]:
-    rng = np.random.default_rng(0)
-    return [
-        {"image": rng.random((31, 23)), "cam": rng.random((31, 23)), "title": title, "text": "AD"}
-        for _ in range(n)
-    ]
-
-
-def _rows_3d(n: int, title: str = "OAS1_0001") -> list[dict]:
-    rng = np.random.default_rng(0)
-    return [
-        {"volume": rng.normal(size=(7, 9, 8)), "cam": rng.random((7, 9, 8)), "title": title}
-        for _ in range(n)
-    ]
 
 
 def _people(k: int, n: int = 60, few: int = 0) -> tuple[Predictions, dict]:
@@ -156,81 +139,11 @@ def test_training_figure_without_validation(tmp_path) -> None:
     _check(training_figure(tmp_path / "t.png", history))
 
 
-@pytest.mark.parametrize("n", [1, 4, 6])
-def test_maps_of_slices_are_four_people_wide(tmp_path, n: int) -> None:
-    height, width, _ = _check(
-        cam_figure_2d(tmp_path / "m.png", _rows_2d(n), "T", "side unknown")
-    ).shape
-    one = _check(cam_figure_2d(tmp_path / "one.png", _rows_2d(1), "T", "side unknown")).shape
-    assert round((width - one[1]) / 570) == min(n, 4) - 1
-    assert (height > 1.5 * one[0]) == (n > 4)
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_maps_of_volumes(tmp_path, monkeypatch, n: int) -> None:
-    texts = _texts(monkeypatch)
-    _check(cam_figure_3d(tmp_path / "m.png", _rows_3d(n), "T", "side unknown"))
-    assert "side unknown" in texts
-    assert not {"L", "R"} & set(texts)  # a file may have them swapped
-
-
-def test_a_map_leaves_anatomy_visible_where_it_is_low(tmp_path) -> None:
-    """The overlay of an empty map is the image itself; that of a full map is not."""
-    image = np.linspace(0, 1, 30 * 20).reshape(30, 20)
-    both = {}
-    for level in (0.0, 1.0):
-        row = {"image": image, "cam": np.full_like(image, level), "title": "x"}
-        pixels = _check(cam_figure_2d(tmp_path / f"{level}.png", [row], "T"))
-        height, width = pixels.shape[:2]
-        # Same rows, the middle of both panels: 1.75 inches each and .06 between, at 150 dpi
-        left = 18 + np.arange(60, 200)
-        middle = pixels[height // 2 : height // 2 + 60]
-        both[level] = np.abs(middle[:, left] - middle[:, left + 271]).max()
-        assert width > left.max() + 271
-    assert both[0.0] < 0.05
-    assert both[1.0] > 0.5
-
-
-def test_the_brain_is_upright() -> None:
-    """Anterior is up in the axial plane, superior in the others; a point stays on its voxel."""
-    x, y, z = np.meshgrid(np.arange(7), np.arange(8), np.arange(9), indexing="ij")
-    point = (2, 5, 6)
-    for axis, names in ((y, ["axial"]), (z, ["sagittal", "coronal"])):
-        for plane in planes(axis, point):
-            if plane.name in names:
-                assert (np.diff(plane.picture, axis=0) == -1).all(), plane.name
-    sagittal, coronal, axial = planes(y, point)
-    assert (np.diff(sagittal.picture, axis=1) == 1).all()  # anterior on the right
-    coronal, axial = planes(x, point)[1:]
-    assert (np.diff(coronal.picture, axis=1) == 1).all()
-    assert (np.diff(axial.picture, axis=1) == 1).all()
-    volume = np.zeros((7, 8, 9))
-    volume[point] = 1
-    for plane in planes(volume, point):
-        assert plane.picture[plane.row, plane.column] == 1, plane.name
-        assert plane.picture.sum() == 1
-
-
-def test_planes_are_cut_through_the_peak_of_the_map(tmp_path, monkeypatch) -> None:
-    points = []
-    monkeypatch.setattr(
-        cam_figures, "planes", lambda v, point: points.append(point) or planes(v, point)
-    )
-    row = _rows_3d(1)[0]
-    row["cam"] = np.zeros((7, 9, 8))
-    row["cam"][5, 1, 6] = 0.3
-    cam_figure_3d(tmp_path / "m.png", [row], "T")
-    assert points == [(5, 1, 6)] * 2
-    assert peak(np.zeros((7, 9, 8))) == (3, 4, 4)
-
-
 @pytest.mark.parametrize(
     "name", ["$a_{b$ and $x^2$", r"\$\frac{1}", "x" * 500, "two\nlines\ttab\x00", "word " * 100]
 )
 def test_names_from_files_are_drawn_as_they_are(tmp_path, name: str) -> None:
     stamps = (name,)
-    _check(cam_figure_2d(tmp_path / "2.png", _rows_2d(2, name), name, name, stamps=stamps))
-    _check(cam_figure_3d(tmp_path / "3.png", _rows_3d(1, name), name, name, stamps=stamps))
     confusion = np.array([[12, 2], [3, 15]])
     _check(confusion_figure(tmp_path / "c.png", confusion, (name, name), name, stamps=stamps))
 
@@ -261,7 +174,8 @@ def test_stamps_are_red(tmp_path) -> None:
 
 def test_a_very_tall_figure_is_drawn_with_fewer_pixels(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(canvas, "_MAX_PIXELS", 450)  # Agg itself refuses 65,536
-    pixels = picture.imread(cam_figure_2d(tmp_path / "m.png", _rows_2d(12), "T"))
+    names = [f"class {i}" for i in range(12)]
+    pixels = picture.imread(confusion_figure(tmp_path / "c.png", np.eye(12, dtype=int), names, "T"))
     assert max(pixels.shape) < 550
 
 
@@ -272,7 +186,7 @@ def test_figures_can_be_drawn_in_threads_and_leave_pyplot_alone(tmp_path) -> Non
     def draw(i: int) -> Path:
         if i % 2:
             return confusion_figure(tmp_path / f"{i}.png", confusion, ("A", "B"), "T")
-        return cam_figure_2d(tmp_path / f"{i}.png", _rows_2d(1), "T")
+        return training_figure(tmp_path / f"{i}.png", {"epoch": [1, 2], "train_loss": [1, 0.5]})
 
     with ThreadPoolExecutor(4) as pool:
         paths = list(pool.map(draw, range(8)))

@@ -1,6 +1,11 @@
 """One raw scan to its processed files, with a record of what was written and from what.
 
 Runs in worker processes: what goes in is paths and settings, what comes out is a short record.
+The record also keeps the grid of the stored scan, so that maps find the way back without it.
+
+Arrays: ``H W`` pixels of a slice, ``X Y Z`` voxels of a volume, RAS+. A stored array has the axes
+of its file; 8-bit slices, which have no common file, make one of (row, column, slice - first
+slice). Matrices are 4 x 4 and act on ``(index, 1)``; lengths are mm.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 from .spatial import brain_cube, whole_slab
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
-VERSION = 1
+VERSION = 2
 RECORDS = ".scans"
 
 
@@ -37,7 +42,7 @@ class Scan:
     Attributes:
         name: ``<subject>_<session>``, unique, safe as a file name.
         sources: Raw files, one volume or one file per slice.
-        slices: Slice number of each source; empty for a volume.
+        slices: Slice number of each source, ascending; empty for a volume.
         folders: ``<split>/<Class>`` of each source.
         axes: Orientation the cohort declares, or None.
         dim: ``"2d"`` or ``"3d"``.
@@ -109,47 +114,76 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     cv2.setNumThreads(1)  # the scans are the parallel unit
     remove_scan(out, scan.name)
     files: list[dict[str, Any]] = []
+    grids: list[dict[str, Any]] = []
     try:
         key = scan_key(scan, settings)
-        for name, index, content, to_stored in _pieces(scan, settings):
-            files.append({"path": name, "slice": index})
-            with atomic_file(out / name) as file:
+        for piece in _pieces(scan, settings):
+            files.append({"path": piece.path, "slice": piece.slice})
+            content = piece.encoded()
+            with atomic_file(out / piece.path) as file:
                 file.write(content)
             files[-1]["fingerprint"] = hashlib.blake2b(content, digest_size=16).hexdigest()
-            files[-1]["to_stored"] = np.round(to_stored, 6).tolist()
+            files[-1]["to_stored"] = np.round(piece.to_stored, 6).tolist()
+            grids.append({"grid": list(piece.data.shape), "stored": piece.stored})
     except (ImageError, FileNotFoundError) as error:
         for written in files:
             (out / str(written["path"])).unlink(missing_ok=True)
         return str(error)
-    write_json(out / RECORDS / f"{scan.name}.json", {"key": key, "files": files})
+    # Slices of several sizes are no array: their images can be used, but no map goes back.
+    grid = grids[0] if all(grid == grids[0] for grid in grids) else {"grid": None, "stored": None}
+    write_json(out / RECORDS / f"{scan.name}.json", {"key": key, **grid, "files": files})
     return None
 
 
-Piece = tuple[str, int | None, bytes, NDArray[np.float64]]
+@dataclass(frozen=True)
+class _Piece:
+    """One processed file.
+
+    Attributes:
+        path: Relative to the processed data set.
+        slice: Its index in the scan (RAS+ order), or None for a volume.
+        data: ``(H, W)`` uint8 or ``(X, Y, Z)`` float32 in [0, 1].
+        to_stored: (row, column, slice) or (x, y, z) in `data` -> index in the stored array.
+        stored: Grid of the stored array, as the record has it.
+    """
+
+    path: str
+    slice: int | None
+    data: NDArray[np.uint8] | NDArray[np.float32]
+    to_stored: NDArray[np.float64]
+    stored: dict[str, Any]
+
+    def encoded(self) -> bytes:
+        """Return the content of the file."""
+        return _png(self.data) if self.data.ndim == 2 else _npy(self.data)
 
 
-def _pieces(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
-    """Yield (path, slice, file content, matrix to the stored index) of each processed file."""
+def _pieces(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
+    """Yield what becomes of the scan, file by file."""
     if scan.slices:
         return _slab(scan, settings) if scan.dim == "3d" else _pictures(scan, settings)
     volume = read_volume(scan.sources[0], scan.axes)
+    affine = volume.stored_affine
+    if not np.isfinite(affine).all() or np.linalg.det(affine) == 0:  # declared axes do not need it
+        raise ImageError(f"{scan.sources[0].name} has an affine that is not finite, or flat")
     return _cube(scan, volume, settings) if scan.dim == "3d" else _cuts(scan, volume, settings)
 
 
-def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[Piece]:
+def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Volume -> slices."""
     mask = brain_mask(volume.data)
     scaled = scale_inside(volume.data, mask)
     plane = settings.slice_axis
     rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
     pixel = (volume.voxel_size[rows], volume.voxel_size[columns])
+    stored = _stored_volume(volume)
     for index in choose_slices(mask, plane, settings.num_slices):
         square, fit = fit_square(cut_slice(scaled, plane, index), pixel, settings.image_size)
         matrix = volume.to_stored @ slice_matrix(scaled.shape, plane, fit)
-        yield _slice_path(scan, 0, index), index, _png(square), matrix
+        yield _Piece(_slice_path(scan, 0, index), index, square, matrix, stored)
 
 
-def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
+def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
     """8-bit slices -> slices of one size."""
     for position, (source, index) in enumerate(zip(scan.sources, scan.slices, strict=True)):
         pixels = read_slice(source)
@@ -157,44 +191,76 @@ def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
         square, fit = fit_square(scaled, (1, 1), settings.image_size)
         matrix = np.eye(4)
         matrix[np.ix_([0, 1, 3], [0, 1, 3])] = fit
-        yield _slice_path(scan, position, index), index, _png(square), matrix
+        matrix[2, 3] = -scan.slices[0]
+        stored = _stored_slices(pixels.shape, scan.slices)
+        yield _Piece(_slice_path(scan, position, index), index, square, matrix, stored)
 
 
-def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[Piece]:
+def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Volume -> brain in a cube."""
     mask = brain_mask(volume.data)
     scaled = scale_inside(volume.data, mask)
     cube, matrix = brain_cube(scaled, mask, volume.voxel_size, settings.volume_size)
-    yield f"{scan.folders[0]}/{scan.name}.npy", None, _npy(cube), volume.to_stored @ matrix
+    path = f"{scan.folders[0]}/{scan.name}.npy"
+    yield _Piece(path, None, cube, volume.to_stored @ matrix, _stored_volume(volume))
 
 
-def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[Piece]:
+def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
     """8-bit axial slices, 1 mm apart, bottom to top -> volume of the slab."""
     gaps = np.diff(scan.slices)
     if len(gaps) < 7 or (gaps != 1).any():
         raise ImageError(f"{len(scan.slices)} slices that are not consecutive make no volume")
     pictures = [read_slice(path) for path in scan.sources]
-    if len({picture.shape for picture in pictures}) > 1:
+    shape = pictures[0].shape
+    if any(picture.shape != shape for picture in pictures):
         raise ImageError("its slices differ in size")
     scaled = [scale_inside(picture, slice_mask(picture)) for picture in pictures]
     data = np.stack([picture[::-1].T for picture in scaled], axis=2)  # H W, front in row 0 -> X Y Z
-    upright = np.array([[0, -1, 0, data.shape[1] - 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     slab, matrix = whole_slab(data, (1.0, 1.0, 1.0), settings.volume_size)
-    yield f"{scan.folders[0]}/{scan.name}.npy", None, _npy(slab), upright @ matrix
+    path, stored = f"{scan.folders[0]}/{scan.name}.npy", _stored_slices(shape, scan.slices)
+    yield _Piece(path, None, slab, np.linalg.inv(stored["to_ras"]) @ matrix, stored)
+
+
+def _stored_volume(volume: Volume) -> dict[str, Any]:
+    """Return the grid of a stored volume: shape, affine of its header, and RAS+ mm.
+
+    The header's affine is what viewers show; `to_ras` follows the declared axes, is never
+    rotated, and starts in the first RAS+ voxel.
+    """
+    shape = np.abs(volume.to_stored[:3, :3]) @ volume.data.shape
+    to_ras = np.diag([*volume.voxel_size, 1.0]) @ np.linalg.inv(volume.to_stored)
+    return {
+        "shape": [int(edge) for edge in shape.round()],
+        "affine": volume.stored_affine.tolist(),
+        "to_ras": (to_ras + 0.0).tolist(),  # no -0.0
+    }
+
+
+def _stored_slices(shape: tuple[int, ...], slices: tuple[int, ...]) -> dict[str, Any]:
+    """Return the grid of axial slices, 1 mm apart: (row, column, slice - first slice).
+
+    Args:
+        shape: H, W of a slice; row 0 is the front of the head.
+        slices: Numbers of the slices, bottom to top.
+    """
+    height, width = shape
+    to_ras = [[0, 1, 0, 0], [-1, 0, 0, height - 1], [0, 0, 1, 0], [0, 0, 0, 1]]
+    extent = [height, width, slices[-1] - slices[0] + 1]
+    return {"shape": extent, "affine": to_ras, "to_ras": to_ras}
 
 
 def _slice_path(scan: Scan, position: int, index: int) -> str:
     return f"{scan.folders[position]}/{scan.name}_slice{index:02d}.png"
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def _png(pixels: NDArray[Any]) -> bytes:
     good, buffer = cv2.imencode(".png", pixels)
     if not good:
         raise ImageError("the slice cannot be encoded as PNG")
     return buffer.tobytes()
 
 
-def _npy(data: NDArray[np.float32]) -> bytes:
+def _npy(data: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, data.astype(np.float16))
     return buffer.getvalue()

@@ -1,0 +1,142 @@
+"""Files of the ``gradcam`` stage that speak of people together: group maps and regions.
+
+Arrays: ``X Y Z`` voxels of the template's 2 mm grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import atomic_file
+from ..maps.collect import Collected
+from ..maps.group_figures import GroupMap, group_figure
+from ..maps.groups import RunningMean
+from ..maps.nifti import write_nifti
+from ..maps.region_figures import region_figure
+from ..maps.region_table import region_table
+from ..maps.regions import row_names
+from ..maps.template import EDGE, template
+from .context import Context
+
+
+def write_groups(
+    context: Context, collected: Collected, grade: dict[str, Any] | None
+) -> tuple[dict[str, Any], list[Path]]:
+    """Write each group's mean and standard deviation as NIfTI in MNI space, and their figures.
+
+    Args:
+        context: Of the run.
+        collected: Groups with their sums.
+        grade: Verdict on the maps.
+
+    Returns:
+        What ``explain.json`` says of groups, and the figures.
+    """
+    affine, rows = template().affine, []
+    for name, group in sorted(collected.groups.items(), key=_order(collected.classes)):
+        stem, files = name.replace(", ", "_"), {}
+        for kind, values in (("mean", group.mean), ("sd", group.sd)):
+            path = context.folder / "groups" / f"{stem}_{kind}.nii.gz"
+            write_nifti(path, np.nan_to_num(values), affine, description="times the average")
+            files[kind] = path.relative_to(context.folder).as_posix()
+        rows.append({"name": name, "n_people": group.n_people, **files})
+    figures = [
+        _draw(context, context.folder / f"{stem}.png", chosen, collected, grade)
+        for stem, chosen in _chosen(collected).items()
+        if chosen
+    ]
+    section = {
+        "available": True,
+        "space": "MNI (ICBM152 2009), 2 mm",
+        "placement": {
+            "correlation": collected.placement.correlation,
+            "matrix": collected.placement.matrix.tolist(),
+        },
+        "maps": rows,
+        "empty_maps": sorted(collected.empty),
+    }
+    return section, figures
+
+
+def write_regions(
+    context: Context, collected: Collected, grade: dict[str, Any] | None
+) -> tuple[dict[str, Any], list[Path]]:
+    """Write how much of the maps each region holds, as a table and a figure.
+
+    Args:
+        context: Of the run.
+        collected: Shares of each map.
+        grade: Verdict on the maps.
+
+    Returns:
+        What ``explain.json`` says of regions, and the files.
+    """
+    if not collected.subjects:
+        return {"available": False, "reason": "every map is empty"}, []
+    table = region_table(
+        np.array(collected.shares),
+        np.array(collected.volumes),
+        collected.subjects,
+        collected.labels,
+        collected.classes,
+        row_names(collected.atlas),
+        n_bootstrap=context.config.evaluate.bootstrap,
+        seed=context.config.data.seed,
+    )
+    path = context.folder / "regions.csv"
+    with atomic_file(path, "w") as file:
+        table.frame().to_csv(file, index=False, float_format="%.6g")
+    title = f"{context.trained.run_name}: what regions hold"
+    figure = region_figure(
+        context.folder / "regions.png", table.rows, title,
+        f"{context.caption()} Regions: {collected.atlas.source}.", stamps=context.stamps(grade),
+    )  # fmt: skip
+    section = {
+        "available": True,
+        "atlas": collected.atlas.source,
+        "rows": table.rows,
+        "differences_between_classes": table.tests,
+    }
+    return section, [path, figure]
+
+
+def _draw(
+    context: Context,
+    path: Path,
+    groups: Sequence[RunningMean],
+    collected: Collected,
+    grade: dict[str, Any] | None,
+) -> Path:
+    return group_figure(
+        path,
+        [GroupMap(one.name, one.n_people, one.mean, one.sd) for one in groups],
+        collected.background,
+        (EDGE,) * 3,
+        f"{context.trained.run_name}: mean maps",
+        context.caption(),
+        side_known=context.side_known,
+        affine=template().affine,
+        stamps=context.stamps(grade),
+    )
+
+
+def _chosen(collected: Collected) -> dict[str, list[RunningMean]]:
+    """Return file stem -> groups: the classes together, then each class right against wrong."""
+    groups = collected.groups
+    both = [
+        groups[f"{name}, {mark}"]
+        for name in collected.classes
+        for mark in ("correct", "wrong")
+        if f"{name}, {mark}" in groups
+    ]
+    whole = [groups[name] for name in collected.classes if name in groups]
+    return {"groups": whole, "groups_correct_wrong": both}
+
+
+def _order(classes: Sequence[str]) -> Callable[[tuple[str, Any]], tuple[int, str]]:
+    ranks = {name: i for i, name in enumerate(classes)}
+    return lambda item: (ranks[item[0].split(", ")[0]], item[0])

@@ -1,0 +1,83 @@
+"""Mean maps of groups of people, in template space.
+
+Each map is divided by its mean over the person's brain first, so that a group's map says how many
+times the brain's average a place has, whatever the strength of a person's map.
+
+Arrays: ``X Y Z`` voxels of the template's grid, float32; a place that a scan's field of view does
+not cover does not count there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def times_average(values: Floats, brain: Mask) -> Floats | None:
+    """Return a map in units of its own mean over `brain`; None for a map that is empty there."""
+    inside = values[brain]
+    mean = float(inside.mean(dtype=np.float64)) if inside.size else 0.0
+    return np.asarray(values / np.float32(mean), np.float32) if mean > 0 else None
+
+
+@dataclass
+class RunningMean:
+    """Mean and variance of people's maps, added one at a time.
+
+    One map at a time stands in memory beside three sums (Welford's recurrence, which does not lose
+    precision where the variance is small; doi:10.1080/00401706.1962.10490022).
+
+    Attributes:
+        name: Of the group.
+        shape: X, Y, Z.
+        people: Whose maps were added; a person with two sessions counts once.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    people: set[str] = field(default_factory=set)
+    _count: Floats = field(init=False)
+    _mean: Floats = field(init=False)
+    _squares: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._count, self._mean, self._squares = np.zeros((3, *self.shape), np.float32)
+
+    def add(self, subject: str, values: Floats, covered: Mask) -> None:
+        """Add one map.
+
+        Args:
+            subject: Whose it is.
+            values: ``(X, Y, Z)``.
+            covered: Where the map has a value.
+        """
+        self.people.add(subject)
+        self._count += covered
+        difference = np.where(covered, values - self._mean, 0)
+        self._mean += difference / np.maximum(self._count, 1)
+        self._squares += difference * np.where(covered, values - self._mean, 0)
+
+    @property
+    def n_people(self) -> int:
+        """How many people's maps are in it."""
+        return len(self.people)
+
+    @property
+    def mean(self) -> Floats:
+        """Mean ``(X, Y, Z)``; NaN where fewer than half of the maps have a value."""
+        return np.where(self._seen, self._mean, np.float32(np.nan))
+
+    @property
+    def sd(self) -> Floats:
+        """Standard deviation between maps ``(X, Y, Z)``; NaN where there are fewer than two."""
+        variance = self._squares / np.maximum(self._count - 1, 1)
+        return np.where(self._seen & (self._count > 1), np.sqrt(variance), np.float32(np.nan))
+
+    @property
+    def _seen(self) -> Mask:
+        return np.asarray((self._count > 0) & (self._count >= 0.5 * self._count.max()))
