@@ -105,11 +105,18 @@ def find_template(context: Context, cases: Sequence[Case]) -> Placement:
             np.eye(4), 0.0, f"a field of view of {seen} mm shows too little of a brain"
         )
     chosen = cases[:: -(-len(cases) // _AVERAGED)]
-    total = np.zeros(frame.shape)
+    total, count = np.zeros(frame.shape), np.zeros(frame.shape)
     for case in progress(chosen, total=len(chosen), desc="mean image"):
-        images = images_of(context.data, case)[:, 0].numpy()
-        total += to_scan_grid(placed(images, case))
-    return fit_placement(total / len(chosen), frame.to_ras)
+        image = placed(images_of(context.data, case)[:, 0].numpy(), case)
+        total += to_scan_grid(image)
+        count += to_scan_grid(image.replaced(np.ones_like(image.data)), order=0)
+    # Where slices end, the mean would: that edge must not pass for the brain's.
+    covered = count >= 0.5 * len(chosen)
+    mean = np.divide(total, count, out=np.zeros_like(total), where=covered)
+    placement = fit_placement(mean, frame.to_ras, covered)
+    if placement.turned:
+        logger.warning("the scans lie with %s exchanged; maps are turned", placement.turned)
+    return placement
 
 
 def choose_graded(cases: Sequence[Case], count: int) -> list[Case]:

@@ -11,6 +11,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from conftest import make_processed
 from grading_models import Maker, brains, the_image, tiny_classifier
 
 from src.attribution import Attribution
@@ -56,8 +57,8 @@ def test_the_image_itself_is_no_map_of_a_model(of_the_image: dict[str, Any]) -> 
     json.dumps(of_the_image, allow_nan=False)
 
 
-def test_a_real_attribution_of_a_processed_data_set(processed_2d: Path) -> None:
-    data = open_dataset(processed_2d, "2d", class_scheme(4))
+def test_a_real_attribution_of_a_processed_data_set(tmp_path: Path) -> None:
+    data = open_dataset(make_processed(tmp_path), "2d", class_scheme(4))
     classifier = tiny_classifier(4).train()
     state = copy.deepcopy(classifier.state_dict())
     attribution = Attribution(classifier, "hirescam", "features.second")
@@ -98,6 +99,15 @@ def test_a_check_that_breaks_says_why_and_the_others_go_on() -> None:
     assert found["verdict"] in ("WARN", "FAIL")
 
 
+def test_every_check_explains_the_target_that_was_asked_for() -> None:
+    maker, x = Maker(tiny_classifier(), the_image), brains(3)
+    with torch.no_grad():
+        other = (int(maker.model(x).argmax(1)[0]) + 1) % 3  # not what the model predicts
+    grade_maps(maker, x, other, others={}, n_bootstrap=9)
+    assert len(maker.seen) > 10
+    assert all(target == [other] * len(images) for _, images, target in maker.seen)
+
+
 def test_what_is_no_fault_of_the_input_is_a_bug() -> None:
     def broken(model: Any, images: np.ndarray, target: Any) -> np.ndarray:
         raise ZeroDivisionError
@@ -131,7 +141,10 @@ def test_the_figure_shows_every_check(
         return draw(*asked)
 
     monkeypatch.setattr(drawing, "write_figure", spy)
-    path = grade_figure(tmp_path / "grade.png", of_the_image, "a_run", "caption", stamps=["STAMP"])
+    grade = copy.deepcopy(of_the_image)
+    for stage in grade["weights"]["stages"]:
+        stage["ssim"] = [0.5] * 6
+    path = grade_figure(tmp_path / "grade.png", grade, "a_run", "caption", stamps=["STAMP"])
     figure, (_, title, caption, stamps) = written[0]
     assert (title, caption, stamps) == ("a_run: maps FAIL", "caption", ["STAMP"])
     axes = {one.get_title(loc="left"): one for one in figure.axes}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_processed
 from grading_models import Maker, Net, brains, the_image, tiny_classifier
 from scipy.stats import spearmanr
 
@@ -156,9 +157,9 @@ def test_what_cannot_be_fitted_says_why() -> None:
 
 
 def test_training_people_are_some_of_each_class(
-    processed_2d: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = open_dataset(processed_2d, "2d", class_scheme(4))
+    data = open_dataset(make_processed(tmp_path), "2d", class_scheme(4))
     everyone, note = training_people(tiny_classifier(), data, CPU)
     names = set(data.subjects)
     assert note == f"Heads were fitted to {len(names)} of {len(names)} training people."

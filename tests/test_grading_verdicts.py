@@ -127,7 +127,7 @@ def test_labels_are_judged_person_by_person_and_say_what_they_cannot_show() -> N
 
 @pytest.mark.parametrize(
     ("auc", "verdict"),
-    [((0.9, 0.51, 0.99), "PASS"), ((0.9, 0.49, 0.99), "FAIL"), ((0.4, 0.2, 0.6), "FAIL")],
+    [((0.9, 0.51, 0.99), "PASS"), ((0.9, 0.5, 0.99), "FAIL"), ((0.4, 0.2, 0.6), "FAIL")],
 )
 def test_a_model_that_may_be_chance_has_no_maps_to_trust(auc: Any, verdict: str) -> None:
     change = {"model__auc": dict(zip(("value", "low", "high"), auc, strict=True))}
@@ -155,6 +155,8 @@ def test_few_people_and_empty_maps_do_not_pass() -> None:
     assert verdicts(stability__shift=few)["shift"] == "WARN"
     assert "4 of 8 maps are empty" in sentence("shift", stability__shift=few)
     assert "4 people are too few to pass" in sentence("shift", stability__shift=few)
+    assert verdicts(stability__shift=few[:4])["shift"] == "WARN"
+    assert verdicts(stability__shift=[0.8] * FEW_PEOPLE)["shift"] == "PASS"
     many = [0.8] * 10 + [None] * 10
     assert verdicts(stability__shift=many)["shift"] == "WARN"  # half of all maps
     assert verdicts(stability__shift=many[:-1])["shift"] == "PASS"

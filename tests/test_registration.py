@@ -5,9 +5,10 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from src.maps.registration import LIMITS, Fit, Picture, starts
+from src.maps.registration import LIMITS, NINE, Fit, Picture, starts
 
-PLACE = np.array([3.0, -5.0, 4.0, 0.06, -0.04, 0.08, 0.1])
+PLACE = np.array([3.0, -5.0, 4.0, 0.06, -0.04, 0.08, 0.1, 0, 0])
+ASKEW = PLACE + np.array([0, 0, 0, 0, 0, 0, 0, 0.07, -0.05])
 
 
 def scene(shape=(30, 36, 26), affine=None) -> Picture:
@@ -41,10 +42,9 @@ def centre_mm(picture: Picture) -> np.ndarray:
 def test_matrix_scales_then_tips_around_the_pivot():
     picture, pivot = scene(), np.array([7.0, -3.0, 2.0])
     fit = Fit(picture, picture, pivot, (1, -1, 1))
-    matrix = fit.matrix(PLACE)
-    expected = Rotation.from_euler("x", PLACE[6]).as_matrix() @ np.diag(
-        np.exp(PLACE[3:6]) * (1, -1, 1)
-    )
+    matrix = fit.matrix(ASKEW)
+    turn = [Rotation.from_euler(axis, ASKEW[6 + i]) for i, axis in enumerate("xyz")]
+    expected = (turn[2] * turn[1] * turn[0]).as_matrix() @ np.diag(np.exp(PLACE[3:6]) * (1, -1, 1))
     np.testing.assert_allclose(matrix[:3, :3], expected)
     np.testing.assert_allclose((matrix @ [*pivot, 1])[:3], PLACE[:3])
 
@@ -52,22 +52,31 @@ def test_matrix_scales_then_tips_around_the_pivot():
 @pytest.mark.parametrize("signs", [(1, 1, 1), (1, -1, 1)])
 def test_known_placement_is_found(signs):
     fit = moved(scene(), PLACE, signs=signs)
-    found = fit.improve(np.zeros(7))
+    found = fit.improve(np.zeros(9))
     np.testing.assert_allclose(found[:3], PLACE[:3], atol=0.1)
     np.testing.assert_allclose(found[3:], PLACE[3:], atol=0.008)
     assert fit.correlation(found) > 0.999
 
 
+def test_roll_and_yaw_are_told_when_they_are_free():
+    fit = moved(scene(), ASKEW)
+    found = fit.improve(fit.improve(np.zeros(9)), NINE)
+    np.testing.assert_allclose(found[6:], ASKEW[6:], atol=0.005)
+
+
 def test_what_is_not_free_stays():
     fit = moved(scene(), PLACE)
-    found = fit.improve(np.zeros(7), range(3))
+    found = fit.improve(np.zeros(9), range(3))
     assert (found[3:] == 0).all()
     assert np.abs(found[:3]).min() > 1
 
 
 def test_residuals_are_the_correlation_and_the_price_of_an_odd_shape():
     fit = moved(scene(), PLACE)
-    even, odd = np.array([1, 2, 1, 0.05, 0.05, 0.05, 0]), np.array([1, 2, 1, 0.1, 0.05, 0.0, 0])
+    even, odd = (
+        np.array([1, 2, 1, 0.05, 0.05, 0.05, 0, 0, 0]),
+        np.array([1, 2, 1, 0.1, 0.05, 0.0, 0, 0, 0]),
+    )
     there = fit.fixed_there(even).ravel()
     r = np.corrcoef(fit.moving.data.ravel(), there)[0, 1]
     assert fit.correlation(even) == pytest.approx(r, abs=1e-5)
@@ -82,15 +91,15 @@ def test_shape_cannot_run_away_where_an_axis_tells_nothing():
     shape = (28, 34, 24)
     fixed = scene()
     column = np.broadcast_to(fixed.data[:, :, 12:13], fixed.data.shape)  # the same at every height
-    fit = moved(Picture(np.ascontiguousarray(column), fixed.affine), np.zeros(7), shape)
-    start = np.array([0, 0, 0, 0.05, 0.05, -0.3, 0])
+    fit = moved(Picture(np.ascontiguousarray(column), fixed.affine), np.zeros(9), shape)
+    start = np.array([0, 0, 0, 0.05, 0.05, -0.3, 0, 0, 0])
     found = fit.improve(start)
     assert found[5] == pytest.approx(found[3:5].mean(), abs=0.02)
 
 
 def test_slack_is_what_a_shift_costs_when_all_else_is_fitted_again():
     fit = moved(scene(), PLACE)
-    best = fit.improve(np.zeros(7))
+    best = fit.improve(np.zeros(9))
     slack = fit.slack(best, 0.005)
     top = fit.correlation(best)
     for axis in range(3):
@@ -143,7 +152,7 @@ def test_box_and_part_by_hand():
 
 def test_starts_run_along_an_axis_that_is_cut_and_only_there():
     fixed = scene()
-    whole = moved(fixed, np.zeros(7)).moving
+    whole = moved(fixed, np.zeros(9)).moving
     low, high = fixed.box()
     (only,) = starts(whole, fixed)
     np.testing.assert_allclose(only[:3], (low + high) / 2)
@@ -162,7 +171,7 @@ def test_starts_run_along_an_axis_that_is_cut_and_only_there():
 def test_fit_does_not_leave_the_range_of_brains():
     fixed = scene()
     tiny = Picture(fixed.data, fixed.affine @ np.diag([0.4, 0.4, 0.4, 1]))
-    found = Fit(tiny, fixed, np.zeros(3), (1, 1, 1)).improve(np.zeros(7))
+    found = Fit(tiny, fixed, np.zeros(3), (1, 1, 1)).improve(np.zeros(9))
     assert (np.abs(found) <= LIMITS).all()
     assert found[3:6].max() == LIMITS[3]
 
@@ -170,4 +179,4 @@ def test_fit_does_not_leave_the_range_of_brains():
 def test_constant_image_correlates_with_nothing():
     fixed = scene()
     fit = Fit(Picture(np.ones((9, 8, 7), np.float32), fixed.affine), fixed, np.zeros(3), (1, 1, 1))
-    assert fit.correlation(np.zeros(7)) == 0
+    assert fit.correlation(np.zeros(9)) == 0

@@ -154,22 +154,37 @@ def noise(image: np.ndarray) -> np.ndarray:
     return np.random.default_rng(0).random(image.shape) * (image > 0.1)
 
 
-def rolled(image: np.ndarray) -> np.ndarray:
-    return np.clip(ndimage.rotate(image, 20, axes=(0, 2), reshape=False, order=1), 0, None)
+def askew(image: np.ndarray, axes: tuple[int, int], degrees: float) -> np.ndarray:
+    return np.clip(ndimage.rotate(image, degrees, axes=axes, reshape=False, order=1), 0, None)
+
+
+def mixed(image: np.ndarray) -> np.ndarray:
+    """Return the mean of brains that were not registered: turned by up to 15 degrees each."""
+    rng = np.random.default_rng(0)
+    planes = ((0, 1), (0, 2), (1, 2))
+    turned = [
+        ndimage.shift(
+            askew(image, planes[i % 3], rng.uniform(-15, 15)), rng.uniform(-3, 3, 3), order=1
+        )
+        for i in range(24)
+    ]
+    return np.mean(turned, axis=0)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (noise, "correlates with the template by only"),
-        (rolled, "correlates with the template by only"),
+        (lambda image: askew(image, (0, 2), 8), "askew in their frame, by 8 degrees"),
+        (lambda image: askew(image, (0, 1), -8), "askew in their frame, by 8 degrees"),
+        (mixed, "correlates with the template by only"),
         (lambda image: image.transpose(1, 2, 0).copy(), "correlates with the template by only"),
         (lambda image: (image > 0.1) * 1.0, "correlates with the template by only"),
         (np.zeros_like, "no brain"),
         (np.ones_like, "no brain"),
         (lambda image: image * (np.indices(image.shape)[0] < 10), "correlates|too little"),
     ],
-    ids=["noise", "rolled", "axes", "flat", "empty", "full", "a strip"],
+    ids=["noise", "rolled", "yawed", "mixed", "axes", "flat", "empty", "full", "a strip"],
 )
 def test_what_cannot_be_placed_says_why(change, words):
     image, _ = brains()

@@ -52,10 +52,7 @@ def write_groups(
     section = {
         "available": True,
         "space": "MNI (ICBM152 2009), 2 mm",
-        "placement": {
-            "correlation": collected.placement.correlation,
-            "matrix": collected.placement.matrix.tolist(),
-        },
+        "placement": collected.placement.record(),
         "maps": rows,
         "empty_maps": sorted(collected.empty),
     }

@@ -1,11 +1,11 @@
-"""Seven numbers that carry an image of a brain onto another: shift, scale and pitch.
+"""Numbers that carry an image of a brain onto another: shift, scale, pitch, roll and yaw.
 
 The sum of squared differences of two normalised images is 2 - 2r: least squares find the highest
 correlation r. Both images are smoothed and coarse at first, so that the start may be far off.
 
-Arrays: ``X Y Z`` voxels; ``n`` voxels, flat; ``7`` parameters: shift along X, Y and Z in mm,
-logarithm of the scale along X, Y and Z, pitch in radians. Matrices are 4 x 4 and act on
-``(index, 1)`` or ``(mm, 1)``. Lengths are mm.
+Arrays: ``X Y Z`` voxels; ``n`` voxels, flat; ``9`` parameters: shift along X, Y and Z in mm,
+logarithm of the scale along X, Y and Z, pitch, roll and yaw in radians. Matrices are 4 x 4 and act
+on ``(index, 1)`` or ``(mm, 1)``. Lengths are mm.
 
 Source: Levenberg (1944), doi:10.1090/qam/10666.
 """
@@ -19,6 +19,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -27,9 +28,11 @@ Mask = NDArray[np.bool_]
 Signs = tuple[int, int, int]
 
 #: One unit of each parameter moves the brain by about 1 mm.
-UNITS = np.array([1, 1, 1, 0.01, 0.01, 0.01, 0.01])
+UNITS = np.array([1, 1, 1, *[0.01] * 6])
 #: Beyond these no two brains lie, once they share a frame.
-LIMITS = np.array([150, 150, 150, 0.35, 0.35, 0.35, 0.45])
+LIMITS = np.array([150, 150, 150, 0.35, 0.35, 0.35, 0.45, 0.45, 0.45])
+#: Shift, scale and pitch; all nine.
+SEVEN, NINE = tuple(range(7)), tuple(range(9))
 #: In a slab the scale along Z is nearly free, and large ventricles pull at it. Brains differ in
 #: size more than in shape: a scale 5 % off the mean of the three costs what .0005 of r does.
 _SHAPE_SD, _SHAPE_COST = 0.05, 0.0005
@@ -119,10 +122,9 @@ class Fit:
 
     def matrix(self, parameters: Array) -> Array:
         """Return mm of `moving` -> mm of `fixed`."""
-        cosine, sine = np.cos(parameters[6]), np.sin(parameters[6])
-        pitch = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+        turn = Rotation.from_euler("xyz", parameters[6:]).as_matrix()
         matrix = np.eye(4)
-        matrix[:3, :3] = pitch * (np.exp(parameters[3:6]) * self.signs)
+        matrix[:3, :3] = turn * (np.exp(parameters[3:6]) * self.signs)
         matrix[:3, 3] = parameters[:3] - matrix[:3, :3] @ self.pivot
         return matrix
 
@@ -147,11 +149,11 @@ class Fit:
         there = _normal(self.fixed_there(parameters))
         return float(_normal(self.moving.data) @ there)
 
-    def improve(self, start: Array, free: Sequence[int] = range(7)) -> Array:
+    def improve(self, start: Array, free: Sequence[int] = SEVEN) -> Array:
         """Return the parameters at the highest correlation near `start`.
 
         Args:
-            start: (7,) parameters.
+            start: (9,) parameters.
             free: Numbers of those that may change.
         """
         free = list(free)
@@ -183,7 +185,7 @@ class Fit:
 
         Near the optimum 2 - 2r grows by d' N d: by d_i^2 / (inverse of N)_ii for the best others.
         """
-        slope = self._slope(parameters, self.residuals(parameters), range(7))
+        slope = self._slope(parameters, self.residuals(parameters), SEVEN)
         spread = np.linalg.inv(slope.T @ slope + 1e-12 * np.eye(7)).diagonal()[:3]
         return np.asarray(np.sqrt(2 * fall * spread))
 
@@ -196,7 +198,7 @@ class Fit:
 
 
 def starts(moving: Picture, fixed: Picture) -> Iterator[Array]:
-    """Yield (7,) parameters to start from: box on box, and all along an axis that is cut.
+    """Yield (9,) parameters to start from: box on box, and all along an axis that is cut.
 
     An axis is cut where the brain runs out of the field of view and is clearly shorter than the
     other brain.
@@ -212,7 +214,7 @@ def starts(moving: Picture, fixed: Picture) -> Iterator[Array]:
         else:
             places.append(np.array([(low[axis] + high[axis]) / 2]))
     for place in product(*places):
-        yield np.array([*place, 0.0, 0.0, 0.0, 0.0])
+        yield np.array([*place, *[0.0] * 6])
 
 
 def _normal(data: Float) -> Array:

@@ -31,7 +31,7 @@ from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 from .spatial import brain_cube, whole_slab
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
-VERSION = 2
+VERSION = 3
 RECORDS = ".scans"
 
 
@@ -215,7 +215,7 @@ def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
     if any(picture.shape != shape for picture in pictures):
         raise ImageError("its slices differ in size")
     scaled = [scale_inside(picture, slice_mask(picture)) for picture in pictures]
-    data = np.stack([picture[::-1].T for picture in scaled], axis=2)  # H W, front in row 0 -> X Y Z
+    data = np.stack([picture.T for picture in scaled], axis=2)  # H W, back in row 0 -> X Y Z
     slab, matrix = whole_slab(data, (1.0, 1.0, 1.0), settings.volume_size)
     path, stored = f"{scan.folders[0]}/{scan.name}.npy", _stored_slices(shape, scan.slices)
     yield _Piece(path, None, slab, np.linalg.inv(stored["to_ras"]) @ matrix, stored)
@@ -240,11 +240,11 @@ def _stored_slices(shape: tuple[int, ...], slices: tuple[int, ...]) -> dict[str,
     """Return the grid of axial slices, 1 mm apart: (row, column, slice - first slice).
 
     Args:
-        shape: H, W of a slice; row 0 is the front of the head.
+        shape: H, W of a slice; row 0 is the back of the head, as in the Kaggle JPGs.
         slices: Numbers of the slices, bottom to top.
     """
     height, width = shape
-    to_ras = [[0, 1, 0, 0], [-1, 0, 0, height - 1], [0, 0, 1, 0], [0, 0, 0, 1]]
+    to_ras = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     extent = [height, width, slices[-1] - slices[0] + 1]
     return {"shape": extent, "affine": to_ras, "to_ras": to_ras}
 

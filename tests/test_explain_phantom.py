@@ -1,0 +1,201 @@
+"""The gradcam stage on generated brains: groups, regions and the planted truth, end to end."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from src import explain, train
+from src.attribution import Attribution
+from src.config import RunConfig
+from src.explanation.cases import cell_of, find_cases, images_of, map_of, placed
+from src.explanation.phantom import score_case, score_phantoms, who_counts
+from src.maps.groups import RunningMean
+from src.maps.space import PlacedVolume, to_scan_grid
+from src.maps.template import template
+from src.maps.truth import MapScore
+from src.options import build_config
+from src.preprocessing import stage
+from src.trained import open_trained
+
+
+def config(root, dim, **settings) -> RunConfig:
+    small = {
+        "dataset": f"phantom_{dim}", "data_root": root / "data", "checkpoint_dir": root / "ck",
+        "results_dir": root / "results", "phantom_subjects": 24, "phantom_voxel": 4.0,
+        "volume_size": 32, "image_size": 32, "num_slices": 6, "epochs": 1, "weights": "none",
+        "bootstrap": 100, "samples": 1, "graded": 0, "device": "cpu", "workers": 1, "classes": 2,
+        "test_fraction": 0.4, "backbone": "simple" if dim == "3d" else "resnet18",
+    }  # fmt: skip
+    return build_config(RunConfig, {**small, **settings})
+
+
+def make(root, dim, **settings) -> RunConfig:
+    made = config(root, dim, **settings)
+    list(stage.run(made))
+    list(train.run(made))
+    return made
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    make(folder, "3d")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(root):
+    return {path.name: path for path in explain.run(config(root, "3d"))}
+
+
+def test_group_maps_lie_in_template_space_with_their_people(written):
+    content = json.loads(written["explain.json"].read_text())
+    folder = written["explain.json"].parent
+    assert content["groups"]["available"]
+    whole = [row for row in content["groups"]["maps"] if "," not in row["name"]]
+    tested = pd.read_csv(written["maps.csv"]).drop_duplicates("subject")["class"].value_counts()
+    for row in whole:
+        image = nib.load(folder / row["mean"])
+        assert np.allclose(image.affine, template().affine)
+        assert image.shape == template().t1.shape
+        assert (
+            row["n_people"] == tested[row["name"]] - len(content["groups"]["empty_maps"])
+            or (content["groups"]["empty_maps"])
+        )
+    placement = np.array(content["groups"]["placement"]["matrix"])
+    # The phantom's own frame starts at MNI (-86, -119, -81) mm, and is not scaled.
+    assert placement[:3, 3] == pytest.approx([-86, -119, -81], abs=4)
+    assert np.diag(placement)[:3] == pytest.approx([1, 1, 1], abs=0.05)
+
+
+def test_regions_are_told_for_everyone_and_each_class(written):
+    table = pd.read_csv(written["regions.csv"])
+    assert set(table["class"]) == {"all", "NonDemented", "Demented"}
+    assert {"lateral ventricles", "hippocampi", "outside the brain"} <= set(table["region"])
+    everyone = table[table["class"] == "all"].set_index("region")
+    inside = everyone.drop("outside the brain")
+    assert inside["share"].sum() == pytest.approx(1, abs=0.02)
+    assert written["regions.png"].is_file()
+
+
+def test_the_json_holds_the_score_against_the_planted_change(written):
+    found = json.loads(written["explain.json"].read_text())["phantom"]
+    if not found["available"]:  # nobody was classified right after one epoch
+        pytest.skip(found["reason"])
+    assert found["planted"] is True
+    assert sum(row["own"] for row in found["methods"]) == 1
+    assert {row["method"] for row in found["methods"]} == {
+        "gradcam", "gradcam++", "layercam", "hirescam",
+    }  # fmt: skip
+
+
+def truth_as_map(trained, case):
+    """Return the case's planted change as a map on its processed grid."""
+    from src.explanation.phantom import truth_of
+
+    change = truth_of(trained.data, case).change
+    ones = placed(images_of(trained.data, case)[:, 0].numpy(), case)
+    stored = PlacedVolume(change, np.eye(4), case.record.frame)
+    from scipy import ndimage
+
+    to = ones.to_stored
+    values = ndimage.affine_transform(stored.data, to[:3, :3], to[:3, 3], ones.data.shape, order=1)
+    return ones.replaced(values)
+
+
+def test_the_planted_change_itself_scores_best_and_its_place_is_kept(root):
+    trained = open_trained(config(root, "3d"))
+    case = next(case for case in find_cases(trained, torch.device("cpu"), "true") if case.truth)
+    truth = truth_as_map(trained, case)
+    best = score_case(trained.data, case, truth, (1, 1, 1))
+    assert best.pointing
+    assert best.auc > 0.9
+    away = truth.replaced(np.roll(truth.data, 8, axis=1))
+    moved = score_case(trained.data, case, away, (1, 1, 1))
+    assert not moved.pointing
+    assert moved.auc < best.auc - 0.1
+
+
+def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
+    trained = open_trained(config(root, "3d"))
+    attribution = Attribution(trained.model)
+    cases = find_cases(trained, torch.device("cpu"), "true")
+    ill = [case for case in cases if case.truth][:2]
+    right = [type(case)(**{**vars(case), "predicted": case.truth}) for case in ill]
+    own = {}
+    for case in right:
+        images = images_of(trained.data, case)
+        volume = placed(map_of(attribution, images, case), case)
+        own[case.name] = score_case(trained.data, case, volume, cell_of(attribution, images, case))
+    found = score_phantoms(attribution, trained.data, right, own, n_bootstrap=100, seed=0)
+    again = Attribution(trained.model, "gradcam")
+    each = []
+    for case in right:
+        images = images_of(trained.data, case)
+        volume = placed(map_of(again, images, case), case)
+        each.append(score_case(trained.data, case, volume, cell_of(again, images, case)))
+    row = next(row for row in found["methods"] if row["method"] == "gradcam")
+    assert row["auc"]["value"] == pytest.approx(np.mean([one.auc for one in each]), abs=5e-3)
+    assert found["methods"][0]["own"]
+    values = [own[case.name].energy_ratio for case in right]
+    assert found["methods"][0]["energy_ratio"]["value"] == pytest.approx(np.mean(values))
+    assert isinstance(each[0], MapScore)
+
+
+def test_only_the_rightly_classified_ill_count_and_in_a_control_everyone(root):
+    trained = open_trained(config(root, "3d"))
+    cases = find_cases(trained, torch.device("cpu"), "true")
+    settings = trained.data.settings
+    chosen, planted = who_counts(cases, settings)
+    assert planted
+    assert all(case.correct and case.truth for case in chosen)
+    control = {**settings, "phantom": {**settings["phantom"], "phantom_effect": 0.0}}
+    chosen, planted = who_counts(cases, control)
+    assert not planted
+    assert len(chosen) == len({case.subject for case in cases})
+    assert who_counts(cases, {"cohort": "oasis"}) == ([], False)
+
+
+def test_stacked_slices_reach_template_space_too(tmp_path):
+    made = make(tmp_path, "2d")
+    written = {path.name: path for path in explain.run(made)}
+    content = json.loads(written["explain.json"].read_text())
+    row = pd.read_csv(written["maps.csv"]).iloc[0]
+    scan = nib.load(written["maps.csv"].parent / row["map_in_scan"])
+    raw = next((tmp_path / "data" / "phantom").rglob(f"{row['subject']}_MR1*.img"))
+    assert scan.shape == nib.load(raw).shape[:3]
+    assert np.allclose(scan.affine, nib.load(raw).affine)
+    assert content["groups"]["available"], content["groups"]["reason"]
+
+
+def test_a_users_atlas_names_the_regions(root, tmp_path):
+    brain, affine = template().t1 > 0, template().affine
+    labels = np.where(brain, 3, 0).astype(np.int16)
+    labels[: labels.shape[0] // 2][brain[: labels.shape[0] // 2]] = 7
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "halves.nii.gz")
+    (tmp_path / "names.txt").write_text("3 one side\n7 the other\n")
+    files = {"atlas": tmp_path / "halves.nii.gz", "atlas_labels": tmp_path / "names.txt"}
+    written = {path.name: path for path in explain.run(config(root, "3d", **files))}
+    table = pd.read_csv(written["regions.csv"])
+    assert {"one side", "the other", "outside the brain"} <= set(table["region"])
+
+
+def test_a_map_goes_to_the_scan_and_the_template_at_one_place(root):
+    """A blob in the right front: in RAS+ mm it is right and front in both."""
+    trained = open_trained(config(root, "3d"))
+    case = find_cases(trained, torch.device("cpu"), "true")[0]
+    image = placed(images_of(trained.data, case)[:, 0].numpy(), case)
+    blob = np.zeros_like(image.data)
+    blob[20:23, 22:25, 14:17] = 1
+    scan = to_scan_grid(image.replaced(blob))
+    at = [axis.mean() for axis in np.nonzero(scan > 0.5)]
+    ras = nib.affines.apply_affine(case.record.frame.to_ras, at)
+    expected = nib.affines.apply_affine(image.to_ras, [21, 23, 15])
+    assert ras == pytest.approx(expected, abs=4)
+    assert RunningMean("x", (1, 2, 3)).n_people == 0
