@@ -222,7 +222,7 @@ def test_maps_are_divided_by_their_own_maximum_and_raw_ones_are_not() -> None:
 @pytest.mark.parametrize(
     ("name", "method", "layers", "expected"),
     [
-        ("simple", "hirescam", "AUTO", (8, 8, 8)),
+        ("simple", "hirescam", "AUTO", (4, 4, 4)),
         ("simple", "gradcam", "AUTO", (8, 8, 8)),
         ("simple", "hirescam", "features.unit1+features.unit5", (2, 2, 2)),
         ("resnet_small", "gradcam", "AUTO", (16, 16, 16)),

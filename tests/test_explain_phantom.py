@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import ndimage
 
 from src import explain, train
 from src.attribution import Attribution
 from src.config import RunConfig
 from src.explanation.cases import cell_of, find_cases, images_of, map_of, placed
-from src.explanation.phantom import score_case, score_phantoms, who_counts
+from src.explanation.phantom import score_case, score_phantoms, truth_of, who_counts
 from src.maps.groups import RunningMean
 from src.maps.space import PlacedVolume, to_scan_grid
 from src.maps.template import template
@@ -84,26 +85,11 @@ def test_regions_are_told_for_everyone_and_each_class(written):
     assert written["regions.png"].is_file()
 
 
-def test_the_json_holds_the_score_against_the_planted_change(written):
-    found = json.loads(written["explain.json"].read_text())["phantom"]
-    if not found["available"]:  # nobody was classified right after one epoch
-        pytest.skip(found["reason"])
-    assert found["planted"] is True
-    assert sum(row["own"] for row in found["methods"]) == 1
-    assert {row["method"] for row in found["methods"]} == {
-        "gradcam", "gradcam++", "layercam", "hirescam",
-    }  # fmt: skip
-
-
 def truth_as_map(trained, case):
     """Return the case's planted change as a map on its processed grid."""
-    from src.explanation.phantom import truth_of
-
     change = truth_of(trained.data, case).change
     ones = placed(images_of(trained.data, case)[:, 0].numpy(), case)
     stored = PlacedVolume(change, np.eye(4), case.record.frame)
-    from scipy import ndimage
-
     to = ones.to_stored
     values = ndimage.affine_transform(stored.data, to[:3, :3], to[:3, 3], ones.data.shape, order=1)
     return ones.replaced(values)
@@ -126,7 +112,8 @@ def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
     trained = open_trained(config(root, "3d"))
     attribution = Attribution(trained.model)
     cases = find_cases(trained, torch.device("cpu"), "true")
-    ill = [case for case in cases if case.truth][:2]
+    first = {case.subject: case for case in cases if case.truth}
+    ill = list(first.values())[:2]
     right = [type(case)(**{**vars(case), "predicted": case.truth}) for case in ill]
     own = {}
     for case in right:
@@ -143,6 +130,9 @@ def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
     row = next(row for row in found["methods"] if row["method"] == "gradcam")
     assert row["auc"]["value"] == pytest.approx(np.mean([one.auc for one in each]), abs=5e-3)
     assert found["methods"][0]["own"]
+    centre = next(row for row in found["methods"] if row["method"] == "centre")
+    assert centre["layers"] == "no model"
+    assert centre["auc"]["value"] > 0.55  # the planted places are not at the surface
     values = [own[case.name].energy_ratio for case in right]
     assert found["methods"][0]["energy_ratio"]["value"] == pytest.approx(np.mean(values))
     assert isinstance(each[0], MapScore)
@@ -162,8 +152,8 @@ def test_only_the_rightly_classified_ill_count_and_in_a_control_everyone(root):
     assert who_counts(cases, {"cohort": "oasis"}) == ([], False)
 
 
-def test_stacked_slices_reach_template_space_too(tmp_path):
-    made = make(tmp_path, "2d")
+def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
+    made = make(tmp_path, "2d", phantom_effect=0.0)
     written = {path.name: path for path in explain.run(made)}
     content = json.loads(written["explain.json"].read_text())
     row = pd.read_csv(written["maps.csv"]).iloc[0]
@@ -172,6 +162,13 @@ def test_stacked_slices_reach_template_space_too(tmp_path):
     assert scan.shape == nib.load(raw).shape[:3]
     assert np.allclose(scan.affine, nib.load(raw).affine)
     assert content["groups"]["available"], content["groups"]["reason"]
+    found = content["phantom"]
+    assert (found["planted"], found["who"]) == (False, "everyone")
+    assert sum(row["own"] for row in found["methods"]) == 1
+    assert {row["method"] for row in found["methods"]} == {
+        "gradcam", "gradcam++", "layercam", "hirescam", "centre", "edges",
+    }  # fmt: skip
+    assert {row["n_people"] for row in found["methods"]} == {content["n_people"]}
 
 
 def test_a_users_atlas_names_the_regions(root, tmp_path):

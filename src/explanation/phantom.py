@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ..attribution import Attribution, capture, computing
 from ..cam_methods import CAM_METHODS, fuse, resize
@@ -30,8 +31,8 @@ from ..runtime import progress
 from .cases import Case, cell_of, images_of, placed
 
 logger = logging.getLogger(__name__)
-#: Beside the run's own method: what it was chosen from. ``ig`` and ``occlusion`` cost many passes.
-LAST, FINE = "last layer", "AUTO"
+#: Layers of the maps that need none.
+NO_MODEL = "no model"
 
 
 def score_phantoms(
@@ -42,7 +43,7 @@ def score_phantoms(
     n_bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Score class-activation methods at the last and the finest layers on the same people.
+    """Score class-activation methods, and two maps that need no model, on the same people.
 
     Args:
         attribution: The run's own.
@@ -53,15 +54,17 @@ def score_phantoms(
         seed: Of the resampling.
 
     Returns:
-        ``available``, ``planted`` (False for a control), ``who``, ``target`` and ``methods``: per
-        method ``method``, ``layers`` and the summary of `summarise`.
+        ``available``, ``planted`` (False for a control), ``who`` and ``methods``: per method
+        ``method``, ``layers`` (`NO_MODEL` for the rivals) and the summary of `summarise`.
     """
     chosen, planted = who_counts(cases, data.settings)
     if not chosen:
         return {"available": False, "reason": "no diseased person was classified correctly"}
     scores: dict[tuple[str, str], list[MapScore]] = defaultdict(list)
     for case in progress(chosen, total=len(chosen), desc="maps against the truth"):
-        for key, one in _score_methods(attribution.model, data, case).items():
+        found = _score_methods(attribution, data, case)
+        found |= _score_rivals(attribution, data, case)
+        for key, one in found.items():
             scores[key].append(one)
     people = [case.subject for case in chosen]
     own_name = "+".join(attribution.layers) or "image"
@@ -79,6 +82,28 @@ def score_phantoms(
             }
             for (method, layers), values in rows.items()
         ],
+    }
+
+
+def _score_rivals(
+    attribution: Attribution, data: MriDataset, case: Case
+) -> dict[tuple[str, str], MapScore]:
+    """Score nearness to the brain's centre, and the image's edges: what anatomy alone would get.
+
+    The planted places are central and have edges, so a map of noise does not score 1.
+    """
+    images = images_of(data, case)
+    image = placed(images[:, 0].numpy(), case)
+    brain = image.data > 0
+    places = np.moveaxis(np.indices(brain.shape), 0, -1) * np.array(image.voxel_size)
+    distance = np.linalg.norm(places - places[brain].mean(axis=0), axis=-1)
+    widths = 2 / np.array(image.voxel_size)  # mm
+    edges = ndimage.gaussian_gradient_magnitude(image.data, widths)
+    cell = cell_of(attribution, images, case)
+    maps = {"centre": (distance.max() - distance) * brain, "edges": edges * brain}
+    return {
+        (name, NO_MODEL): score_case(data, case, image.replaced(values), cell)
+        for name, values in maps.items()
     }
 
 
@@ -125,14 +150,16 @@ def _truth(settings: str, subject: str) -> Truth:
 
 
 def _score_methods(
-    model: torch.nn.Module, data: MriDataset, case: Case
+    attribution: Attribution, data: MriDataset, case: Case
 ) -> dict[tuple[str, str], MapScore]:
-    """Return (method, layers) -> score, from one pass over the case's images."""
+    """Return (method, layers) -> score of all but the run's own, from one pass over the images."""
+    model = attribution.model
     assert isinstance(model, Classifier)
     fine = Attribution(model, "hirescam").layers
     last = Attribution(model, "gradcam").layers
     wanted = {(method, last) for method in CAM_METHODS}
     wanted |= {(method, fine) for method in ("layercam", "hirescam")}
+    wanted.discard((attribution.method, attribution.layers))
     images = images_of(data, case)
     maps: dict[tuple[str, tuple[str, ...]], list[Any]] = defaultdict(list)
     layers = list(dict.fromkeys([*fine, *last]))
