@@ -21,11 +21,11 @@ from .atomic import write_json
 from .attribution import DEMENTED, Attribution
 from .config import RunConfig
 from .device import choose_device
-from .explanation.cases import Case, cell_of, find_cases, images_of, map_of, placed
+from .explanation.cases import Case, find_cases, images_of, map_of, placed
 from .explanation.context import Context
 from .explanation.group_files import write_groups, write_regions
 from .explanation.people_files import Explained, write_map, write_people
-from .explanation.phantom import score_case, score_phantoms, who_counts
+from .explanation.phantom import NO_MODEL, Scores, score_case, summarise_phantoms, who_counts
 from .grading.grade import grade_maps
 from .grading.grade_figure import grade_figure
 from .inference import place
@@ -33,7 +33,6 @@ from .maps.atlas import Atlas, coarse_atlas, read_atlas
 from .maps.collect import Collected
 from .maps.space import to_scan_grid
 from .maps.template import Placement, fit_placement
-from .maps.truth import MapScore
 from .options import config_to_dict
 from .runtime import progress
 from .trained import open_trained
@@ -156,7 +155,7 @@ def _atlas(config: RunConfig) -> Atlas:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run left, perhaps of other classes or another method."""
-    for pattern in ("*.png", "*.html", "*.csv", "explain.json"):
+    for pattern in ("*.png", "*_view.html", "maps.csv", "regions.csv", "explain.json"):
         for stale in folder.glob(pattern):
             stale.unlink()
     for name in ("maps", "groups"):
@@ -166,36 +165,38 @@ def _clear(folder: Path) -> None:
 
 def _explain_all(
     context: Context, cases: Sequence[Case], collected: Collected | None
-) -> tuple[list[Explained], dict[str, MapScore]]:
+) -> tuple[list[Explained], dict[str, Scores]]:
     """Make every map, one in memory at a time; return what is on disk, and phantoms' scores."""
     counted = {case.name for case in who_counts(cases, context.data.settings)[0]}
-    explained, scores = [], {}
+    explained: list[Explained] = []
+    scores: dict[str, Scores] = {}
     for case in progress(cases, total=len(cases), desc="maps"):
         images = images_of(context.data, case)
         maps = map_of(context.attribution, images, case)
         top = float(maps.max())
         shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
         volume = placed(shares, case)
-        explained.append(write_map(context, case, volume, top))
+        scan = to_scan_grid(volume)
+        explained.append(write_map(context, case, volume, scan, top))
         if collected is not None:
             image = placed(images[:, 0].numpy(), case)
             collected.add(case.subject, case.truth, case.correct, image, volume)
         if case.name in counted:
-            cell = cell_of(context.attribution, images, case)
-            scores[case.name] = score_case(context.data, case, volume, cell)
+            scores[case.name] = score_case(context.attribution, context.data, case, images, scan)
     return explained, scores
 
 
 def _against_truth(
-    context: Context, cases: Sequence[Case], scores: dict[str, MapScore]
+    context: Context, cases: Sequence[Case], scores: dict[str, Scores]
 ) -> Section | None:
     """Return the scores against the planted truth; None where no truth is known."""
     if "phantom" not in context.data.settings:
         return None
-    return score_phantoms(
-        context.attribution, context.data, cases, scores,
-        n_bootstrap=context.config.evaluate.bootstrap, seed=context.config.data.seed,
-    )  # fmt: skip
+    return summarise_phantoms(
+        *(context.attribution, context.data, cases, scores),
+        n_bootstrap=context.config.evaluate.bootstrap,
+        seed=context.config.data.seed,
+    )
 
 
 def _grade(context: Context, cases: Sequence[Case], phantom: Section | None) -> Section | None:
@@ -224,8 +225,16 @@ def _own_score(phantom: Section | None) -> Section | None:
     """Return what the planted truth says of the run's own method; None where none is known."""
     if phantom is None or not phantom["available"]:
         return phantom
+    if not phantom["planted"]:
+        return {"available": False, "reason": "nothing was planted in these people"}
     own: Section = next(one for one in phantom["methods"] if one["own"])
-    return own
+    ratios = {
+        one["method"]: one["energy_ratio"]["value"]
+        for one in phantom["methods"]
+        if one["layers"] == NO_MODEL
+    }
+    best = max(ratios, key=lambda method: float(ratios[method]))
+    return own | {"rival": {"method": best, "energy_ratio": ratios[best]}}
 
 
 def _write_json(context: Context, cases: Sequence[Case], sections: dict[str, Any]) -> Path:

@@ -12,6 +12,7 @@ from src import attribution as attribution_module
 from src.attribution import METHODS, Attribution, target_scores
 from src.cam_methods import fuse, gradcam_pp, hirescam, layercam
 from src.classifier import MODEL_REGISTRY
+from src.config import MAP_METHODS, MAP_TARGETS
 from src.errors import ConfigError, ImageError, UnknownNameError
 from src.input_methods import integrated_gradients, occlusion
 from tests.test_gradcam import Tiny, build, images
@@ -265,3 +266,8 @@ def test_nan_is_refused(method: str, monkeypatch) -> None:
     classifier = build("simple")
     with pytest.raises(ImageError, match="not finite"):
         Attribution(classifier, method).raw_maps(torch.full((1, 1, 24, 25, 26), torch.nan), 0)
+
+
+def test_the_command_line_offers_the_methods_and_targets_that_there_are():
+    assert MAP_METHODS == METHODS
+    assert attribution_module.DEMENTED in MAP_TARGETS

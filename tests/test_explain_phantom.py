@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from src import explain, train
 from src.attribution import Attribution
+from src.cohorts.phantom_truth import planted_change
 from src.config import RunConfig
-from src.explanation.cases import cell_of, find_cases, images_of, map_of, placed
-from src.explanation.phantom import score_case, score_phantoms, truth_of, who_counts
+from src.explanation.cases import find_cases, images_of, map_of, placed
+from src.explanation.phantom import score_case, summarise_phantoms, who_counts
 from src.maps.groups import RunningMean
 from src.maps.space import PlacedVolume, to_scan_grid
 from src.maps.template import template
@@ -87,7 +88,7 @@ def test_regions_are_told_for_everyone_and_each_class(written):
 
 def truth_as_map(trained, case):
     """Return the case's planted change as a map on its processed grid."""
-    change = truth_of(trained.data, case).change
+    change = planted_change(trained.data.settings, case.subject).change
     ones = placed(images_of(trained.data, case)[:, 0].numpy(), case)
     stored = PlacedVolume(change, np.eye(4), case.record.frame)
     to = ones.to_stored
@@ -95,15 +96,22 @@ def truth_as_map(trained, case):
     return ones.replaced(values)
 
 
+def own_score(trained, case, volume):
+    """Return the score of a map as if it were the run's own."""
+    attribution, images = Attribution(trained.model), images_of(trained.data, case)
+    scores = score_case(attribution, trained.data, case, images, to_scan_grid(volume))
+    return scores["hirescam", "+".join(attribution.layers)]
+
+
 def test_the_planted_change_itself_scores_best_and_its_place_is_kept(root):
     trained = open_trained(config(root, "3d"))
     case = next(case for case in find_cases(trained, torch.device("cpu"), "true") if case.truth)
     truth = truth_as_map(trained, case)
-    best = score_case(trained.data, case, truth, (1, 1, 1))
+    best = own_score(trained, case, truth)
     assert best.pointing
     assert best.auc > 0.9
     away = truth.replaced(np.roll(truth.data, 8, axis=1))
-    moved = score_case(trained.data, case, away, (1, 1, 1))
+    moved = own_score(trained, case, away)
     assert not moved.pointing
     assert moved.auc < best.auc - 0.1
 
@@ -115,25 +123,28 @@ def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
     first = {case.subject: case for case in cases if case.truth}
     ill = list(first.values())[:2]
     right = [type(case)(**{**vars(case), "predicted": case.truth}) for case in ill]
-    own = {}
+    scores = {}
     for case in right:
         images = images_of(trained.data, case)
-        volume = placed(map_of(attribution, images, case), case)
-        own[case.name] = score_case(trained.data, case, volume, cell_of(attribution, images, case))
-    found = score_phantoms(attribution, trained.data, right, own, n_bootstrap=100, seed=0)
+        scan = to_scan_grid(placed(map_of(attribution, images, case), case))
+        scores[case.name] = score_case(attribution, trained.data, case, images, scan)
+    options = {"n_bootstrap": 100, "seed": 0}
+    found = summarise_phantoms(attribution, trained.data, right, scores, **options)
     again = Attribution(trained.model, "gradcam")
     each = []
     for case in right:
         images = images_of(trained.data, case)
-        volume = placed(map_of(again, images, case), case)
-        each.append(score_case(trained.data, case, volume, cell_of(again, images, case)))
+        scan = to_scan_grid(placed(map_of(again, images, case), case))
+        own = score_case(again, trained.data, case, images, scan)
+        each.append(own["gradcam", "+".join(again.layers)])
     row = next(row for row in found["methods"] if row["method"] == "gradcam")
     assert row["auc"]["value"] == pytest.approx(np.mean([one.auc for one in each]), abs=5e-3)
     assert found["methods"][0]["own"]
     centre = next(row for row in found["methods"] if row["method"] == "centre")
     assert centre["layers"] == "no model"
     assert centre["auc"]["value"] > 0.55  # the planted places are not at the surface
-    values = [own[case.name].energy_ratio for case in right]
+    key = ("hirescam", "+".join(attribution.layers))
+    values = [scores[case.name][key].energy_ratio for case in right]
     assert found["methods"][0]["energy_ratio"]["value"] == pytest.approx(np.mean(values))
     assert isinstance(each[0], MapScore)
 
@@ -169,6 +180,19 @@ def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
         "gradcam", "gradcam++", "layercam", "hirescam", "centre", "edges",
     }  # fmt: skip
     assert {row["n_people"] for row in found["methods"]} == {content["n_people"]}
+    reason = "nothing was planted in these people"
+    assert explain._own_score(found) == {"available": False, "reason": reason}
+
+
+def test_the_grade_hears_of_the_better_map_without_a_model():
+    def row(method, layers, ratio):
+        return {"method": method, "layers": layers, "own": method == "ig", "energy_ratio": ratio}
+
+    rows = [row("ig", "image", 3.0), row("centre", "no model", 1.2), row("edges", "no model", 1.4)]
+    methods = [one | {"energy_ratio": {"value": one["energy_ratio"]}} for one in rows]
+    found = explain._own_score({"available": True, "planted": True, "methods": methods})
+    assert found["method"] == "ig"
+    assert found["rival"] == {"method": "edges", "energy_ratio": 1.4}
 
 
 def test_a_users_atlas_names_the_regions(root, tmp_path):

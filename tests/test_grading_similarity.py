@@ -101,6 +101,8 @@ def test_cells_are_boxes_of_the_grid_cut_to_the_brain(
 def test_cells_of_a_grid_that_divides_the_image_begin_at_its_multiples() -> None:
     cells = cells_of(np.ones((7, 161), dtype=bool), (7.0, 161 / 23))
     assert [len(set(cells[0, 7 * i : 7 * i + 7])) for i in range(23)] == [1] * 23
+    # 9 / (18 / 14) is 7 less a rounding error: place 9 begins the eighth cell.
+    assert cells_of(np.ones((18, 5), dtype=bool), (18 / 14, 5.0))[9, 0] == 7
 
 
 def test_between_people_is_the_mean_over_the_others_where_both_have_brain() -> None:

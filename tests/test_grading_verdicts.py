@@ -34,6 +34,7 @@ def sections(**changes: Any) -> dict[str, Any]:
         "phantom": {
             "energy_ratio": {"value": 4.0, "low": 3.0, "high": 5.0},
             "pointing": {"value": 0.75, "low": 0.4, "high": 0.9},
+            "rival": {"method": "centre", "energy_ratio": 1.2},
             "n_people": N,
         },
     }
@@ -142,12 +143,19 @@ def test_a_model_of_one_kind_of_people_is_not_known() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "verdict"),
-    [((2.0, 1.1, 3.0), "PASS"), ((2.0, 0.9, 3.0), "WARN"), ((0.9, 0.5, 1.5), "FAIL")],
+    [
+        ((2.0, 1.3, 3.0), "PASS"),
+        ((2.0, 1.2, 3.0), "WARN"),
+        ((2.0, 0.9, 3.0), "WARN"),
+        ((0.9, 0.5, 1.5), "FAIL"),
+    ],
 )
 def test_planted_change(ratio: Any, verdict: str) -> None:
     change = {"phantom__energy_ratio": dict(zip(("value", "low", "high"), ratio, strict=True))}
     assert verdicts(**change)["phantom"] == verdict
     assert "75% of 8 people" in sentence("phantom")
+    weak = {"phantom__rival": {"method": "centre", "energy_ratio": 3.5}}
+    assert "a map of the centre, without a model, has 3.50" in sentence("phantom", **weak)
 
 
 def test_few_people_and_empty_maps_do_not_pass() -> None:

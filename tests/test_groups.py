@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from src.maps.atlas import coarse_atlas
+from src.maps.collect import Collected
 from src.maps.groups import RunningMean, times_average
+from src.maps.space import Frame, PlacedVolume
+from src.maps.template import Placement, template
 
 SHAPE = (3, 4, 5)
 
@@ -47,3 +51,20 @@ def test_a_map_is_told_in_times_its_brains_average():
     assert found[0, 0, 0] == pytest.approx(20)
     assert found[brain].mean() == pytest.approx(1)
     assert times_average(values * 0, brain) is None
+
+
+def test_a_person_of_two_sessions_counts_once_in_the_mean_maps():
+    atlas = coarse_atlas()
+    frame = Frame(template().t1.shape, template().affine, template().affine)
+    collected = Collected(Placement(np.eye(4), 1.0, ""), atlas, ["well", "ill"])
+    front, back = np.zeros(frame.shape, np.float32), np.zeros(frame.shape, np.float32)
+    front[:, 60:], back[:, :60] = 1, 1
+    image = PlacedVolume(template().t1.astype(np.float32), np.eye(4), frame)
+    for subject, values in (("a", front), ("a", back), ("b", front)):
+        collected.add(subject, 1, True, image, image.replaced(values))
+    group = collected.groups["ill, correct"]
+    assert group.n_people == 2
+    alone = Collected(Placement(np.eye(4), 1.0, ""), atlas, ["well", "ill"])
+    alone.add("b", 1, True, image, image.replaced(front))
+    assert np.allclose(group.mean, alone.groups["ill"].mean)
+    assert collected.subjects == ["a", "a", "b"]  # the region table weighs sessions itself

@@ -14,12 +14,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..atomic import atomic_file
 from ..maps.figures import PersonMap, person_figure
 from ..maps.mosaic import mosaic
 from ..maps.nifti import write_nifti
-from ..maps.space import PlacedVolume, to_scan_grid
+from ..maps.space import PlacedVolume
 from ..maps.view import write_view
 from .cases import Case, images_of, placed, plane_of
 from .context import Context
@@ -42,20 +43,27 @@ class Explained:
     row: dict[str, Any]
 
 
-def write_map(context: Context, case: Case, volume: PlacedVolume, strength: float) -> Explained:
+def write_map(
+    context: Context,
+    case: Case,
+    volume: PlacedVolume,
+    scan: NDArray[np.float32],
+    strength: float,
+) -> Explained:
     """Write one map in the processed image's space and in the scan's own.
 
     Args:
         context: Of the run.
         case: Whose map.
         volume: The map, in shares of its maximum.
+        scan: The same on the grid of the stored scan.
         strength: That maximum, in units of the explained score.
     """
     path = context.folder / "maps" / f"{case.name}_map.nii.gz"
     about = f"{context.attribution.method}, share of the map's maximum"
     write_nifti(path, volume.data, volume.affine, description=about)
-    scan = path.with_name(f"{case.name}_map_in_scan.nii.gz")
-    write_nifti(scan, to_scan_grid(volume), case.record.frame.affine, description=about)
+    in_scan = path.with_name(f"{case.name}_map_in_scan.nii.gz")
+    write_nifti(in_scan, scan, case.record.frame.affine, description=about)
     at = np.unravel_index(int(volume.data.argmax()), volume.data.shape)
     peak = (volume.affine @ np.array([*at, 1.0]))[:3] if strength > 0 else [np.nan] * 3
     classes = context.classes
@@ -69,7 +77,7 @@ def write_map(context: Context, case: Case, volume: PlacedVolume, strength: floa
         "maximum": strength,
         **{f"peak_{axis}": value for axis, value in zip("xyz", peak, strict=True)},
         "map": path.relative_to(context.folder).as_posix(),
-        "map_in_scan": scan.relative_to(context.folder).as_posix(),
+        "map_in_scan": in_scan.relative_to(context.folder).as_posix(),
     }
     return Explained(case, path, row)
 

@@ -25,7 +25,9 @@ Why these thresholds:
 - **Agreement** never fails a map: methods disagree as a rule, and none is the truth.
 - **The model**: an AUC whose interval holds .5 fails, since the model may have learnt nothing: maps
   of an untrained network are as true to it as others, and pass most of these checks.
-- **Planted change** (phantoms): an energy ratio of 1 is a map even over the brain.
+- **Planted change** (phantoms): an energy ratio of 1 is a map even over the brain. The planted
+  places are central and have edges, so to pass the interval must also lie above the better of two
+  maps that need no model: nearness to the brain's centre, and the image's edges.
 """
 
 from __future__ import annotations
@@ -123,7 +125,7 @@ THRESHOLDS: dict[str, Check] = {
     ),
     "phantom": Check(
         "Maps point to the planted change",
-        "energy ratio: interval above 1 passes, a mean to 1 fails",
+        "energy ratio: interval above 1 and above maps without a model passes, a mean to 1 fails",
         passes=1.0, fails=1.0, by_low=True,
     ),
 }  # fmt: skip

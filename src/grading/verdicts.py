@@ -184,7 +184,7 @@ class _Judge:
         return found.entry("agreement", start, meanings)
 
     def phantom(self, section: Section) -> Entry:
-        """Judge how much denser the map is where the change was planted."""
+        """Judge how dense the map is where the change was planted, beside what anatomy gives."""
         value, n = section["energy_ratio"], section["n_people"]
         verdict = THRESHOLDS["phantom"].verdict(value)
         meaning = {
@@ -192,6 +192,12 @@ class _Judge:
             WARN: "that may be chance",
             FAIL: "maps do not point to it",
         }[verdict]
+        rival = section["rival"]
+        if verdict == PASS and value["low"] <= rival["energy_ratio"]:
+            verdict = WARN
+            meaning = (
+                f"a map of the {rival['method']}, without a model, has {rival['energy_ratio']:.2f}"
+            )
         sentence = (
             f"Maps are {said(value)} times as dense where the change was planted as in the brain "
             f"as a whole, and their peak is there in {section['pointing']['value']:.0%} of {n} "

@@ -43,22 +43,30 @@ class Collected:
         self.shares: list[NDArray[np.float64]] = []
         self.volumes: list[NDArray[np.float64]] = []
         self.empty: list[str] = []
+        self._seen: set[str] = set()
         self._image = RunningMean("image", atlas.labels.shape)
 
     def add(
         self, subject: str, truth: int, correct: bool, image: PlacedVolume, one: PlacedVolume
     ) -> None:
-        """Add one map, with its image on the same grid."""
+        """Add one map, with its image on the same grid.
+
+        A person counts once: of several sessions the first is in the mean maps; the region table
+        takes the mean over sessions.
+        """
+        new = subject not in self._seen
+        self._seen.add(subject)
         values, covered = in_template(one, self.placement)
         anatomy, _ = in_template(image, self.placement)
         brain = covered & (anatomy > _BRAIN)
-        self._image.add(subject, anatomy, covered)
+        if new:
+            self._image.add(subject, anatomy, covered)
         relative = times_average(values, brain)
         if relative is None:
             self.empty.append(subject)
             return
         name = self.classes[truth]
-        for group in (name, f"{name}, {'correct' if correct else 'wrong'}"):
+        for group in (name, f"{name}, {'correct' if correct else 'wrong'}") if new else ():
             self.groups.setdefault(group, RunningMean(group, values.shape))
             self.groups[group].add(subject, relative, covered)
         shares, volumes = region_shares(values, covered, self.atlas, brain)
