@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from src.classifier import Classifier
     from src.config import RunConfig
     from src.dataset import MriDataset
-    from src.train import Trainer
+    from src.manifest import Manifest
+    from src.trainer import Trainer
 
 SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
 PARAMETERS = {  # with four classes
@@ -43,7 +44,7 @@ def check_preprocessing(bench: Bench, checks: Checks) -> None:
         sides = table.groupby("subject")["split"].nunique()
         people = f"{len(sides)} people, {table['split'].nunique()} sides"
         checks.equal(list(sides.index[sides > 1]), [], f"{dim}: {people}, nobody on two")
-        _check_values(files, dim, checks)
+        _check_values(Manifest.read(folder), dim, checks)
     _check_second_run(bench, checks)
 
 
@@ -69,15 +70,13 @@ def _check_orientation(bench: Bench, checks: Checks) -> None:
     checks.equal(corner, data[-1, -1, 5], "axial slices: front on top, +X on the right")
 
 
-def _check_values(files: list[Path], dim: str, checks: Checks) -> None:
-    import torch
+def _check_values(manifest: Manifest, dim: str, checks: Checks) -> None:
+    from src.image_cache import ImageCache
 
-    from src.augment import to_unit
-    from src.dataset import read_processed
-
-    images = torch.stack([to_unit(read_processed(path)) for path in files])
-    checks.equal(tuple(images.shape[1:]), (1, *SHAPES[dim]), f"{dim}: every image is {SHAPES[dim]}")
-    low, high = float(images.min()), float(images.max())
+    images = ImageCache(manifest).read(range(len(manifest)))
+    checks.equal(images.shape[1:], SHAPES[dim], f"{dim}: every image is {SHAPES[dim]}")
+    full = 255 if dim == "2d" else 1
+    low, high = float(images.min() / full), float(images.max() / full)
     good, found = low == 0 and 0.9 < high <= 1, f"{low} to {high}"
     checks.that(good, f"{dim}: grey values fill [0, 1]", expected="0 to about 1", found=found)
 

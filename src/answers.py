@@ -9,6 +9,7 @@ import pandas as pd
 from .calibration import Calibration
 from .conformal import Sets
 from .folds import Division
+from .image_cache import ImageCache
 from .labels import ClassScheme
 from .manifest import Manifest
 from .predictions import Predictions
@@ -30,6 +31,7 @@ class Answers:
         divisions: Who was learnt from and who was answered; together the rows of `raw`, in order.
         train_counts: People of each class that the model learnt from; they name the majority.
         manifest: All rated people and their tables.
+        cache: Their images.
         scheme: How stages become classes.
         name: Of the data set.
         split: "test" or "out-of-fold".
@@ -46,6 +48,7 @@ class Answers:
     divisions: list[Division]
     train_counts: list[int]
     manifest: Manifest
+    cache: ImageCache
     scheme: ClassScheme
     name: str
     split: str

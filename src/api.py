@@ -87,6 +87,7 @@ def create_data_loaders(
     num_classes: int = 4,
     min_age: float = 0,
     seed: int = 0,
+    cache_dir: str | Path | None = None,
 ) -> tuple[DataLoader[Any], ...]:
     """Open a processed data set and return one loader per split, in the order of `splits`.
 
@@ -103,6 +104,7 @@ def create_data_loaders(
         num_classes: 4, 3 or 2.
         min_age: Leave out people younger than this, in years.
         seed: Seed of the order of training images.
+        cache_dir: Folder of the image cache; None takes ``.cache`` in `data_dir`.
 
     Returns:
         Loaders of (images, class indices); the training split is shuffled.
@@ -113,7 +115,12 @@ def create_data_loaders(
             f"dataset_type {dataset_type!r} is unknown", hint=f"one of: {', '.join(sorted(known))}"
         )
     scheme = class_scheme(num_classes)
-    train = open_dataset(Path(data_dir), model_dim, scheme, min_age=min_age, seed=seed)
+    train = open_dataset(
+        *(Path(data_dir), model_dim, scheme),
+        min_age=min_age,
+        seed=seed,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+    )
     cohort = train.settings.get("cohort")
     if cohort and COHORTS[cohort] != COHORTS.get(dataset_type, dataset_type):
         raise ConfigError(
@@ -136,7 +143,7 @@ def create_data_loaders(
 def reader_workers(asked: int | None) -> int:
     """Return how many processes read ahead: none on a CPU, else as asked or the cores there are.
 
-    Decoding is a hundredth of a training step on a CPU, where readers would take its cores.
+    Reading is a thousandth of a training step on a CPU, where readers would take its cores.
     """
     if not torch.cuda.is_available():
         return 0
@@ -158,4 +165,5 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
         min_age=overrides.get("min_age", data.min_age),
         seed=data.seed,
         allow_leaks=config.train.allow_leaks,
+        cache_dir=data.cache_dir,
     )

@@ -57,6 +57,9 @@ class DataConfig:
     data_dir: Path | None = option(
         None, "folder that the stage reads: raw files for preprocess and full, else processed files"
     )
+    cache_dir: Path | None = option(
+        None, "folder of the image cache (default: .cache in the processed data set)"
+    )
     classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", (4, 3, 2))
     min_age: float = option(0.0, "leave out people younger than this, in years")
     official_split: bool = option(
@@ -225,6 +228,13 @@ class TrainConfig:
     precision: str = option(
         "auto", "fp32, bf16, or what the device does well", ("auto", "fp32", "bf16")
     )
+    accumulate: int = option(
+        1, "parts that each batch is computed in, for a batch that does not fit into memory"
+    )
+    activation_checkpointing: bool = option(
+        False, "3D: keep few activations and compute them again; less memory, a third more time"
+    )
+    compile: bool = option(False, "compile the network with torch.compile; slow to start")
     resume: bool = option(
         False, "continue a stopped run, with the same result as if it had not stopped"
     )
@@ -235,6 +245,9 @@ class TrainConfig:
         _require(
             self.batch_size is None or 1 <= self.batch_size <= 4096,
             f"--batch_size {self.batch_size} is not in 1 to 4096",
+        )
+        _require(
+            1 <= self.accumulate <= 4096, f"--accumulate {self.accumulate} is not in 1 to 4096"
         )
         _require(self.lr is None or 0 < self.lr < 10, f"--lr {self.lr} is not between 0 and 10")
         _require(self.weight_decay >= 0, f"--weight_decay {self.weight_decay:g} is negative")
@@ -349,6 +362,11 @@ class RunConfig:
     workers: int | None = option(
         None,
         "parallel processes for preprocessing, and for loading on a GPU (default: all cores)",
+    )
+    dask: str | None = option(
+        None,
+        "address of a running Dask scheduler, such as tcp://host:8786, whose workers preprocess "
+        "scans and compute features",
     )
     checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
     results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")

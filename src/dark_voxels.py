@@ -10,7 +10,6 @@ zero outside the brain.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,7 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .errors import DataNotFoundError, ImageError
+from .errors import ImageError
+from .image_cache import ImageCache
 from .manifest import Manifest
 from .predictions import Array
 
@@ -64,14 +64,15 @@ def dark_fractions(image: NDArray[Any], slabs: int = 16) -> Array:
     return np.array([_dark_share(planes[part], brain[part]) for part in parts])
 
 
-def measure_dark_voxels(manifest: Manifest) -> pd.DataFrame:
-    """Return the dark fractions of every person, each processed file read once.
+def measure_dark_voxels(manifest: Manifest, cache: ImageCache | None = None) -> pd.DataFrame:
+    """Return the dark fractions of every person.
 
     A session's slices in order, or its volume's slabs, are one profile. Profiles of different
     lengths are interpolated to the median length, and a person's sessions are averaged.
 
     Args:
         manifest: Processed slices or volumes.
+        cache: Their images; None takes `manifest` for the whole of its folder.
 
     Returns:
         Indexed by ``subject``, sorted, with columns ``dark_00``, ``dark_01``, ... in [0, 1].
@@ -81,9 +82,11 @@ def measure_dark_voxels(manifest: Manifest) -> pd.DataFrame:
         ImageError: A file is damaged, or no image.
     """
     rows = manifest.table.sort_values(["subject", "session", "slice"], na_position="first")
+    cache = ImageCache(manifest) if cache is None else cache
     profiles: dict[tuple[str, str], list[Array]] = {}
-    for subject, session, path in zip(rows["subject"], rows["session"], rows["path"], strict=True):
-        fractions = dark_fractions(_read(manifest.root / path))
+    places = cache.rows(rows["path"])
+    for subject, session, place in zip(rows["subject"], rows["session"], places, strict=True):
+        fractions = dark_fractions(cache.read([place])[0])
         profiles.setdefault((subject, str(session)), []).append(fractions)
     whole = {key: np.concatenate(parts) for key, parts in profiles.items()}
     length = int(np.median([len(profile) for profile in whole.values()])) if whole else 0
@@ -127,20 +130,3 @@ def _resized(profile: Array, length: int) -> Array:
     place = np.linspace(0, 1, len(profile))
     resized: Array = np.interp(np.linspace(0, 1, length), place[known], profile[known])
     return resized
-
-
-def _read(path: Path) -> NDArray[Any]:
-    """Read one processed file: an 8-bit picture, or a ``.npy`` volume."""
-    if not path.is_file():
-        raise DataNotFoundError(path, hint="run --mode preprocess again; it makes what is missing")
-    if path.suffix != ".npy":
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            raise ImageError(f"{path} is damaged", hint="remove it and run --mode preprocess again")
-        return np.asarray(pixels)
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise ImageError(
-            f"{path} is damaged: {error}", hint="remove it and run --mode preprocess again"
-        ) from None

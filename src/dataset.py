@@ -1,27 +1,28 @@
-"""Processed files as a torch dataset, the same for slices and volumes, and batches of even size.
+"""Processed images as a torch dataset, the same for slices and volumes, and batches of even size.
 
 Items: ``(1, H, W)`` uint8 slices in [0, 255] or ``(1, X, Y, Z)`` float16 volumes in [0, 1] (RAS+),
-each with its class index. Models take both as they are.
+each with its class index. Models take both as they are. Batches: ``(n, 1, H, W)`` or
+``(n, 1, X, Y, Z)`` with ``(n,)`` class indices, read from the image cache at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError
+from .errors import ConfigError, ManifestError
+from .image_cache import ImageCache
 from .labels import ClassScheme
 from .manifest import Manifest
 
 Item = tuple[torch.Tensor, int]
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class MriDataset(Dataset[Item]):
@@ -32,6 +33,7 @@ class MriDataset(Dataset[Item]):
         split: ``"train"``, ``"val"`` or ``"test"``.
         scheme: How stages become classes.
         settings: The data set's ``preprocessing.json``, or an empty dictionary.
+        cache: Of the whole folder; None takes `manifest` for that.
 
     Attributes:
         labels: Class index of each row.
@@ -39,41 +41,59 @@ class MriDataset(Dataset[Item]):
     """
 
     def __init__(
-        self, manifest: Manifest, split: str, scheme: ClassScheme, settings: dict[str, Any]
+        self,
+        manifest: Manifest,
+        split: str,
+        scheme: ClassScheme,
+        settings: dict[str, Any],
+        cache: ImageCache | None = None,
     ) -> None:
         self.manifest, self.split, self.scheme, self.settings = manifest, split, scheme, settings
-        rows = manifest.in_split(split)
-        self.rows = rows.table
-        self.paths = [manifest.root / path for path in self.rows["path"]]
+        self.rows = manifest.in_split(split).table
+        self.cache = ImageCache(manifest) if cache is None else cache
+        self._places = self.cache.rows(self.rows["path"])
         self.labels: NDArray[np.int64] = np.array(
             [scheme.index(stage) for stage in self.rows["label"]], dtype=np.int64
         )
         self.subjects: NDArray[Any] = self.rows["subject"].to_numpy(dtype=object)
-        self._shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Item:
-        image = read_processed(self.paths[index])
-        if self._shape is None:
-            self._shape = tuple(image.shape)
-        if tuple(image.shape) != self._shape:
-            raise ImageError(
-                f"{self.paths[index]} is {list(image.shape)}, other images are {list(self._shape)}",
-                hint="run --mode preprocess, which gives all images one size",
-            )
-        return image, int(self.labels[index])
+        return self.read_rows([index])[0], int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return a batch: what a `DataLoader` asks for, instead of item after item."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return self.read_rows(rows), torch.from_numpy(self.labels[rows])
+
+    def read_rows(self, rows: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
+        """Return the images of some rows, in their order, ``(n, 1, ...)``; `rows` may be empty.
+
+        Raises:
+            MriError: An image is gone, damaged or changed, or the cache cannot be written.
+        """
+        places = self._places[np.asarray(rows, dtype=np.int64)]
+        return torch.from_numpy(self.cache.read(places)).unsqueeze(1)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """``(H, W)`` or ``(X, Y, Z)``."""
+        return self.cache.shape
 
     def with_split(self, split: str) -> MriDataset:
         """Return another split of the same data set."""
-        return MriDataset(self.manifest, split, self.scheme, self.settings)
+        return self.with_manifest(self.manifest, split)
+
+    def with_manifest(self, manifest: Manifest, split: str) -> MriDataset:
+        """Return a split of a manifest that divides, labels or lists the same images otherwise."""
+        return MriDataset(manifest, split, self.scheme, self.settings, self.cache)
 
     def everyone(self, split: str) -> MriDataset:
         """Return all rated people as one split, whatever side they were on."""
         rated = self.manifest.where(self.manifest.table["label"].notna())
-        manifest = replace(rated, table=rated.table.assign(split=split))
-        return MriDataset(manifest, split, self.scheme, self.settings)
+        return self.with_manifest(replace(rated, table=rated.table.assign(split=split)), split)
 
     @property
     def name(self) -> str:
@@ -106,10 +126,18 @@ class EvenBatches(Sampler[list[int]]):
         length: Number of items.
         batch_size: Largest batch.
         seed: Seed of the order, which depends on it and the epoch only; None keeps the order.
+        share: (i, n): the i-th of n parts of every batch, for one of n processes that share the
+            same batches. It is empty where a batch holds fewer images.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int | None = None) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.length, self.seed, self.epoch, self.share = length, seed, 0, share
         self.batches = -(-length // batch_size)
 
     def __len__(self) -> int:
@@ -119,55 +147,42 @@ class EvenBatches(Sampler[list[int]]):
         order = np.arange(self.length)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        index, count = self.share
         for batch in np.array_split(order, self.batches):
-            yield batch.tolist()
+            yield np.array_split(batch, count)[index].tolist()
 
 
 def make_loader(
-    dataset: Dataset[Any], batch_size: int, *, seed: int | None = None, workers: int = 0
+    dataset: MriDataset,
+    batch_size: int,
+    *,
+    seed: int | None = None,
+    workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[Any]:
     """Return a loader of even batches: in order, or shuffled by `seed` and the epoch.
 
     Args:
-        dataset: Anything with a length.
+        dataset: Images.
         batch_size: Largest batch.
         seed: None keeps the order of rows.
         workers: Processes that read ahead; 0 reads in this one.
+        share: The part of every batch that this process takes, see `EvenBatches`.
     """
-    length = len(dataset)  # type: ignore[arg-type]
-    sampler = EvenBatches(length, batch_size, seed)
+    if workers:
+        dataset.cache.build()  # here, and not in every reader
     return DataLoader(
         dataset,
-        batch_sampler=sampler,
+        batch_sampler=EvenBatches(len(dataset), batch_size, seed, share),
         num_workers=workers,
+        collate_fn=_as_it_is,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def read_processed(path: Path) -> torch.Tensor:
-    """Read one processed file as ``(1, ...)``: an 8-bit image, or a ``.npy`` volume.
-
-    Raises:
-        DataNotFoundError: The file is gone.
-        ImageError: It is damaged, or no image.
-    """
-    if not path.is_file():
-        raise DataNotFoundError(path, hint="run --mode preprocess again; it makes what is missing")
-    if path.suffix != ".npy":
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            raise ImageError(f"{path} is damaged", hint="remove it and run --mode preprocess again")
-        return torch.from_numpy(pixels)[None]
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ImageError(
-            f"{path} is damaged: {error}", hint="remove it and run --mode preprocess again"
-        ) from None
-    if stored.ndim != 3 or stored.dtype != np.float16:
-        raise ImageError(f"{path} holds {stored.ndim}D {stored.dtype}, not a float16 volume")
-    return torch.from_numpy(np.array(stored))[None]
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def require_people(dataset: MriDataset) -> None:

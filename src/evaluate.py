@@ -20,7 +20,7 @@ from .calibration import Calibration
 from .classifier import Classifier
 from .config import RunConfig
 from .conformal import LEVELS, Conformal, estimable, prediction_sets
-from .dataset import MriDataset, own_dataset, require_people
+from .dataset import MriDataset, make_loader, own_dataset, require_people
 from .device import choose_device
 from .errors import ConfigError
 from .external import drift
@@ -46,7 +46,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """
     started = time.monotonic()
     trained = open_trained(config)
-    loader: DataLoader[Any] = DataLoader(trained.data, batch_size=config.batch_size)
+    loader = make_loader(trained.data, config.batch_size)
     evaluator = Evaluator(
         trained.model,
         loader,
@@ -165,6 +165,7 @@ class Evaluator:
                 else data.with_split("train").people_per_class().tolist()
             ),
             manifest=data.manifest,
+            cache=data.cache,
             scheme=data.scheme,
             name=data.name,
             split=data.split,

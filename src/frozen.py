@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once and kept; and the head that is fitted to them.
+"""The head of a frozen backbone, fitted to the features of people's images.
 
 A linear head's mean logit over a person's images is its logit of their mean features (an ordinal
 head's nearly so). So the head is fitted to one row per person by a convex solver, with the strength
@@ -10,13 +10,10 @@ Arrays: ``(n, F)`` features of n images, ``(P, F)`` means of P people; K classes
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,26 +22,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .atomic import atomic_file
-from .augment import to_unit
 from .classifier import Classifier
-from .dataset import MriDataset, make_loader
+from .dataset import MriDataset
 from .errors import ConfigError
-from .inference import as_predictions, inference_batch
+from .features import Floats, dataset_features
+from .inference import as_predictions
 from .labels import class_scheme
 from .losses import OrdinalHead, make_loss
 from .optimisation import class_weights
 from .predictions import Predictions
-from .runtime import progress
 
 logger = logging.getLogger(__name__)
-Floats = NDArray[np.float32]
 #: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.
 STRENGTHS = tuple(float(value) for value in 10.0 ** np.arange(0.5, -4.1, -0.5))
 INNER_FOLDS = 5
 #: Weaker penalties are not tried after this many that are worse than the best.
 PATIENCE = 2
-CACHE = ".features"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,33 +92,6 @@ class HeadFit:
     strength: float
     losses: list[float]
     validation: Predictions
-
-
-def dataset_features(model: Classifier, dataset: MriDataset, device: torch.device) -> Floats:
-    """Return the features ``(n, F)`` of a data set's images, from its cache where they are there.
-
-    The cache is a file in ``.features/`` of the processed folder; its name is a hash of the
-    backbone's weights, and its rows are found by the fingerprint of the image's file. It can be
-    deleted at any time.
-
-    Args:
-        model: On `device`.
-        dataset: Images, of one split.
-        device: Where the model is.
-    """
-    prints = dataset.rows["fingerprint"].astype("str").to_numpy(dtype=str)
-    path = dataset.manifest.root / CACHE / f"{model.backbone}_{_digest(model.features)}.npz"
-    known = _read_cache(path)
-    missing = np.flatnonzero([name not in known for name in prints])
-    if len(missing):
-        found = _compute(model, dataset, missing, device)
-        known |= dict(zip(prints[missing], found, strict=True))
-        # Without fingerprints a changed file could not be told from the one that was computed.
-        if dataset.rows["fingerprint"].notna().all():
-            _write_cache(path, known)
-    else:
-        logger.debug("features of %d images: from %s", len(prints), path)
-    return np.stack([known[name] for name in prints])
 
 
 def gather_people(
@@ -317,43 +283,3 @@ def _inner_folds(
     part[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % count
     for fold in range(count):
         yield np.flatnonzero(part != fold), np.flatnonzero(part == fold)
-
-
-@torch.no_grad()
-def _compute(
-    model: Classifier, dataset: MriDataset, rows: NDArray[np.int64], device: torch.device
-) -> Floats:
-    """Run the backbone over the images of these rows, once."""
-    model.eval()
-    subset = torch.utils.data.Subset(dataset, rows.tolist())
-    parts = []
-    for images, _ in progress(
-        make_loader(subset, inference_batch(model.dim, device)), desc="features"
-    ):
-        parts.append(model.embed(to_unit(images.to(device))).float().cpu().numpy())
-    return np.concatenate(parts)
-
-
-def _digest(features: nn.Module) -> str:
-    """Return a hash of every weight and running statistic of the backbone."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in features.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _read_cache(path: Path) -> dict[str, Floats]:
-    if not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(zip(stored["fingerprints"].tolist(), stored["features"], strict=True))
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning("%s is damaged (%s): the features are computed again", path, error)
-        return {}
-
-
-def _write_cache(path: Path, known: dict[str, Floats]) -> None:
-    with atomic_file(path) as file:
-        np.savez(file, fingerprints=np.array(list(known)), features=np.stack(list(known.values())))

@@ -15,10 +15,12 @@ from .runtime import progress
 
 
 def place(model: Classifier, device: torch.device) -> Classifier:
-    """Move a model to a device, slice networks with channels last: up to 1.8 x faster on a CPU."""
-    if model.dim == "2d":
-        return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-    return model.to(device)
+    """Move a model to a device, with channels last in memory.
+
+    Training on a CPU takes 1.2 to 1.6 times as long without.
+    """
+    last = torch.channels_last if model.dim == "2d" else torch.channels_last_3d
+    return model.to(device, memory_format=last)  # type: ignore[call-overload, no-any-return]
 
 
 def inference_batch(dim: str, device: torch.device) -> int:
@@ -52,7 +54,8 @@ def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Pre
     loader = make_loader(dataset, inference_batch(model.dim, device))
     try:
         for images, _ in progress(loader, desc=f"predict {dataset.split}"):
-            parts.append(model(to_unit(images.to(device))).float().cpu())
+            # Left on the device, so that nobody waits for it while the next images are read.
+            parts.append(model(to_unit(images.to(device, non_blocking=True))).float())
     finally:
         model.train(was_training)
     return as_predictions(dataset, parts)
@@ -64,7 +67,7 @@ def as_predictions(dataset: MriDataset, parts: list[torch.Tensor]) -> Prediction
     Raises:
         CheckpointError: A logit is not finite: the weights have diverged.
     """
-    logits: NDArray[np.float64] = torch.cat(parts).double().numpy()
+    logits: NDArray[np.float64] = torch.cat(parts).cpu().double().numpy()
     bad = int((~np.isfinite(logits)).any(axis=1).sum())
     if bad:
         raise CheckpointError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from dataclasses import replace
@@ -12,6 +11,8 @@ from typing import Any
 from .cohorts.kaggle_names import people_of_classes
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
+from .image_cache import ImageCache
+from .image_file import fingerprint
 from .labels import ClassScheme, stage_from_folder
 from .manifest import (
     MANIFEST,
@@ -45,6 +46,7 @@ def open_dataset(
     min_age: float = 0,
     seed: int = 0,
     allow_leaks: bool = False,
+    cache_dir: Path | None = None,
 ) -> MriDataset:
     """Open the training split of a processed folder; its other splits follow from it.
 
@@ -55,6 +57,7 @@ def open_dataset(
         min_age: Leave out people younger than this, in years.
         seed: Seed of the validation part, when the folder has no manifest.
         allow_leaks: Stamp a split with a person or a file on two sides, and open it.
+        cache_dir: Folder of the image cache; None takes ``.cache`` in `folder`.
 
     Raises:
         DataNotFoundError: The folder is missing or has no images.
@@ -85,11 +88,12 @@ def open_dataset(
             raise
         logger.warning("%s; allowed, and stamped", error.message)
         manifest = replace(manifest, stamps=(*manifest.stamps, SAME_PEOPLE))
+    cache = ImageCache(manifest, cache_dir)  # of everyone, whoever is left out below
     kept, removed = manifest.at_least_age(min_age)
     if len(removed):
         people = removed["subject"].nunique()
         logger.info("--min_age %g leaves out %d people", min_age, people)
-    return MriDataset(kept, "train", scheme, settings)
+    return MriDataset(kept, "train", scheme, settings, cache)
 
 
 def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
@@ -151,7 +155,7 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
         "path": relative,
         "label": stage,
         "split": _FOLDER_SPLITS[path.parts[-3].lower()],
-        "fingerprint": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest(),
+        "fingerprint": fingerprint(path.read_bytes()),
         "unknown": match is None,
     }
 

@@ -125,6 +125,7 @@ def collect_units(
         ],
         train_counts=data.people_per_class().tolist(),
         manifest=data.manifest,
+        cache=data.cache,
         scheme=data.scheme,
         name=data.name,
         split="out-of-fold",

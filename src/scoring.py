@@ -18,6 +18,7 @@ from .calibration import calibration_report
 from .conformal import score_sets
 from .dark_voxels import measure_dark_voxels
 from .folds import Division
+from .image_cache import ImageCache
 from .increment import increment
 from .manifest import Manifest
 from .metrics import METRICS, score
@@ -53,7 +54,8 @@ def judge(
     table = people_table(manifest)
     labels = _labels(answers)
     rivals, _ = rival_scores(
-        *(table, stored_dark_voxels(manifest), labels, answers.divisions, classes, counts),
+        *(table, stored_dark_voxels(manifest, answers.cache), labels),
+        *(answers.divisions, classes, counts),
         **with_intervals,
     )
     shown = manifest.people()[["age", "sex"]]
@@ -108,7 +110,7 @@ def with_division(manifest: Manifest, division: Division) -> Manifest:
     return replace(manifest, table=manifest.table.assign(split=manifest.table["subject"].map(side)))
 
 
-def stored_dark_voxels(manifest: Manifest) -> pd.DataFrame | None:
+def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | None:
     """Return every person's dark fractions, from ``.features/`` where they are there.
 
     None where an image has no fingerprint, which a stored table is known by.
@@ -120,7 +122,7 @@ def stored_dark_voxels(manifest: Manifest) -> pd.DataFrame | None:
     if path.is_file():
         return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
     logger.info("dark voxels of %d images are measured, once", len(manifest))
-    measured = measure_dark_voxels(manifest)
+    measured = measure_dark_voxels(manifest, cache)
     if prints.notna().all():
         with atomic_file(path, "w") as file:
             measured.to_csv(file)

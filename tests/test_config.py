@@ -24,13 +24,14 @@ from src.preprocessing import stage  # noqa: F401 - it registers the cohorts
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
-    allow_leaks atlas atlas_labels augment backbone batch_size bootstrap calibration checkpoint
-    checkpoint_dir class_weight_cap classes collect config data_dir data_root dataset debug
-    device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size layer loss
-    lr method min_age mode num_slices official_split patience permute_labels phantom_cause
-    phantom_effect phantom_subjects phantom_voxel precision repeat repeats results_dir resume
-    run runs samples seed seeds slice_axis target test_fraction val_fraction volume_size
-    warmup_epochs weight_decay weights workers
+    accumulate activation_checkpointing allow_leaks atlas atlas_labels augment backbone
+    batch_size bootstrap cache_dir calibration checkpoint checkpoint_dir class_weight_cap
+    classes collect compile config dask data_dir data_root dataset debug device dim dropout
+    epochs fold folds freeze_backbone grad_clip graded image_size layer loss lr method min_age
+    mode num_slices official_split patience permute_labels phantom_cause phantom_effect
+    phantom_subjects phantom_voxel precision repeat repeats results_dir resume run runs
+    samples seed seeds slice_axis target test_fraction val_fraction volume_size warmup_epochs
+    weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 
 

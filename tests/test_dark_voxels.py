@@ -13,6 +13,7 @@ from scipy import ndimage
 from src import dark_voxels
 from src.dark_voxels import dark_fractions, measure_dark_voxels
 from src.errors import DataNotFoundError, ImageError
+from src.image_cache import ImageCache
 from src.manifest import Manifest
 
 
@@ -176,12 +177,14 @@ def test_volumes_are_measured_by_slab(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.loc["a"], [_share(3)] * 8 + [_share(12)] * 8)
 
 
-def test_each_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = _data_set(tmp_path, {("a", "1"): [3, 6, 9], ("b", "1"): [3, 6]})
-    read, names = dark_voxels._read, []
-    monkeypatch.setattr(dark_voxels, "_read", lambda path: names.append(path.name) or read(path))
-    measure_dark_voxels(manifest)
-    assert sorted(names) == sorted(manifest.table["path"])
+def test_images_come_from_the_cache_that_is_given(tmp_path: Path) -> None:
+    whole = _data_set(tmp_path, {("a", "1"): [3, 6, 9], ("b", "1"): [3, 6, 8]})
+    cache = ImageCache(whole)
+    expected = measure_dark_voxels(whole, cache)
+    for name in whole.table["path"]:
+        (tmp_path / name).unlink()
+    part = whole.where(whole.table["subject"] == "b")
+    pd.testing.assert_frame_equal(measure_dark_voxels(part, cache), expected.loc[["b"]])
 
 
 def test_more_disease_is_darker(processed_2d: Path, processed_3d: Path) -> None:

@@ -13,7 +13,6 @@ from src.dataset import EvenBatches, make_loader, own_dataset
 from src.errors import (
     ConfigError,
     DataNotFoundError,
-    ImageError,
     LeakageError,
     ManifestError,
 )
@@ -96,35 +95,68 @@ def test_a_foreign_loader_is_refused():
         own_dataset(loader)
 
 
-def test_gone_damaged_and_odd_files(processed_2d, tmp_path):
-    folder = tmp_path / "phantom_2d"
-    shutil.copytree(processed_2d, folder)
-    data = open_dataset(folder, "2d", class_scheme(4))
-    data[0]
-    data.paths[1].write_bytes(b"no image")
-    with pytest.raises(ImageError, match="damaged"):
-        data[1]
-    data.paths[2].unlink()
-    with pytest.raises(DataNotFoundError):
-        data[2]
-    cv2.imwrite(str(data.paths[3]), np.full((20, 36), 9, np.uint8))
-    with pytest.raises(ImageError, match="other images are"):
-        data[3]
+def test_a_batch_is_the_items_in_its_order(processed_2d, processed_3d):
+    for folder, dim in ((processed_2d, "2d"), (processed_3d, "3d")):
+        data = open_dataset(folder, dim, class_scheme(4))
+        rows = [5, 0, 3, 3]
+        images, labels = data.__getitems__(rows)
+        assert torch.equal(images, torch.stack([data[row][0] for row in rows]))
+        assert labels.tolist() == [data[row][1] for row in rows]
+        assert torch.equal(images, data.read_rows(np.array(rows)))
+        assert images.shape[2:] == data.image_shape
 
 
-def test_damaged_volumes(processed_3d, tmp_path):
-    folder = tmp_path / "phantom_3d"
-    shutil.copytree(processed_3d, folder)
-    data = open_dataset(folder, "3d", class_scheme(4))
-    data.paths[0].write_bytes(data.paths[0].read_bytes()[:500])
-    with pytest.raises(ImageError, match="damaged"):
-        data[0]
-    np.save(data.paths[1], np.array([{"code": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ImageError, match="damaged"):
-        data[1]
-    np.save(data.paths[2], np.zeros((4, 4)))
-    with pytest.raises(ImageError, match="not a float16 volume"):
-        data[2]
+def test_no_rows_are_an_empty_batch(processed_3d):
+    images, labels = open_dataset(processed_3d, "3d", class_scheme(4)).__getitems__([])
+    assert images.shape == (0, 1, 36, 40, 33)
+    assert (images.dtype, labels.dtype) == (torch.float16, torch.int64)
+    assert labels.shape == (0,)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_are_the_batches_divided(processed_2d, count):
+    """33 images in batches of at most 4: with 5 processes, some have none of a batch."""
+    whole = EvenBatches(33, 4, seed=3)
+    parts = [EvenBatches(33, 4, seed=3, share=(index, count)) for index in range(count)]
+    for one in (whole, *parts):
+        one.epoch = 7
+    assert {len(part) for part in parts} == {len(whole)}
+    joined = [[i for share in shares for i in share] for shares in zip(*parts, strict=True)]
+    assert joined == list(whole)
+    sizes = [len(share) for shares in zip(*parts, strict=True) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+    data = open_dataset(processed_2d, "2d", class_scheme(4)).with_split("val")
+    loaders = [make_loader(data, 4, seed=1, share=(index, count)) for index in range(count)]
+    shared = [torch.cat([images for images, _ in batch]) for batch in zip(*loaders, strict=True)]
+    alone = [images for images, _ in make_loader(data, 4, seed=1)]
+    assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
+
+
+def test_other_splits_and_people_share_one_cache(processed_2d):
+    data = open_dataset(processed_2d, "2d", class_scheme(4), min_age=65)
+    everyone = data.everyone("train")
+    subset = everyone.with_manifest(everyone.manifest.where(everyone.rows["age"] > 75), "train")
+    paths = {one.cache.path for one in (data, data.with_split("val"), everyone, subset)}
+    assert paths == {open_dataset(processed_2d, "2d", class_scheme(2)).cache.path}
+    row = int(np.flatnonzero(everyone.rows["path"] == subset.rows["path"][1])[0])
+    assert torch.equal(subset[1][0], everyone[row][0])
+
+
+def test_the_seed_of_validation_people_does_not_change_the_cache(tmp_path):
+    names = [f"OAS1_{n:04d}_MR1_slice03.png" for n in range(12)]
+    root = _class_folders(tmp_path, names, ["OAS1_0040_MR1_slice03.png"])
+    one, other = (open_dataset(root, "2d", class_scheme(4), seed=seed) for seed in (0, 1))
+    assert set(one.subjects) != set(other.subjects)
+    assert one.cache.path == other.cache.path
+
+
+def test_the_cache_can_be_elsewhere(processed_2d, tmp_path):
+    (loader,) = create_data_loaders(
+        processed_2d, "phantom", splits=("val",), cache_dir=tmp_path / "fast"
+    )
+    next(iter(loader))
+    (cache,) = (tmp_path / "fast").glob("phantom_2d_*/images_*.npy")
+    assert cache == own_dataset(loader).cache.path
 
 
 def _class_folders(root, names, test_names):
@@ -194,7 +226,7 @@ def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
 def test_reader_processes_see_the_same_images(processed_2d):
     data = open_dataset(processed_2d, "2d", class_scheme(4))
     alone = torch.cat([images for images, _ in make_loader(data, 8)])
-    read_ahead = torch.cat([images for images, _ in make_loader(data, 8, workers=1)])
+    read_ahead = torch.cat([images for images, _ in make_loader(data, 8, workers=2)])
     assert torch.equal(alone, read_ahead)
 
 

@@ -112,7 +112,7 @@ def test_a_broken_component_fails_its_step(
 
 def test_values_out_of_range_fail_the_first_step(tmp_path, capsys, monkeypatch):
     assert scan.scale_inside is intensity.scale_inside
-    monkeypatch.setattr(scan, "scale_inside", lambda data, mask: (data > 0) * np.float32(0.5))
+    monkeypatch.setattr(scan, "scale_inside", lambda data, mask, top: (data > 0) * np.float32(0.5))
     assert not debug.run_step("1", debug.Bench(tmp_path))
     assert "FAILED: 2d: grey values fill [0, 1]" in capsys.readouterr().out
 

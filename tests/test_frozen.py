@@ -11,7 +11,8 @@ from torch import nn
 from src import frozen
 from src.api import create_model
 from src.errors import ConfigError
-from src.frozen import People, dataset_features, fit_head, gather_people, predict_features
+from src.features import dataset_features
+from src.frozen import People, fit_head, gather_people, predict_features
 from src.inference import predict
 from src.labels import class_scheme
 from src.loaders import open_dataset
@@ -133,33 +134,6 @@ def test_one_class_is_refused():
     rows, labels = people(n=12)
     with pytest.raises(ConfigError, match="12 people of 1 classes"):
         fit_head(Small(9, 3), known(rows, labels * 0), loss="ce", cap=10, seed=0)
-
-
-def test_features_are_computed_once_and_found_by_content(model, data, monkeypatch):
-    first = dataset_features(model, data, CPU)
-    assert first.shape == (len(data), 512)
-    monkeypatch.setattr(model, "embed", lambda x: pytest.fail("computed twice"))
-    np.testing.assert_array_equal(dataset_features(model, data, CPU), first)
-    val = data.with_split("val")
-    with pytest.raises(pytest.fail.Exception, match="computed twice"):
-        dataset_features(model, val, CPU)
-
-
-def test_other_weights_have_another_cache(model, data):
-    dataset_features(model, data, CPU)
-    other = create_model("2d", "resnet18", 4, pretrained=False).eval()
-    assert not np.array_equal(
-        dataset_features(other, data, CPU), dataset_features(model, data, CPU)
-    )
-    assert len(list((data.manifest.root / ".features").iterdir())) == 2
-
-
-def test_a_damaged_cache_is_made_again(model, data, caplog):
-    first = dataset_features(model, data, CPU)
-    (cache,) = (data.manifest.root / ".features").iterdir()
-    cache.write_bytes(cache.read_bytes()[:1000])
-    np.testing.assert_array_equal(dataset_features(model, data, CPU), first)
-    assert "is damaged" in caplog.text
 
 
 def test_the_logits_of_features_are_those_of_images(model, data):

@@ -47,7 +47,7 @@ def test_the_model_is_left_as_it_was(model, data, training):
 
 
 def test_the_mode_comes_back_after_an_error(model, data, monkeypatch):
-    monkeypatch.setattr(MriDataset, "__getitem__", lambda *_: 1 / 0)
+    monkeypatch.setattr(MriDataset, "read_rows", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         predict(model.train(), data, CPU)
     assert model.training

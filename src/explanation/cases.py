@@ -140,7 +140,7 @@ def _scores(logits: NDArray[np.float64], wanted: int | str) -> NDArray[np.float6
 
 def images_of(data: MriDataset, case: Case) -> Tensor:
     """Return the images of a case, ``(n, 1, ...)`` float32 in [0, 1]."""
-    return to_unit(torch.stack([data[row][0] for row in case.rows]))
+    return to_unit(data.read_rows(case.rows))
 
 
 def map_of(attribution: Attribution, images: Tensor, case: Case) -> NDArray[np.float32]:
@@ -182,7 +182,7 @@ def plane_of(record: ScanRecord) -> str:
 
 def _slice_numbers(data: MriDataset, order: NDArray[np.int64]) -> tuple[int, ...]:
     """Return the slice number of each row, counted where the table has none; empty in 3D."""
-    if data.settings.get("dim", "2d") == "3d" or data[int(order[0])][0].ndim == 4:
+    if data.settings.get("dim", "2d") == "3d" or len(data.image_shape) == 3:
         return ()
     numbers = data.rows["slice"].iloc[order]
     if numbers.isna().any():
@@ -199,7 +199,7 @@ def _record(data: MriDataset, order: NDArray[np.int64], subject: str, session: s
         return read_scan_record(data.manifest.root, subject, session)
     name = _file_name(f"{subject}_{session}")
     paths = [str(path) for path in data.rows["path"].iloc[order]]
-    shape = tuple(data[int(order[0])][0].shape[1:])
+    shape = data.image_shape
     if len(shape) == 3:
         frame = Frame((shape[0], shape[1], shape[2]), np.eye(4), np.eye(4))
         return ScanRecord(name, frame, shape, {paths[0]: np.eye(4)}, {paths[0]: None})

@@ -111,7 +111,7 @@ def training_people(
     turn = people.groupby(people).cumcount()
     chosen = turn.sort_values(kind="stable").index[:most]
     manifest = training.manifest.where(training.manifest.table["subject"].isin(chosen))
-    some = MriDataset(manifest, training.split, training.scheme, training.settings)
+    some = training.with_manifest(manifest, training.split)
     with computing(model, torch.empty(0)):
         found = gather_people(model, [some], device)
     return found, f"Heads were fitted to {len(chosen)} of {len(people)} training people."

@@ -1,0 +1,138 @@
+"""Features of a frozen backbone, computed once and kept.
+
+Arrays: ``(n, F)`` float32 features of n images.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from . import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
+from .atomic import atomic_file
+from .augment import to_unit
+from .classifier import Classifier
+from .dataset import MriDataset
+from .device import choose_device
+from .image_cache import ImageCache
+from .inference import inference_batch, place
+from .parallel import run_parallel
+
+logger = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+FOLDER = ".features"
+_BATCHES = 16  # of one call: the processor waits for a GPU, and a cluster for a call, this seldom
+
+
+def dataset_features(
+    model: Classifier, dataset: MriDataset, device: torch.device, *, dask: str | None = None
+) -> Floats:
+    """Return the features ``(n, F)`` of a data set's images, from its cache where they are there.
+
+    The cache is a file in ``.features/`` of the processed folder; its name is a hash of the
+    backbone's weights, and its rows are found by the fingerprint of the image's file. It can be
+    deleted at any time.
+
+    Args:
+        model: On `device`.
+        dataset: Images, of one split.
+        device: Where the model is.
+        dask: Address of a Dask scheduler whose workers compute what is missing, each on a device
+            of its own of the same name.
+    """
+    places = dataset.cache.rows(dataset.rows["path"])
+    prints = np.array(dataset.cache.fingerprints)[places]
+    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{_digest(model.features)}.npz"
+    known = _read_cache(path)
+    missing = np.flatnonzero([name not in known for name in prints])
+    if len(missing):
+        found = _compute(_Work(model, dataset.cache, device), places[missing], dask)
+        known |= dict(zip(prints[missing], found, strict=True))
+        _write_cache(path, known)
+    else:
+        logger.debug("features of %d images: from %s", len(prints), path)
+    return np.stack([known[name] for name in prints])
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What every call of `_embed` needs."""
+
+    model: Classifier
+    cache: ImageCache
+    device: torch.device
+
+
+def _compute(work: _Work, places: NDArray[np.int64], dask: str | None) -> Floats:
+    """Run the backbone over these images of the cache, once, here or on a cluster.
+
+    The batches are the same in both places, so the features are, too.
+    """
+    work.model.eval()
+    size = inference_batch(work.model.dim, work.device)
+    batches = np.array_split(places, -(-len(places) // size))
+    calls = [batches[start : start + _BATCHES] for start in range(0, len(batches), _BATCHES)]
+    work.cache.build()  # here, and not by every worker
+    if dask is not None:  # weights travel in main memory
+        work = replace(work, model=copy.deepcopy(work.model).cpu())
+    found = run_parallel(
+        _embed,
+        list(enumerate(calls)),
+        workers=1,
+        dask=dask,
+        desc="features",
+        shared=work,
+        folder=work.cache.root / FOLDER,
+        name=lambda item: f"images {item[1][0][0]} to {item[1][-1][-1]}",
+    )
+    parts = dict(found)
+    return np.concatenate([parts[number] for number in range(len(calls))])
+
+
+@torch.no_grad()
+def _embed(item: tuple[int, list[NDArray[np.int64]]], work: _Work) -> tuple[int, Floats]:
+    """Return the features of some batches, with their number."""
+    number, batches = item
+    device, _ = choose_device(str(work.device))
+    model = place(work.model, device)
+    parts = []
+    for batch in batches:
+        images = torch.from_numpy(work.cache.read(batch)).unsqueeze(1)
+        if device.type == "cuda":  # the copy runs while the next images are read
+            images = images.pin_memory()
+        parts.append(model.embed(to_unit(images.to(device, non_blocking=True))).float())
+    return number, torch.cat(parts).cpu().numpy()
+
+
+def _digest(features: nn.Module) -> str:
+    """Return a hash of every weight and running statistic of the backbone."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in features.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(zip(stored["fingerprints"].tolist(), stored["features"], strict=True))
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s): the features are computed again", path, error)
+        return {}
+
+
+def _write_cache(path: Path, known: dict[str, Floats]) -> None:
+    with atomic_file(path) as file:
+        np.savez(file, fingerprints=np.array(list(known)), features=np.stack(list(known.values())))
