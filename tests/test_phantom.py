@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.cohorts import phantom_anatomy
+from src.cohorts import phantom, phantom_anatomy
 from src.cohorts.phantom import COLUMNS, index_phantom, make_phantom
 from src.cohorts.phantom_people import Person, draw_traits, plan_people
 from src.config import PhantomConfig
@@ -127,6 +127,25 @@ def test_folder_of_a_stranger_is_refused_and_kept(tmp_path):
     with pytest.raises(ManifestError, match="OAS1_0001_MR1"):
         make_phantom(tmp_path, config(), seed=3, workers=1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
+def test_address_of_a_cluster_is_passed_on_and_a_person_is_made_once(cohort, copied, monkeypatch):
+    given = {}
+
+    def on_cluster(function, items, **settings):
+        given.update(settings)
+        return [function(item) for item in (*items, *items)]  # as when a worker is lost
+
+    (copied / "truth" / "PHAN_0004.json").unlink()
+    monkeypatch.setattr(phantom, "run_parallel", on_cluster)
+    scans = []
+    scan = phantom.scan
+    monkeypatch.setattr(phantom, "scan", lambda *given: (scans.append(1), scan(*given))[1])
+    make_phantom(copied, config(), seed=3, workers=1, dask="tcp://there:1")
+    assert given["dask"] == "tcp://there:1"
+    assert given["folder"] == copied
+    assert len(scans) == len(list(copied.glob("disc*/PHAN_0004_MR*")))
+    assert digests(copied) == digests(cohort)
 
 
 def test_index_before_making_says_how_to_make_it(tmp_path):

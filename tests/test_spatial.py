@@ -6,9 +6,9 @@ from conftest import ellipsoid
 from scipy import ndimage
 
 from src.errors import ImageError
-from src.preprocessing.intensity import brain_mask, scale_inside, slice_mask
+from src.preprocessing.intensity import brain_mask, bright_level, scale_inside, slice_mask
 from src.preprocessing.slices import choose_slices, cut_slice, fit_square, slice_matrix
-from src.preprocessing.spatial import brain_cube, whole_slab
+from src.preprocessing.spatial import brain_box, brain_cube, whole_slab
 
 
 def blob(shape, centre, sigma=1.5):
@@ -22,7 +22,9 @@ def test_cube_keeps_aspect_and_its_matrix_leads_back():
     data = blob(shape, centre, 2.0)
     mask = np.zeros(shape, bool)
     mask[6:24, 4:38, 5:22] = True
-    cube, matrix = brain_cube(data, mask, size, 48)
+    box = brain_box(mask)
+    cube, matrix = brain_cube(data[box], size, 48)
+    matrix[:3, 3] += [one.start for one in box]
     assert cube.shape == (48, 48, 48)
     found = np.array(ndimage.center_of_mass(cube))
     np.testing.assert_allclose((matrix @ [*found, 1])[:3], centre, atol=0.1)
@@ -34,7 +36,7 @@ def test_cube_keeps_aspect_and_its_matrix_leads_back():
 def test_downsampling_does_not_alias():
     stripes = np.zeros((64, 64, 64), np.float32)
     stripes[::2] = 1
-    cube, _ = brain_cube(stripes, np.ones_like(stripes, bool), (1, 1, 1), 32)
+    cube, _ = brain_cube(stripes, (1, 1, 1), 32)
     inner = cube[4:-4, 4:-4, 4:-4]
     assert inner.std() < 0.2
     assert inner.mean() == pytest.approx(0.5, abs=0.05)
@@ -112,7 +114,8 @@ def test_scaling_is_robust_and_keeps_zero():
     mask = data > 0
     spiked = data.copy()
     spiked[8, 10, 7] = 30000
-    scaled, with_spike = scale_inside(data, mask), scale_inside(spiked, mask)
+    scaled = scale_inside(data, mask, bright_level(data, mask))
+    with_spike = scale_inside(spiked, mask, bright_level(spiked, mask))
     assert scaled[~mask].max() == 0
     assert scaled.min() >= 0
     assert scaled.max() == 1
@@ -120,4 +123,4 @@ def test_scaling_is_robust_and_keeps_zero():
     ratio = scaled[8, 10, 7] / scaled[8, 10, 3]
     assert ratio == pytest.approx(data[8, 10, 7] / data[8, 10, 3], rel=0.02)
     with pytest.raises(ImageError, match="no positive signal"):
-        scale_inside(-data, mask)
+        bright_level(-data, mask)

@@ -14,6 +14,7 @@ from src.config import RunConfig
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.manifest import Manifest
 from src.options import build_config
+from src.preprocessing import stage
 from src.preprocessing.stage import run
 
 HEADER = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
@@ -175,6 +176,13 @@ def test_two_workers_make_the_same_files(tmp_path, oasis):
     shutil.rmtree(tmp_path / "data" / "oasis_2d")
     list(run(config(tmp_path, workers=2)))
     pd.testing.assert_frame_equal(Manifest.read(tmp_path / "data" / "oasis_2d").table, alone)
+
+
+def test_scan_that_was_made_but_cannot_be_seen_is_no_dropped_row(tmp_path, oasis, monkeypatch):
+    monkeypatch.setattr(stage, "run_parallel", lambda make, scans, **_: [(scans[0].name, "bad")])
+    with pytest.raises(ManifestError, match=r"no record of 9 scans .* such as OAS1_0002_MR1"):
+        list(run(config(tmp_path)))
+    assert not (tmp_path / "data" / "oasis_2d" / "manifest.csv").exists()
 
 
 def test_kaggle_nifti_in_class_folders(tmp_path):

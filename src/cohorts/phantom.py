@@ -13,10 +13,10 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from ..atomic import atomic_file, write_json
 from ..config import PhantomConfig
 from ..errors import ManifestError
 from ..manifest import Manifest
-from ..runtime import progress
+from ..parallel import run_parallel
 from .oasis import FOLDERS, index_session_tree
 from .phantom_anatomy import deform, grid_affine, scan
 from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_row
@@ -55,7 +55,9 @@ def index_phantom(root: Path) -> Manifest:
     return index_session_tree(root, root / TABLE, r"PHAN_\d{4}", "phantom", hint=hint)
 
 
-def make_phantom(root: Path, config: PhantomConfig, seed: int, workers: int) -> bool:
+def make_phantom(
+    root: Path, config: PhantomConfig, seed: int, workers: int, dask: str | None = None
+) -> bool:
     """Make the cohort in `root`, unless the same one is there; a stopped run is continued.
 
     Args:
@@ -63,6 +65,7 @@ def make_phantom(root: Path, config: PhantomConfig, seed: int, workers: int) -> 
         config: How many people, which voxel size, how strong an atrophy.
         seed: Same seed, same bytes, whatever the number of workers.
         workers: Parallel processes.
+        dask: Address of a Dask scheduler whose workers make it instead.
 
     Returns:
         False when nothing had to be made.
@@ -86,9 +89,9 @@ def make_phantom(root: Path, config: PhantomConfig, seed: int, workers: int) -> 
     _clear(
         root, keep=(p for person in people if person.index not in absent for p in _files(person))
     )
-    jobs = [joblib.delayed(_make_person)(root, person, parameters) for person in missing]
-    done = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-    for _ in progress(done, total=len(jobs), desc="phantom"):
+    make = partial(_make_person, root=root, parameters=parameters)
+    settings: dict[str, Any] = {"workers": workers, "dask": dask, "desc": "phantom"}
+    for _ in run_parallel(make, missing, folder=root, **settings, name=lambda one: one.subject):
         pass
     _write_table(root, people)
     write_json(root / RECORD, parameters)
@@ -107,8 +110,10 @@ def _parameters(config: PhantomConfig, seed: int) -> dict[str, Any]:
     }
 
 
-def _make_person(root: Path, person: Person, parameters: dict[str, Any]) -> None:
+def _make_person(person: Person, root: Path, parameters: dict[str, Any]) -> None:
     """Write one person's images and truth, and last the record that says they are whole."""
+    if _is_complete(root, person, parameters):  # by a worker that a cluster lost afterwards
+        return
     seed, voxel = parameters["seed"], parameters["voxel"]
     rng = np.random.default_rng([seed, person.index])
     traits = draw_traits(person, parameters["effect"], rng, parameters["cause"])

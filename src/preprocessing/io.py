@@ -1,7 +1,9 @@
 """Read one raw scan or slice, checked before memory is taken.
 
-Arrays: ``X Y Z`` voxels in RAS+ order (X to the right, Y to the front, Z up), float32; ``H W``
-pixels of a slice, uint8. Affines are 4 x 4 and act on homogeneous voxel indices.
+Arrays: ``I J K`` voxels in the order of the file; ``X Y Z`` the same voxels in RAS+ order (X to the
+right, Y to the front, Z up); both are numbers as the file has them when those are small integers,
+and float32 otherwise. ``H W`` pixels of a slice, uint8. Affines are 4 x 4 and act on homogeneous
+voxel indices.
 """
 
 from __future__ import annotations
@@ -36,20 +38,39 @@ class Volume:
     """One scan.
 
     Attributes:
-        data: ``(X, Y, Z)`` float32, RAS+, any intensity unit.
+        stored: ``(I, J, K)``, any intensity unit; what does not depend on places is computed here.
+        orientation: nibabel's: per stored axis, its RAS+ axis and direction.
         voxel_size: Edge lengths along X, Y and Z in mm.
         to_stored: 4 x 4; index in `data` -> index in the stored array.
         stored_affine: 4 x 4; index in the stored array -> mm, as the header says.
     """
 
-    data: NDArray[np.float32]
+    stored: NDArray[Any]
+    orientation: NDArray[Any]
     voxel_size: tuple[float, float, float]
     to_stored: NDArray[np.float64]
     stored_affine: NDArray[np.float64]
 
+    @property
+    def data(self) -> NDArray[Any]:
+        """The voxels ``(X, Y, Z)``: a view, nothing is copied."""
+        return self.in_ras(self.stored)
+
+    def part_to_stored(self, box: tuple[slice, ...]) -> NDArray[np.float64]:
+        """Return 4 x 4: index in ``in_ras(stored[box])`` -> index in `stored`."""
+        matrix: NDArray[np.float64] = nib.orientations.inv_ornt_aff(
+            self.orientation, [one.stop - one.start for one in box]
+        )
+        matrix[:3, 3] += [one.start for one in box]
+        return matrix
+
+    def in_ras(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array ``(I, J, K)``, such as a mask, as its view ``(X, Y, Z)``."""
+        return np.asarray(nib.apply_orientation(array, self.orientation))
+
 
 def read_volume(path: Path, axes: str | None = None) -> Volume:
-    """Read an Analyze 7.5 or NIfTI file as RAS+ float32.
+    """Read an Analyze 7.5 or NIfTI file, once, without a second copy of its voxels.
 
     Args:
         path: ``.img`` (with its ``.hdr``), ``.nii`` or ``.nii.gz``.
@@ -60,7 +81,9 @@ def read_volume(path: Path, axes: str | None = None) -> Volume:
         ImageError: The file is damaged, empty, 4D, not finite, or larger than `MAX_VOXELS`.
     """
     try:
-        image = nib.load(path)
+        # Read, not mapped: a fault of the disk is then an error, not the end of the process, and
+        # one long read is many times faster than page after page.
+        image = nib.load(path, mmap=False)
         shape = _spatial_shape(image.shape, path)
         voxel_size = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=float))
         orientation = _orientation(image.affine, axes, path)
@@ -75,7 +98,8 @@ def read_volume(path: Path, axes: str | None = None) -> Volume:
     order = np.argsort(orientation[:, 0])
     size = voxel_size[order]
     return Volume(
-        data=np.ascontiguousarray(nib.apply_orientation(data, orientation)),
+        stored=data,
+        orientation=orientation,
         voxel_size=(float(size[0]), float(size[1]), float(size[2])),
         to_stored=nib.orientations.inv_ornt_aff(orientation, shape),
         stored_affine=np.asarray(image.affine, dtype=float),
@@ -137,21 +161,25 @@ def _orientation(affine: NDArray[Any], axes: str | None, path: Path) -> NDArray[
     return np.asarray(orientation)
 
 
-def _read_data(image: Any, path: Path) -> NDArray[np.float32]:
+def _read_data(image: Any, path: Path) -> NDArray[Any]:
+    """Return integers of one or two bytes as they are, and anything else as float32."""
     kind = image.get_data_dtype()
     if kind.fields is not None or kind.kind not in "iuf":
         raise ImageError(f"{path.name} holds {kind}, not one number per voxel")
-    return np.asarray(image.dataobj, dtype=np.float32)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    if scaled or kind.kind == "f" or kind.itemsize > 2:
+        return np.asarray(image.dataobj, dtype=np.float32)
+    data: NDArray[Any] = image.dataobj.get_unscaled()
+    return data.astype(kind.newbyteorder("="), copy=False)
 
 
-def _check_content(data: NDArray[np.float32], path: Path) -> None:
-    finite = int(np.isfinite(data).sum())
-    if finite < data.size:
-        raise ImageError(
-            f"{path.name}: {data.size - finite} of {data.size} voxels are NaN or infinite"
-        )
-    if data.min() == data.max():
-        raise ImageError(f"{path.name} is empty: every voxel is {data.min():g}")
+def _check_content(data: NDArray[Any], path: Path) -> None:
+    low, high = data.min(), data.max()
+    if not (np.isfinite(low) and np.isfinite(high)):  # a NaN or an infinity is one of the two
+        lost = data.size - np.count_nonzero(np.isfinite(data))
+        raise ImageError(f"{path.name}: {lost} of {data.size} voxels are NaN or infinite")
+    if low == high:
+        raise ImageError(f"{path.name} is empty: every voxel is {low:g}")
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_file, write_json
 from ..config import PreprocessConfig
-from ..errors import ImageError, ManifestError
-from .intensity import brain_mask, scale_inside, slice_mask
+from ..errors import DataNotFoundError, ImageError, ManifestError
+from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
-from .spatial import brain_cube, whole_slab
+from .spatial import brain_box, brain_cube, whole_slab
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
 VERSION = 3
@@ -93,11 +94,32 @@ def remove_scan(out: Path, name: str) -> None:
     record = read_record(out, name)
     if record is None:
         return
+    root = out.resolve()
     for file in record["files"]:
-        path = (out / file["path"]).resolve()
-        if out.resolve() in path.parents:
+        path = (root / file["path"]).resolve()
+        if root in path.parents:
             path.unlink(missing_ok=True)
-    (out / RECORDS / f"{name}.json").unlink()
+    (out / RECORDS / f"{name}.json").unlink(missing_ok=True)
+
+
+def make_once(scan: Scan, out: Path, settings: PreprocessConfig) -> tuple[str, str | None]:
+    """Make a scan unless it is done, as when a cluster lost the worker that did it.
+
+    Returns:
+        The scan's name, and why it was rejected or None.
+
+    Raises:
+        DataNotFoundError: The raw files' folder is not there, for the process that runs this.
+    """
+    folder = scan.sources[0].parent
+    if not folder.is_dir():
+        raise DataNotFoundError(
+            f"{folder.absolute()} on {socket.gethostname()}",
+            hint="every worker must see the raw data under the same path",
+        )
+    if is_done(out, scan, settings):
+        return scan.name, None
+    return scan.name, make_scan(out, scan, settings)
 
 
 def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
@@ -153,7 +175,7 @@ class _Piece:
     to_stored: NDArray[np.float64]
     stored: dict[str, Any]
 
-    def encoded(self) -> bytes:
+    def encoded(self) -> memoryview:
         """Return the content of the file."""
         return _png(self.data) if self.data.ndim == 2 else _npy(self.data)
 
@@ -171,15 +193,18 @@ def _pieces(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
 
 def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Volume -> slices."""
-    mask = brain_mask(volume.data)
-    scaled = scale_inside(volume.data, mask)
+    brain = brain_mask(volume.stored)
+    top = bright_level(volume.stored, brain)
+    data, mask = volume.data, volume.in_ras(brain)  # views: only the slices become float
     plane = settings.slice_axis
     rows, columns = {"axial": (1, 0), "coronal": (2, 0), "sagittal": (2, 1)}[plane]
     pixel = (volume.voxel_size[rows], volume.voxel_size[columns])
     stored = _stored_volume(volume)
     for index in choose_slices(mask, plane, settings.num_slices):
-        square, fit = fit_square(cut_slice(scaled, plane, index), pixel, settings.image_size)
-        matrix = volume.to_stored @ slice_matrix(scaled.shape, plane, fit)
+        inside = cut_slice(mask, plane, index)
+        scaled = scale_inside(cut_slice(data, plane, index), inside, top)
+        square, fit = fit_square(scaled, pixel, settings.image_size)
+        matrix = volume.to_stored @ slice_matrix(data.shape, plane, fit)
         yield _Piece(_slice_path(scan, 0, index), index, square, matrix, stored)
 
 
@@ -187,7 +212,7 @@ def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
     """8-bit slices -> slices of one size."""
     for position, (source, index) in enumerate(zip(scan.sources, scan.slices, strict=True)):
         pixels = read_slice(source)
-        scaled = scale_inside(pixels, slice_mask(pixels))
+        scaled = _scaled_picture(pixels)
         square, fit = fit_square(scaled, (1, 1), settings.image_size)
         matrix = np.eye(4)
         matrix[np.ix_([0, 1, 3], [0, 1, 3])] = fit
@@ -198,11 +223,14 @@ def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
 
 def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Volume -> brain in a cube."""
-    mask = brain_mask(volume.data)
-    scaled = scale_inside(volume.data, mask)
-    cube, matrix = brain_cube(scaled, mask, volume.voxel_size, settings.volume_size)
+    mask = brain_mask(volume.stored)
+    top = bright_level(volume.stored, mask)
+    box = brain_box(mask)
+    brain = volume.in_ras(scale_inside(volume.stored[box], mask[box], top))
+    cube, matrix = brain_cube(brain, volume.voxel_size, settings.volume_size)
+    matrix = volume.part_to_stored(box) @ matrix
     path = f"{scan.folders[0]}/{scan.name}.npy"
-    yield _Piece(path, None, cube, volume.to_stored @ matrix, _stored_volume(volume))
+    yield _Piece(path, None, cube, matrix, _stored_volume(volume))
 
 
 def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
@@ -214,11 +242,16 @@ def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
     shape = pictures[0].shape
     if any(picture.shape != shape for picture in pictures):
         raise ImageError("its slices differ in size")
-    scaled = [scale_inside(picture, slice_mask(picture)) for picture in pictures]
+    scaled = [_scaled_picture(picture) for picture in pictures]
     data = np.stack([picture.T for picture in scaled], axis=2)  # H W, back in row 0 -> X Y Z
     slab, matrix = whole_slab(data, (1.0, 1.0, 1.0), settings.volume_size)
     path, stored = f"{scan.folders[0]}/{scan.name}.npy", _stored_slices(shape, scan.slices)
     yield _Piece(path, None, slab, np.linalg.inv(stored["to_ras"]) @ matrix, stored)
+
+
+def _scaled_picture(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    mask = slice_mask(pixels)
+    return scale_inside(pixels, mask, bright_level(pixels, mask))
 
 
 def _stored_volume(volume: Volume) -> dict[str, Any]:
@@ -253,14 +286,14 @@ def _slice_path(scan: Scan, position: int, index: int) -> str:
     return f"{scan.folders[position]}/{scan.name}_slice{index:02d}.png"
 
 
-def _png(pixels: NDArray[Any]) -> bytes:
+def _png(pixels: NDArray[Any]) -> memoryview:
     good, buffer = cv2.imencode(".png", pixels)
     if not good:
         raise ImageError("the slice cannot be encoded as PNG")
-    return buffer.tobytes()
+    return buffer.data
 
 
-def _npy(data: NDArray[Any]) -> bytes:
+def _npy(data: NDArray[Any]) -> memoryview:
     buffer = io.BytesIO()
-    np.save(buffer, data.astype(np.float16))
-    return buffer.getvalue()
+    np.save(buffer, data.astype(np.float16, order="C"))
+    return buffer.getbuffer()

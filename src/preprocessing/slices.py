@@ -6,11 +6,15 @@ Arrays: ``X Y Z`` voxels in RAS+ order, in [0, 1]; a slice is ``H W`` with the f
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+
+Number = TypeVar("Number", bound=np.generic)
 
 #: Plane -> (axis cut, axis of rows, axis of columns); rows run against their axis.
 PLANES = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}
@@ -30,7 +34,7 @@ def choose_slices(mask: NDArray[np.bool_], plane: str, count: int) -> list[int]:
         ImageError: No slice shows the brain.
     """
     cut = PLANES[plane][0]
-    area = mask.sum(axis=tuple(axis for axis in range(3) if axis != cut))
+    area = np.array([np.count_nonzero(section) for section in np.moveaxis(mask, cut, 0)])
     shown = np.flatnonzero(area >= _MIN_AREA * max(int(area.max()), 1))
     if area.max() == 0:
         raise ImageError("no slice shows the brain")
@@ -38,10 +42,10 @@ def choose_slices(mask: NDArray[np.bool_], plane: str, count: int) -> list[int]:
     return [int(index) for index in np.unique(chosen)]
 
 
-def cut_slice(data: NDArray[np.float32], plane: str, index: int) -> NDArray[np.float32]:
+def cut_slice(data: NDArray[Number], plane: str, index: int) -> NDArray[Number]:
     """Return slice `index` of ``(X, Y, Z)`` as ``(H, W)``, upright."""
-    # take() leaves the two other axes in order, columns first: the transpose puts rows first.
-    picture: NDArray[np.float32] = np.take(data, index, PLANES[plane][0])
+    # The two other axes stay in order, columns first: the transpose puts rows first.
+    picture: NDArray[Number] = np.moveaxis(data, PLANES[plane][0], 0)[index]
     return np.ascontiguousarray(picture.T[::-1])
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ..atomic import atomic_file, write_json
 from ..cohorts import kaggle_jpg, kaggle_nifti, oasis, phantom  # noqa: F401 - they register
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
-from ..errors import ConfigError, DataNotFoundError, ImageError, ManifestError, MriError
-from ..manifest import KEY, MANIFEST, PEOPLE_UNKNOWN, REJECTED, SETTINGS, Manifest
+from ..errors import ConfigError, DataNotFoundError, ImageError, ManifestError
+from ..manifest import MANIFEST, REJECTED, SETTINGS, Manifest
 from ..options import config_to_dict
-from ..runtime import progress, usable_cores
+from ..parallel import run_parallel
+from ..runtime import usable_cores
 from ..splits import count_people, keep_official_split, split_by_person
-from .scan import RECORDS, VERSION, Scan, is_done, make_scan, read_record, remove_scan
+from .scan import RECORDS, VERSION, Scan, is_done, make_once, remove_scan
+from .tables import list_scans, processed_table, rejected_rows
 
 logger = logging.getLogger(__name__)
 _MAX_REJECTED = 0.05
@@ -43,7 +43,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     cohort = COHORT_REGISTRY.get(config.data.cohort)
     raw, removed = _rated(_index(cohort, config), config)
     manifest = _with_split(raw, config)
-    scans = _scans(manifest, cohort, config.data.model_dim)
+    scans = list_scans(manifest, cohort, config.data.model_dim)
     todo = [scan for scan in scans if not is_done(out, scan, config.preprocess)]
     stale = _recorded(out) - {scan.name for scan in scans}
     if todo or stale:
@@ -54,7 +54,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         "%d of %d scans are already processed in %s", len(scans) - len(todo), len(scans), out
     )
     reasons = _process(todo, out, config)
-    rejected = pd.concat([*removed, _rejected_rows(manifest, reasons)], ignore_index=True)
+    rejected = pd.concat([*removed, rejected_rows(manifest, reasons)], ignore_index=True)
     yield _write_rejected(out, rejected)
     _stop_if_many(reasons, len(scans), out)
     yield from _write_dataset(out, manifest, len(rejected), config)
@@ -81,7 +81,7 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
     """Make the phantom if it is the phantom; list the raw folder."""
     root = config.data.raw_dir
     if cohort.name == "phantom":
-        phantom.make_phantom(root, config.phantom, config.data.seed, _workers(config))
+        phantom.make_phantom(root, config.phantom, config.data.seed, _workers(config), config.dask)
     elif not root.is_dir():
         hint = f"download it from {cohort.homepage} into {root}, or name its folder with --data_dir"
         raise DataNotFoundError(root, hint=hint)
@@ -122,69 +122,25 @@ def _with_split(manifest: Manifest, config: RunConfig) -> Manifest:
     )
 
 
-def _scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
-    """Group the rows by session: one volume each, or the slices of one."""
-    if dim == "3d" and cohort.layout == "slice" and PEOPLE_UNKNOWN in manifest.stamps:
-        raise ConfigError(
-            "slices of unknown people cannot be stacked into volumes", hint="--dim 2d"
-        )
-    scans = []
-    for (subject, session), rows in manifest.table.groupby(["subject", "session"], dropna=False):
-        rows = rows.sort_values("slice")
-        scans.append(
-            Scan(
-                name=_file_name(f"{subject}_{session}"),
-                sources=tuple(manifest.root / path for path in rows["path"]),
-                slices=tuple(int(n) for n in rows["slice"]) if cohort.layout == "slice" else (),
-                folders=tuple(
-                    f"{s}/{c}" for s, c in zip(rows["split"], rows["label"], strict=True)
-                ),
-                axes=cohort.axes,
-                dim=dim,
-            )
-        )
-    return scans
-
-
-def _file_name(name: str) -> str:
-    """Return `name` if it is safe as a file name on every system.
-
-    Raises:
-        ManifestError: It holds a separator, a space or another odd character, or is too long.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}", name):
-        raise ManifestError(
-            f"{name[:60]!r} cannot be a file name", hint="rename it: letters, digits, - _ . +"
-        )
-    return name
-
-
 def _process(scans: list[Scan], out: Path, config: RunConfig) -> dict[str, str]:
     """Make the scans in parallel; return name -> reason of those rejected."""
-    if not scans:
-        return {}
-    jobs = min(_workers(config), len(scans))
-    tasks = (delayed(_named)(out, scan, config.preprocess) for scan in scans)
-    results = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(tasks)
-    try:
-        done = dict(progress(results, total=len(scans), desc="preprocess"))
-    except TerminatedWorkerError:
-        raise MriError(
-            "a worker process was killed, most often for lack of memory; finished scans are kept",
-            hint=f"run the same command with --workers {max(jobs // 2, 1)}",
-        ) from None
-    return {name: reason for name, reason in done.items() if reason}
-
-
-def _named(out: Path, scan: Scan, settings: Any) -> tuple[str, str | None]:
-    return scan.name, make_scan(out, scan, settings)
-
-
-def _rejected_rows(manifest: Manifest, reasons: dict[str, str]) -> pd.DataFrame:
-    names = manifest.table["subject"] + "_" + manifest.table["session"]
-    return manifest.partition(
-        ~names.isin(list(reasons)), lambda row: reasons[f"{row['subject']}_{row['session']}"]
-    )[1]
+    make = partial(make_once, out=out, settings=config.preprocess)
+    results = run_parallel(
+        *(make, scans),
+        workers=_workers(config),
+        dask=config.dask,
+        desc="preprocess",
+        folder=out / RECORDS,
+        name=lambda scan: scan.name,
+    )
+    reasons = {name: reason for name, reason in results if reason}
+    lost = sorted({scan.name for scan in scans} - reasons.keys() - _recorded(out))
+    if lost:  # on a network file system whose view lags behind
+        raise ManifestError(
+            f"{out} shows no record of {len(lost)} scans that were made, such as {lost[0]}",
+            hint="run the same command again: finished scans are kept",
+        )
+    return reasons
 
 
 def _write_rejected(out: Path, rejected: pd.DataFrame) -> Path:
@@ -197,7 +153,7 @@ def _write_dataset(
     out: Path, manifest: Manifest, rejected: int, config: RunConfig
 ) -> Iterator[Path]:
     """Write the settings and, last, the manifest: a data set with a manifest is complete."""
-    processed = Manifest(_processed_table(out, manifest), out, manifest.stamps)
+    processed = Manifest(processed_table(out, manifest), out, manifest.stamps)
     processed.check_disjoint()
     people = count_people(processed)
     logger.info("people per stage and split:\n%s", people.to_string())
@@ -211,23 +167,6 @@ def _write_dataset(
     }
     yield write_json(out / SETTINGS, _settings(config) | summary)
     yield processed.write(out)
-
-
-def _processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
-    """Return one row per processed file, with the raw row's columns."""
-    rows: list[dict[str, Any]] = []
-    by_slice = {tuple(row[KEY[1:]]): row for _, row in manifest.table.iterrows()}
-    whole = {(row["subject"], row["session"]): row for _, row in manifest.table.iterrows()}
-    for (subject, session), first in whole.items():
-        record = read_record(out, f"{subject}_{session}")
-        for file in record["files"] if record else ():
-            source = by_slice.get((subject, session, file["slice"]), first)
-            rows.append(
-                dict(source) | {name: file[name] for name in ("path", "slice", "fingerprint")}
-            )
-    if not rows:
-        raise ImageError("no scan could be processed", hint=f"read the reasons in {out / REJECTED}")
-    return pd.DataFrame(rows)
 
 
 def _stop_if_many(reasons: dict[str, str], scans: int, out: Path) -> None:

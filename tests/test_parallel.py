@@ -1,0 +1,54 @@
+"""Calls in processes of this machine; `test_dask` has those on a cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cluster_tasks
+import numpy as np
+import pytest
+
+from src.errors import MriError
+from src.parallel import run_parallel
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_item_is_done_once(workers):
+    results = run_parallel(cluster_tasks.square, range(7), workers=workers)
+    assert sorted(results) == [0, 1, 4, 9, 16, 25, 36]
+
+
+def test_nothing_to_do_starts_nothing():
+    assert list(run_parallel(cluster_tasks.square, [], workers=2, dask="tcp://nowhere:1")) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_shared_is_unpacked_once_in_each_process(workers, tmp_path):
+    shared = cluster_tasks.Noted(tmp_path / "log", np.float32(3))
+    found = list(run_parallel(cluster_tasks.scale, range(1, 9), workers=workers, shared=shared))
+    assert sorted(value for value, _ in found) == [3 * n for n in range(1, 9)]
+    log = tmp_path / "log"
+    unpacked = log.read_text().split() if log.is_file() else []
+    assert len(unpacked) == len(set(unpacked)) <= workers
+    assert {str(pid) for _, pid in found} >= set(unpacked)
+    assert bool(unpacked) == (workers > 1)  # this process has it already
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_error_of_a_call_comes_as_it_is(workers):
+    with pytest.raises(ValueError, match="7 is odd"):
+        list(run_parallel(cluster_tasks.fail, [7, 7], workers=workers))
+
+
+def test_killed_process_is_told_with_fewer_workers():
+    with pytest.raises(MriError, match="a worker process was killed") as caught:
+        list(run_parallel(cluster_tasks.die, range(6), workers=2))
+    assert "--workers 1" in caught.value.hint
+
+
+def test_dask_is_not_imported_without_an_address():
+    code = "import sys, src.preprocessing.stage; sys.exit('dask' in sys.modules)"
+    root = Path(__file__).resolve().parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
