@@ -28,7 +28,7 @@ from src.runtime import configure_logging
 
 if TYPE_CHECKING:
     from src.dataset import MriDataset
-    from src.train import Trainer
+    from src.trainer import Trainer
 
 #: Settings of every run here; `debug_steps.SHAPES` is what its images are.
 SMALL = {
@@ -100,7 +100,7 @@ class Bench:
 
         from src.api import create_data_loaders, create_model
         from src.config import TrainConfig
-        from src.train import Trainer
+        from src.trainer import Trainer
 
         (loader,) = create_data_loaders(
             *(self.processed("2d"), "phantom", "2d", 8), splits=("train",), num_classes=2

@@ -5,6 +5,7 @@ Examples:
   python main.py --mode full --dataset phantom_2d              # no download, laptop CPU
   python main.py --mode preprocess --dataset oasis --dim 3d    # data/oasis -> data/oasis_3d
   python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
+  torchrun --nproc_per_node 4 main.py --mode train --dataset oasis_3d  # a GPU for each process
   python main.py --mode evaluate --dataset oasis_3d
   python main.py --mode gradcam --dataset oasis_3d
   python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
@@ -27,7 +28,7 @@ from typing import NoReturn
 from src.config import RunConfig, config_from_args
 from src.errors import AuditFailed, ConfigError, MriError
 from src.options import add_config_arguments
-from src.runtime import configure_logging
+from src.runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
 STAGES = {
@@ -40,6 +41,11 @@ STAGES = {
     "compare": "src.compare",
 }
 FULL = ("preprocess", "train", "evaluate", "gradcam")
+#: What spreads the stages that torchrun does not.
+SPREAD_BY = {
+    "preprocess": "--workers N on one machine, --dask ADDRESS on several",
+    "crossval": "a job array, one --repeat and --fold for each job, and --collect at last",
+}
 
 logger = logging.getLogger("main")
 
@@ -49,7 +55,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is; leave with status 2."""
-        self.exit(2, f"error: {message}\n  fix: python main.py --help lists every flag\n")
+        _say(f"error: {message}\n  fix: python main.py --help lists every flag")
+        self.exit(2)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,31 +113,80 @@ def run_full(config: RunConfig) -> None:
             print(f"  {path}")
 
 
+def refuse_torchrun(mode: str) -> None:
+    """Raise when torchrun started a stage that runs in one process.
+
+    Raises:
+        ConfigError: With what spreads the stage instead.
+    """
+    count = place_in_job().count
+    if count > 1 and mode != "train":
+        raise ConfigError(
+            f"--mode {mode} runs in one process, and {count} were started",
+            hint=SPREAD_BY.get(mode, "torchrun is for --mode train; leave it out"),
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, run. Exit status: 0 done, 2 bad input, 3 audit failed, 130 stopped by hand."""
+    """Parse, check, run.
+
+    Returns:
+        0 done, 2 bad input, 3 audit failed, 130 stopped by hand, 143 by SIGTERM.
+    """
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     args = build_parser().parse_args(words)
-    configure_logging()
-    try:
-        if args.runs and args.mode != "compare":
-            raise ConfigError(
-                f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
-                hint="python main.py --help lists every flag",
-            )
-        config = config_from_args(args)  # whatever can be checked without data is checked first
-        if args.mode == "full":
-            run_full(config)
-        else:
-            run_stage(args.mode, config)
-    except MriError as error:
-        if args.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 3 if isinstance(error, AuditFailed) else 2
-    except KeyboardInterrupt:
-        print("stopped by hand; what was finished is kept", file=sys.stderr)
-        return 130
+    with sigterm_interrupts():
+        try:
+            _run(args)
+        except MriError as error:
+            if args.debug:
+                raise
+            _say(f"error: {error}")
+            return 3 if isinstance(error, AuditFailed) else 2
+        except KeyboardInterrupt as stop:
+            return _stopped(stop)
     return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    # One process of a job speaks for all: the others show errors only.
+    configure_logging(logging.ERROR if place_in_job().index else logging.INFO)
+    refuse_torchrun(args.mode)
+    if args.runs and args.mode != "compare":
+        raise ConfigError(
+            f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
+            hint="python main.py --help lists every flag",
+        )
+    config = config_from_args(args)  # whatever can be checked without data is checked first
+    if args.mode == "full":
+        run_full(config)
+    else:
+        run_stage(args.mode, config)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Say by whom and what is left; return the exit status."""
+    ended, kept = isinstance(stop, Terminated), str(stop) or "what was finished is kept"
+    by = "SIGTERM" if ended else "hand"
+    if ended and place_in_job().count > 1:
+        by += ", which torchrun sends when another process of this job ended"
+    _say(f"stopped by {by}; {kept}")
+    return 143 if ended else 130
+
+
+def _say(sentence: str) -> None:
+    """Print why the run ends; of a job's processes, the first to end does."""
+    try:
+        alone = place_in_job().count == 1
+    except ConfigError:
+        alone = True
+    if not alone:
+        from src.processes import speaks_first  # imports torch
+
+        if not speaks_first():
+            return
+        sentence = "\n" + sentence  # the progress bar of process 0 may stand in this line
+    print(sentence, file=sys.stderr)
 
 
 def _underscored(word: str) -> str:

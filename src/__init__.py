@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .evaluate import Evaluator
     from .gradcam import GradCAM, get_target_layer
     from .manifest import Manifest
-    from .train import Trainer
+    from .trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 _MODULE_OF = {
     "create_model": "api",
     "create_data_loaders": "api",
-    "Trainer": "train",
+    "Trainer": "trainer",
     "Evaluator": "evaluate",
     "GradCAM": "gradcam",
     "get_target_layer": "gradcam",

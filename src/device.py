@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import random
+from datetime import timedelta
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 
 from .errors import ConfigError
-from .runtime import world_size
+from .runtime import Place, place_in_job
+
+logger = logging.getLogger(__name__)
+#: A process may wait this long for another, which may be building the image cache. One that died
+#: is noticed at once.
+PATIENCE = timedelta(hours=2)
 
 
 def choose_device(name: str | None = None) -> tuple[torch.device, str]:
-    """Return the device and the reason for it.
+    """Return the device and the reason for it; each process of a job has a GPU of its own.
 
     Args:
         name: ``cuda``, ``cuda:1``, ``mps`` or ``cpu``; None takes the best there is.
 
     Raises:
-        ConfigError: The device asked for is unknown or not there.
+        ConfigError: The device asked for is unknown or not there, or several processes would have
+            to share it.
     """
+    device, reason = _choose_alone(name)
+    place = place_in_job()
+    if place.count == 1:
+        return device, reason
+    if device.type == "cuda":
+        device = _own_gpu(device, place)
+    elif device.type != "cpu":
+        raise ConfigError(f"{place.count} processes cannot share {device}", hint="--device cpu")
+    return device, f"{reason}; {place.count} processes"
+
+
+def _own_gpu(device: torch.device, place: Place) -> torch.device:
+    """Return the GPU of this process, by its number on the machine."""
+    if device.index is not None:
+        raise ConfigError(
+            f"--device {device} is one GPU, and there are {place.count} processes",
+            hint="--device cuda gives each process its own",
+        )
+    there = torch.cuda.device_count()
+    if place.local_count > there:
+        raise ConfigError(
+            f"{place.local_count} processes on a machine with {there} GPUs",
+            hint=f"torchrun --nproc_per_node {there}, or --device cpu",
+        )
+    return torch.device("cuda", place.local_index)
+
+
+def _choose_alone(name: str | None) -> tuple[torch.device, str]:
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
@@ -60,21 +97,34 @@ def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
     return "no", f"bf16 is not faster on {device.type}"
 
 
+def open_accelerator(device: str | torch.device | None, precision: str) -> Accelerator:
+    """Choose device and precision, and log both with their reasons.
+
+    Args:
+        device: As `choose_device`.
+        precision: As `choose_precision`.
+    """
+    chosen, reason = choose_device(None if device is None else str(device))
+    used, why = choose_precision(precision, chosen)
+    logger.info("device: %s (%s); precision: %s (%s)", chosen, reason, used, why)
+    return make_accelerator(chosen, used)
+
+
 def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     """Return an Accelerator on exactly `device`.
 
     accelerate keeps one state per process; a notebook that trains on the GPU and then on the CPU
-    would be given the first device twice, so the state is reset.
-
-    Raises:
-        ConfigError: Several processes were started; training uses one.
+    would be given the first device twice, so the state is reset. Under ``torchrun``, the first call
+    joins this process to the others of the job.
     """
-    if world_size() > 1:
-        raise ConfigError("training runs in one process", hint="start it without torchrun")
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 def seed_everything(*parts: int) -> torch.Generator:

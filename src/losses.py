@@ -58,24 +58,27 @@ class OrdinalHead(nn.Module):
         return torch.cat([ends[0], middle, ends[1]], dim=1)
 
 
-def make_loss(kind: str, weights: Tensor) -> Loss:
+def make_loss(kind: str, weights: Tensor, reduction: str = "mean") -> Loss:
     """Return the class-weighted loss of a batch.
 
     Args:
         kind: ``"ce"``; ``"focal"`` (Lin et al. 2017, doi:10.1109/ICCV.2017.324), which turns down
             what is already right; ``"ordinal"``, the likelihood of an `OrdinalHead`.
         weights: Of the classes; a weight of zero leaves a class out.
+        reduction: ``"mean"`` over the class weights in the batch, or ``"sum"``.
 
     Returns:
-        Maps logits and labels to the mean loss, weighted by the classes in the batch.
+        Maps logits and labels to the weighted mean or sum.
     """
     if kind != "focal":
-        return nn.CrossEntropyLoss(weights)
+        return nn.CrossEntropyLoss(weights, reduction=reduction)
 
     def focal(logits: Tensor, labels: Tensor) -> Tensor:
         entropy = functional.cross_entropy(logits, labels, reduction="none")
         weight = weights[labels]
-        turned_down = weight * (1 - torch.exp(-entropy)) ** FOCUS * entropy
-        return turned_down.sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        total = (weight * (1 - torch.exp(-entropy)) ** FOCUS * entropy).sum()
+        if reduction == "sum":
+            return total
+        return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
     return focal

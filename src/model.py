@@ -16,13 +16,13 @@ from collections import OrderedDict
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name it has everywhere
 
 from .classifier import register_model
 from .errors import CheckpointError
-from .torchvision_import import models, ops
 from .weights import Tensors, fetch
 
 # The mean over ImageNet's three channels (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).
@@ -38,6 +38,13 @@ _RESNET_STAGES = ("features.layer2", "features.layer3", "features.layer4")
 _EFFICIENTNET_STAGES = ("features.3", "features.5", "features.8")
 #: The settings that torchvision's ImageNet networks share.
 _register = partial(register_model, dim="2d", input_size=224, mean=MEAN, std=STD)
+
+
+def _torchvision() -> Any:
+    """Return torchvision's networks; importing them takes a second, which volumes never need."""
+    from .torchvision_import import models
+
+    return models
 
 
 def _fresh(like: nn.Conv2d, channels_in: int, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:
@@ -97,12 +104,12 @@ def _resnet(network: nn.Module) -> nn.Module:
     "resnet18",
     cam_layer="features.layer4",
     fine_layers=_RESNET_STAGES,
-    imagenet_file=lambda: fetch(models.ResNet18_Weights.IMAGENET1K_V1.url),
+    imagenet_file=lambda: fetch(_torchvision().ResNet18_Weights.IMAGENET1K_V1.url),
     rename=_without_head,
 )
 def resnet18() -> tuple[nn.Module, int]:
     """ResNet-18 (He et al. 2016, doi:10.1109/CVPR.2016.90)."""
-    return _resnet(models.resnet18(weights=None)), 512
+    return _resnet(_torchvision().resnet18(weights=None)), 512
 
 
 # The first weights: the second ones, trained with label smoothing and mixed images, score higher
@@ -111,24 +118,24 @@ def resnet18() -> tuple[nn.Module, int]:
     "resnet50",
     cam_layer="features.layer4",
     fine_layers=_RESNET_STAGES,
-    imagenet_file=lambda: fetch(models.ResNet50_Weights.IMAGENET1K_V1.url),
+    imagenet_file=lambda: fetch(_torchvision().ResNet50_Weights.IMAGENET1K_V1.url),
     rename=_without_head,
 )
 def resnet50() -> tuple[nn.Module, int]:
     """ResNet-50 (He et al. 2016, doi:10.1109/CVPR.2016.90)."""
-    return _resnet(models.resnet50(weights=None)), 2048
+    return _resnet(_torchvision().resnet50(weights=None)), 2048
 
 
 @_register(
     "densenet121",
     cam_layer="features.relu",
     fine_layers=("features.denseblock2", "features.denseblock3", "features.relu"),
-    imagenet_file=lambda: fetch(models.DenseNet121_Weights.IMAGENET1K_V1.url),
+    imagenet_file=lambda: fetch(_torchvision().DenseNet121_Weights.IMAGENET1K_V1.url),
     rename=_densenet_names,
 )
 def densenet121() -> tuple[nn.Module, int]:
     """DenseNet-121 (Huang et al. 2017, doi:10.1109/CVPR.2017.243)."""
-    features = models.densenet121(weights=None).features
+    features = _torchvision().densenet121(weights=None).features
     features.conv0 = _fresh(features.conv0, 1)
     features.add_module("relu", nn.ReLU())
     return features, 1024
@@ -138,12 +145,12 @@ def densenet121() -> tuple[nn.Module, int]:
     "efficientnet_b0",
     cam_layer="features.8",
     fine_layers=_EFFICIENTNET_STAGES,
-    imagenet_file=lambda: fetch(models.EfficientNet_B0_Weights.IMAGENET1K_V1.url),
+    imagenet_file=lambda: fetch(_torchvision().EfficientNet_B0_Weights.IMAGENET1K_V1.url),
     rename=_under_features,
 )
 def efficientnet_b0() -> tuple[nn.Module, int]:
     """EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946)."""
-    features = models.efficientnet_b0(weights=None).features
+    features = _torchvision().efficientnet_b0(weights=None).features
     features[0][0] = _fresh(features[0][0], 1)
     return features, 1280
 
@@ -178,6 +185,8 @@ class SamePadConv2d(nn.Conv2d):
 
 def _make_lite(module: nn.Module) -> None:
     """Turn EfficientNet into its Lite form: no attention, ReLU6, TensorFlow's padding."""
+    from .torchvision_import import ops
+
     for name, child in module.named_children():
         if isinstance(child, ops.misc.SqueezeExcitation):
             setattr(module, name, nn.Identity())

@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from .classifier import register_model
@@ -25,14 +26,28 @@ _register = partial(register_model, dim="3d", input_size=128, mean=MEAN, std=STD
 _FINE = ("features.layer2",)
 
 
-def _convolution(channels_in: int, channels: int, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+class Convolution(nn.Conv3d):
+    """3 x 3 x 3 convolution without bias that a CPU computes in float32 where a map is tiny.
+
+    With an edge of two or less, oneDNN 3.12 leaves weights' bfloat16 gradients partly unwritten:
+    they are whatever was in memory, up to infinity.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
+        super().__init__(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map, in the precision of its surroundings unless that would be wrong."""
+        if x.device.type == "cpu" and min(x.shape[2:]) <= 2 and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
 
 
 def _unit(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     """Convolution, normalisation, ReLU."""
     return nn.Sequential(
-        _convolution(channels_in, channels, stride),
+        Convolution(channels_in, channels, stride),
         nn.BatchNorm3d(channels),
         nn.ReLU(inplace=True),
     )
@@ -44,7 +59,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
         self.first = _unit(channels_in, channels, stride)
-        self.second = _convolution(channels, channels)
+        self.second = Convolution(channels, channels)
         self.norm = nn.BatchNorm3d(channels)
         same = stride == 1 and channels_in == channels
         self.shortcut = nn.Identity() if same else _shortcut(channels_in, channels, stride)

@@ -1,18 +1,44 @@
-"""Logging, progress bars and the environment: the only module that reads ``os.environ``."""
+"""Logging, progress bars, signals and the environment: the only reader of ``os.environ``."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import _TqdmLoggingHandler
 
+from .errors import ConfigError
+
 T = TypeVar("T")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a batch system, ``kill`` or ``torchrun`` asks this process to end."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process of a job this is, as ``torchrun`` tells it; alone without it.
+
+    Attributes:
+        index: Of this process in the whole job, from 0.
+        count: Processes of the job, on all its machines.
+        local_index: Of this process on its machine; its GPU.
+        local_count: Processes of the job on this machine.
+    """
+
+    index: int = 0
+    count: int = 1
+    local_index: int = 0
+    local_count: int = 1
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -30,21 +56,66 @@ def configure_logging(level: int = logging.INFO) -> None:
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
     """Return `items` behind a progress bar on stderr that redraws at most once a second."""
     bar: Iterable[T] = tqdm(
-        items, total=total, desc=desc, mininterval=1.0, dynamic_ncols=True, file=sys.stderr
+        *(items, desc, total),
+        mininterval=1.0,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        disable=place_in_job().index > 0,
     )
     return bar
 
 
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that what is being written is finished or removed.
+
+    Raises:
+        Terminated: In the main thread, at the first SIGTERM. Later ones are ignored: this one is
+            being obeyed, and whoever is in a hurry has SIGKILL.
+    """
+
+    def stop(number: int, frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def usable_cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return how many processor cores this process may use: its share of the job's on a machine."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    return max(1, cores // place_in_job().local_count)
 
 
-def world_size() -> int:
-    """Return how many processes ``torchrun`` started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def place_in_job() -> Place:
+    """Return which process of how many this is.
+
+    Raises:
+        ConfigError: The variables that ``torchrun`` sets are there in part, or are no numbers.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count == "1":
+        return Place()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    values = [os.environ.get(name, "") for name in names]
+    if not all(value.isdecimal() for value in values):
+        told = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=True))
+        raise ConfigError(
+            f"the environment speaks of a job of several processes, but not clearly: {told}",
+            hint="start it with torchrun, or unset WORLD_SIZE",
+        )
+    return Place(*map(int, values))
+
+
+def job_address() -> tuple[str, int]:
+    """Return host and port of the store that the processes of a job share."""
+    return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
 
 
 def weight_cache() -> Path:

@@ -28,6 +28,7 @@ class TrainState:
     Attributes:
         history: A list per name of `SERIES`, and ``best_epoch`` (0 before the first).
         best: State dict of the best epoch on the CPU, or None before the first.
+        kept: Whole epochs that are in the folder of the run.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class TrainState:
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
         self.history: History = {name: [] for name in SERIES} | {"best_epoch": 0}
         self.best: dict[str, torch.Tensor] | None = None
+        self.kept = 0
 
     @property
     def epoch(self) -> int:
@@ -89,6 +91,7 @@ class TrainState:
         with atomic_file(folder / LAST) as file:
             torch.save(last, file)
         write_json(folder / HISTORY, self.history)
+        self.kept = self.epoch
 
     def resume(self, folder: Path | None, identity: dict[str, Any]) -> None:
         """Take up the run that `save` left in `folder`.
@@ -112,4 +115,5 @@ class TrainState:
         self.optimizer.load_state_dict(last["optimizer"])
         self.scheduler.load_state_dict(last["scheduler"])
         self.history, self.best = last["history"], last["best"]
+        self.kept = self.epoch
         logger.info("resumed after epoch %d", self.epoch)

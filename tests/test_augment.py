@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from src import augment as augment_module
 from src.augment import AugmentConfig, augment, mirror, to_unit
@@ -142,3 +143,14 @@ def test_each_image_of_a_batch_has_its_own_draw():
     images = noise((1, 1, 12, 20)).expand(2, -1, -1, -1)
     first, second = change(images)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("edges", [(12, 20), (5, 1), (8, 10, 15)])
+def test_the_sampling_grid_is_that_of_torch(edges):
+    dims = len(edges)
+    draws = torch.Generator().manual_seed(3)
+    affine = torch.randn(3, dims, dims + 1, generator=draws)
+    expected = functional.affine_grid(affine, [3, 1, *edges], align_corners=False)
+    grid = augment_module._sampling_grid(affine, edges)
+    assert grid.is_contiguous()
+    torch.testing.assert_close(grid, expected, atol=2e-6, rtol=0)

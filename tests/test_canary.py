@@ -13,7 +13,7 @@ from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.options import build_config
 from src.preprocessing.stage import run
-from src.train import Trainer
+from src.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import torch
 from src import device
 from src.device import choose_device, choose_precision, make_accelerator, seed_everything
 from src.errors import ConfigError
+from src.runtime import Place
 
 
 @pytest.fixture
@@ -83,10 +84,41 @@ def test_the_accelerator_is_on_the_device_asked_for():
         assert accelerator.mixed_precision == precision
 
 
-def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setattr(device, "world_size", lambda: 2)
-    with pytest.raises(ConfigError, match="one process"):
-        make_accelerator(torch.device("cpu"), "no")
+def in_job(monkeypatch, *place):
+    monkeypatch.setattr(device, "place_in_job", lambda: Place(*place))
+
+
+@pytest.mark.parametrize("name", [None, "cuda"])
+def test_each_process_has_the_gpu_of_its_number_on_the_machine(two_gpus, monkeypatch, name):
+    in_job(monkeypatch, 5, 6, 1, 2)
+    found, reason = choose_device(name)
+    assert found == torch.device("cuda:1")
+    assert reason.endswith("; 6 processes")
+
+
+def test_processes_share_a_cpu(no_gpu, monkeypatch):
+    in_job(monkeypatch, 1, 2, 1, 2)
+    assert choose_device("cpu") == (torch.device("cpu"), "asked for; 2 processes")
+
+
+def test_one_gpu_for_several_processes_is_refused(two_gpus, monkeypatch):
+    in_job(monkeypatch, 0, 2, 0, 2)
+    with pytest.raises(ConfigError, match="--device cuda:1 is one GPU, and there are 2 processes"):
+        choose_device("cuda:1")
+
+
+def test_more_processes_than_gpus_are_refused(two_gpus, monkeypatch):
+    in_job(monkeypatch, 0, 3, 0, 3)
+    with pytest.raises(ConfigError, match="3 processes on a machine with 2 GPUs") as caught:
+        choose_device()
+    assert "--nproc_per_node 2" in caught.value.hint
+
+
+def test_apples_gpu_is_not_shared(no_gpu, monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    in_job(monkeypatch, 0, 2, 0, 2)
+    with pytest.raises(ConfigError, match="cannot share mps"):
+        choose_device()
 
 
 def draws(*parts):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import torch
 from tiny_runs import kept_loggers
 
 import main
+from src import processes
 from src.manifest import Manifest
+from src.runtime import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "phantom_3d_simple"
@@ -189,6 +192,7 @@ def test_a_damaged_checkpoint(copied, capsys, mode, share):
 def test_a_processed_image_that_is_gone(copied, capsys):
     gone = next((copied / "data_root" / "phantom_3d" / "test").rglob("*.npy"))
     gone.unlink()
+    shutil.rmtree(copied / "data_root" / "phantom_3d" / ".cache")  # holds the image still
     before = files(copied)
     sentence = refused(capsys, *words(copied, "--mode", "evaluate", "--dataset", "phantom_3d"))
     assert gone.name in sentence
@@ -208,6 +212,51 @@ def test_ctrl_c_leaves_with_130_and_one_sentence(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(main, "run_stage", interrupted)
     assert main.main(words(tmp_path, "--mode", "train")) == 130
     assert capsys.readouterr().err == "stopped by hand; what was finished is kept\n"
+
+
+def test_sigterm_leaves_with_143_and_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(main, "run_stage", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert main.main(words(tmp_path, "--mode", "train")) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM; what was finished is kept\n"
+
+
+def test_the_sentence_says_what_a_stopped_training_kept(tmp_path, capsys, monkeypatch):
+    def interrupted(name, config):
+        raise KeyboardInterrupt("2 whole epochs are kept, --resume continues")
+
+    monkeypatch.setattr(main, "run_stage", interrupted)
+    assert main.main(words(tmp_path, "--mode", "train")) == 130
+    expected = "stopped by hand; 2 whole epochs are kept, --resume continues\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "fix"),
+    [
+        ("crossval", "a job array"),
+        ("preprocess", "--dask ADDRESS"),
+        ("evaluate", "leave it out"),
+        ("full", "leave it out"),
+    ],
+)
+def test_torchrun_is_for_training(tmp_path, capsys, monkeypatch, mode, fix):
+    monkeypatch.setattr(main, "place_in_job", lambda: Place(0, 2, 0, 2))
+    sentence = refused(capsys, *words(tmp_path, "--mode", mode))
+    assert f"--mode {mode} runs in one process, and 2 were started" in sentence
+    assert fix in sentence
+    assert files(tmp_path) == {}
+
+
+def test_an_environment_that_is_half_a_job(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "but not clearly: RANK=''" in refused(capsys, *words(tmp_path, "--mode", "train"))
+
+
+def test_a_process_that_is_not_the_first_to_end_is_silent(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(main, "place_in_job", lambda: Place(1, 2, 1, 2))
+    monkeypatch.setattr(processes, "speaks_first", lambda: False)
+    assert main.main(words(tmp_path, "--dataset", "oasis", "--mode", "train")) == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_debug_shows_where_an_input_error_came_from(tmp_path):

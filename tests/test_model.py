@@ -33,6 +33,13 @@ def test_torchvision_imports_in_a_fresh_process_without_warnings() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_a_network_of_volumes_does_not_wait_for_torchvision() -> None:
+    code = "from src import create_model; create_model('3d', 'simple', 2); import sys; "
+    code += "assert 'torchvision' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_lite0_features_equal_the_reference_implementation() -> None:
     # From efficientnet_lite_pytorch 0.1.0 with the same file, image * 255, then (x - 127) / 128.
     with torch.no_grad():

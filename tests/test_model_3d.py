@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.nn.grad import conv3d_weight
 
 from src import model_3d  # noqa: F401  importing it registers the backbones
 from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
@@ -77,3 +79,23 @@ def test_size_of_a_dark_centre_is_learnt(name: str, batch: int, steps: int) -> N
     with torch.no_grad():
         right = (classifier.eval()(x_test).argmax(1) == y_test).float().mean()
     assert right >= 0.85
+
+
+@pytest.mark.parametrize("name", STRIDE)
+def test_bf16_gradients_of_weights_are_right_in_maps_of_every_size(name: str) -> None:
+    classifier, seen = build(name).train(), {}
+
+    def note(module: nn.Module, given: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        out.register_hook(lambda gradient: seen.update({module: (given[0].detach(), gradient)}))
+
+    convolutions = [one for one in classifier.modules() if isinstance(one, nn.Conv3d)]
+    for one in convolutions:
+        one.register_forward_hook(note)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(torch.rand(3, 1, 32, 38, 24))
+    functional.cross_entropy(logits.float(), torch.tensor([1, 0, 1])).backward()
+    for one in convolutions:
+        x, gradient = (tensor.float().contiguous() for tensor in seen[one])
+        shape, stride, padding = one.weight.shape, one.stride, one.padding
+        expected = conv3d_weight(x, shape, gradient, stride=stride, padding=padding)
+        assert (one.weight.grad - expected).norm() < 0.02 * expected.norm()

@@ -2,12 +2,34 @@
 
 import logging
 import os
+import re
+import signal
 from pathlib import Path
 
 import pytest
 from tiny_runs import kept_loggers
 
-from src.runtime import configure_logging, progress, usable_cores, weight_cache, world_size
+from src.errors import ConfigError
+from src.runtime import (
+    Place,
+    Terminated,
+    configure_logging,
+    job_address,
+    place_in_job,
+    progress,
+    sigterm_interrupts,
+    usable_cores,
+    weight_cache,
+)
+
+JOB = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """The environment of process 3 of 4, the second of its machine."""
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
@@ -53,11 +75,52 @@ def test_cores_where_there_is_no_affinity(monkeypatch):
     assert usable_cores() == 1
 
 
-def test_world_size(monkeypatch):
+def test_the_cores_of_a_machine_are_shared_by_its_processes(job, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)), raising=False)
+    assert usable_cores() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert usable_cores() == 1
+
+
+def test_the_place_in_a_job(job):
+    assert place_in_job() == Place(index=3, count=4, local_index=1, local_count=2)
+
+
+def test_alone_without_torchrun(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert world_size() == 1
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert world_size() == 4
+    assert place_in_job() == Place(0, 1, 0, 1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", ""), ("WORLD_SIZE", "four")])
+def test_half_a_job_is_refused(job, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"not clearly: .*{name}='{value}'"):
+        place_in_job()
+
+
+def test_the_address_of_a_job(monkeypatch):
+    monkeypatch.setenv("MASTER_ADDR", "node7")
+    monkeypatch.setenv("MASTER_PORT", "29400")
+    assert job_address() == ("node7", 29400)
+
+
+def test_only_process_0_shows_progress(job, capsys):
+    assert list(progress([3, 1], desc="scans")) == [3, 1]
+    assert capsys.readouterr().err == ""
+
+
+def test_sigterm_interrupts_once_and_the_handler_before_comes_back():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def told_twice():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # ignored: the first is being obeyed
+
+    with pytest.raises(Terminated), sigterm_interrupts():
+        told_twice()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_weights_are_cached_where_torch_caches_them(monkeypatch):
@@ -70,5 +133,6 @@ def test_weights_are_cached_where_torch_caches_them(monkeypatch):
 
 def test_no_other_module_reads_the_environment():
     source = Path(__file__).resolve().parents[1] / "src"
-    readers = [p.name for p in source.rglob("*.py") if "environ" in p.read_text() and p.stem]
+    reads = re.compile(r"\benviron\b|\bgetenv\b")
+    readers = [path.name for path in source.rglob("*.py") if reads.search(path.read_text())]
     assert readers == ["runtime.py"]

@@ -10,15 +10,18 @@ from conftest import make_processed
 from tiny_runs import run_config
 from torch import nn
 
+from src import passes
 from src import train as train_module
+from src import trainer as trainer_module
 from src.api import create_data_loaders, create_model
 from src.checkpoint import load_checkpoint
 from src.config import TrainConfig
-from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError
+from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError, MriError
 from src.manifest import SAME_PEOPLE, Manifest
 from src.optimisation import class_weights, make_optimizer
-from src.train import Trainer
+from src.runtime import Terminated
 from src.train_state import TrainState
+from src.trainer import Trainer
 
 QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, augment=True)
 
@@ -51,7 +54,8 @@ def test_learns_the_planted_effect_in_3d(tmp_path):
     assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
 
 
-def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path, kind):
     whole = trainer(processed_2d)
     expected = whole.train(save_dir=tmp_path / "whole")
 
@@ -62,10 +66,11 @@ def test_resume_gives_the_same_bits_as_never_stopping(processed_2d, tmp_path):
         end_epoch(*arguments)
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            raise kind
 
     stopped._end_epoch = interrupt
-    with pytest.raises(KeyboardInterrupt):
+    says = "2 whole epochs are kept, --resume continues"
+    with pytest.raises(kind, match=says):
         stopped.train(save_dir=tmp_path / "parts")
     assert (tmp_path / "parts" / "best_model.pth").is_file()
 
@@ -90,15 +95,64 @@ def test_resume_refuses_other_settings_and_nothing(processed_2d, tmp_path):
         trainer(processed_2d, config=dataclasses.replace(resume, lr=1e-4)).train(save_dir=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["compile", "activation_checkpointing"])
+def test_settings_that_change_no_result_do_not_bind_a_resumed_run(processed_3d, name):
+    one, other = (
+        trainer(processed_3d, dim="3d", config=dataclasses.replace(QUICK, **{name: on}))
+        for on in (False, True)
+    )
+    assert one._identity(3) == other._identity(3)
+    parts = trainer(processed_3d, dim="3d", config=dataclasses.replace(QUICK, accumulate=2))
+    assert one._identity(3) != parts._identity(3)  # batch norm sees a part at a time
+
+
+def test_activation_checkpointing_gives_the_same_bits(processed_3d):
+    config = dataclasses.replace(QUICK, epochs=2)
+    kept = trainer(processed_3d, dim="3d", config=config).train()
+    less = dataclasses.replace(config, activation_checkpointing=True)
+    assert trainer(processed_3d, dim="3d", config=less).train() == kept
+
+
+def test_a_compiler_that_fails_is_a_sentence():
+    from torch._dynamo.exc import TorchDynamoException
+
+    with (
+        pytest.raises(ConfigError, match="--compile failed: No working C"),
+        passes.compiling(True),
+    ):
+        raise TorchDynamoException("No working C++ compiler\nand more")
+    with pytest.raises(RuntimeError, match="shapes"), passes.compiling(True):
+        raise RuntimeError("shapes differ")
+
+
+def test_compile_compiles_the_network(processed_2d, monkeypatch):
+    compiled = []
+    one = trainer(processed_2d, config=dataclasses.replace(QUICK, epochs=1, compile=True))
+    monkeypatch.setattr(one.model, "compile", lambda: compiled.append(1))
+    one.train()
+    assert compiled == [1]
+
+
+def test_out_of_memory_is_a_sentence(processed_2d, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    one = trainer(processed_2d)
+    monkeypatch.setattr(one.model, "forward", full)
+    with pytest.raises(MriError, match="out of memory, training on 8 slices") as caught:
+        one.train()
+    assert "--accumulate 2" in caught.value.hint
+
+
 def test_a_test_loader_chooses_nothing_and_is_opened_once(processed_2d, monkeypatch):
     opened = []
-    predict = train_module.predict
+    predict = trainer_module.predict
 
     def counting(model, data, *arguments):
         opened.append(data.split)
         return predict(model, data, *arguments)
 
-    monkeypatch.setattr(train_module, "predict", counting)
+    monkeypatch.setattr(trainer_module, "predict", counting)
     with_test = trainer(processed_2d, eval_split="test").train(2)
     assert opened == ["test"]
     with_val = trainer(processed_2d, eval_split="val").train(2)

@@ -1,0 +1,164 @@
+"""Passes over the training and the validation people; each process takes its share of a batch.
+
+Arrays: images ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` uint8 or float16, labels ``(B,)``; logits
+``(B, K)``. B is this process's share of a batch, and may be zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .augment import augment, to_unit
+from .classifier import Classifier
+from .config import TrainConfig
+from .dataset import EvenBatches, MriDataset, make_loader
+from .device import seed_everything
+from .errors import ConfigError
+from .inference import as_predictions
+from .memory import out_of_memory
+from .optimisation import class_weights
+from .predictions import Predictions, per_person
+from .processes import in_order, share_of
+from .runtime import progress
+from .step import Step
+from .train_state import TrainState
+
+
+class Passes:
+    """Opens the loaders of a training, and runs the network over them.
+
+    Args:
+        accelerator: Device, precision and other processes.
+        config: Seed, augmentation, loss.
+        loss: ``ce``, ``focal`` or ``ordinal``.
+        train: Training people.
+        val: Validation people.
+        batch_size: Images in a batch, of all processes together.
+        workers: Processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: TrainConfig,
+        loss: str,
+        train: MriDataset,
+        val: MriDataset,
+        *,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        self.accelerator, self.config, self.loss_name = accelerator, config, loss
+        self.device = accelerator.device
+        self.train_data, self.val_data = train, val
+        self.batch_size, self.workers = batch_size, workers
+        self.loader = self._open(train, config.seed)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def _open(self, data: MriDataset, seed: int | None) -> DataLoader[Any]:
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        return make_loader(data, self.batch_size, seed=seed, workers=self.workers, share=share)
+
+    def learn(self, net: nn.Module, state: TrainState, epochs: int) -> float:
+        """Take one pass over the training people; return the mean loss of an image.
+
+        Args:
+            net: What is called: from `spread`.
+            state: What is changed.
+            epochs: Of the whole run.
+        """
+        epoch, process = state.epoch + 1, self.accelerator.process_index
+        # All draws of an epoch come from (seed, epoch): a resumed run repeats them exactly.
+        generator = seed_everything(self.config.seed, epoch)
+        if process:  # the generator is the same everywhere, dropout is not
+            seed_everything(self.config.seed, epoch, process)
+        if isinstance(self.loader.batch_sampler, EvenBatches):
+            self.loader.batch_sampler.epoch = epoch
+        step = self._step(net, state)
+        net.train()
+        total = torch.zeros((), device=self.device)
+        images = progress(self.loader, desc=f"epoch {epoch}/{epochs}")
+        with self._memory(state), compiling(self.config.compile):
+            for (inputs, labels), size in zip(images, self._sizes(), strict=True):
+                inputs = self._vary(inputs.to(self.device, non_blocking=True), generator, size)
+                labels = labels.to(self.device, non_blocking=True)
+                total += step(inputs, labels, size) * size
+        mean = total.item() / len(self.train_data)
+        if not math.isfinite(mean):  # the one time an epoch that a GPU is waited for
+            raise ConfigError(
+                f"the loss is not finite in epoch {epoch}", hint="lower --lr, or --precision fp32"
+            )
+        return mean
+
+    def _memory(self, state: TrainState) -> AbstractContextManager[None]:
+        return out_of_memory(
+            self.batch_size,
+            dim=str(state.net.dim),
+            accumulate=self.config.accumulate,
+            recomputed=self.config.activation_checkpointing,
+        )
+
+    def _step(self, net: nn.Module, state: TrainState) -> Step:
+        weights = class_weights(self.train_data.class_counts(), self.config.class_weight_cap)
+        return Step(
+            *(state, self.accelerator, self.loss_name),
+            torch.tensor(weights, dtype=torch.float32, device=self.device),
+            parts=self.config.accumulate,
+            grad_clip=self.config.grad_clip,
+            net=net,
+        )
+
+    def _sizes(self) -> list[int]:
+        """Return the number of images in each batch of training, over all processes."""
+        return [len(part) for part in np.array_split(range(len(self.train_data)), len(self))]
+
+    def _vary(self, inputs: Tensor, generator: torch.Generator, size: int) -> Tensor:
+        if not self.config.augment:
+            return to_unit(inputs)
+        own = share_of(size, self.accelerator.process_index, self.accelerator.num_processes)
+        return augment(
+            inputs, generator, mirrors=self.train_data.mirrors, share=(own.start, own.stop, size)
+        )
+
+    @torch.no_grad()
+    def validate(self, model: Classifier) -> Predictions:
+        """Return the mean logit of each validation person, to every process."""
+        model.eval()
+        shares = []
+        for inputs, _ in self._open(self.val_data, None):
+            with self.accelerator.autocast():
+                logits = model(to_unit(inputs.to(self.device, non_blocking=True)))
+            shares.append(logits.float().cpu())
+        return per_person(as_predictions(self.val_data, in_order(shares, self.accelerator)))
+
+
+@contextmanager
+def compiling(asked: bool) -> Iterator[None]:
+    """Say in one sentence that ``torch.compile`` failed: it starts at the first batch.
+
+    Raises:
+        ConfigError: No C++ compiler, or a network that the compiler does not take.
+    """
+    if not asked:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise ConfigError(
+            f"--compile failed: {str(error).splitlines()[0]}",
+            hint="leave --compile out; on a CPU it needs a C++ compiler, such as g++",
+        ) from error
