@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .audit_findings import check_pairs, shown_pairs
 from .audit_metadata import P_LABEL, SKILL, check_metadata
 from .audit_pairs import (
     Thresholds,
+    choose_asked,
     cluster_heads,
     find_pairs,
     find_thresholds,
@@ -32,7 +33,7 @@ from .audit_pairs import (
 )
 from .audit_probe import EXCESS, P_ABOVE, check_probe
 from .audit_read import AuditSet, read_set
-from .audit_search import search_of
+from .audit_search import LARGE, Index, search_of
 from .audit_verdicts import (
     FAIL,
     MAX_EXAMPLES,
@@ -103,6 +104,9 @@ def run(config: RunConfig) -> Iterator[Path]:
 def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
     """Check a folder's split; every image is read once or twice, none is kept.
 
+    Of more than `audit_search.LARGE` images, `audit_pairs.MOST_ASKED` are looked for on earlier
+    sides, volumes by their axial slab, and the findings and ``looked_at`` say so.
+
     Args:
         folder: A processed folder with its manifest, or one with ``train/<class>/`` and
             ``test/<class>/`` (and ``val/<class>/``); without sides, what needs none is checked.
@@ -116,16 +120,19 @@ def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
     """
     started = time.monotonic()
     data = read_set(folder, dim)
-    files = read_files([folder / path for path in data.rows["path"]])
+    # 14 kB a volume are nothing for 1,000 and too much for 100,000.
+    paths = [folder / path for path in data.rows["path"]]
+    files = read_files(paths, 1) if len(paths) > LARGE else read_files(paths)
     if (files.facts["damaged"] != "").all():
         raise ImageError(f"none of {len(data.rows)} files in {folder} can be read")
     rows = _with_facts(data, files)
     search = search_of(folder, rows, files.thumbnails, read_pictures)
     sides = [(side, np.flatnonzero(rows["split"] == side)) for side in sides_of(rows)]
-    thresholds = find_thresholds(search, sum(len(images) for _, images in sides[1:]), seed)
-    nearest = nearest_across(search, sides)
+    asked = choose_asked(search, sides, seed)
+    thresholds = find_thresholds(search, sum(map(len, asked.values())), seed)
+    nearest = nearest_across(search, sides, asked)
     pairs = find_pairs(search, nearest, thresholds)
-    if not people_known(rows) and thresholds.heads_told_apart:
+    if not people_known(rows) and thresholds.heads_told_apart and not search.large:
         clusters = cluster_heads(search, thresholds, pairs)
         rows["unit"] = [f"CLUSTER_{number:05d}" for number in clusters]
     checks = [
@@ -133,9 +140,12 @@ def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
         *table_checks(rows),
         check_pairs(rows, pairs, thresholds, len(sides)),
         check_metadata(rows, seed),
-        _check_probe(rows, nearest, thresholds, seed),
+        _check_probe(rows, nearest, thresholds, seed, large=search.large),
     ]
-    report = _report(data, rows, checks, thresholds) | {"seconds": time.monotonic() - started}
+    looked_at = _looked_at(rows, asked, search.thumbnails.shape[1])
+    checks = [_with_coverage(check, looked_at) for check in checks]
+    report = _report(data, rows, checks, thresholds) | {"looked_at": looked_at}
+    report["seconds"] = time.monotonic() - started
     return Audit(report, shown_pairs(search, rows, pairs), data.stamps)
 
 
@@ -172,14 +182,39 @@ def _check_files(data: AuditSet, files: Files) -> Check:
     return Check("files", WARN, said, numbers, examples[:MAX_EXAMPLES])
 
 
+def _looked_at(rows: pd.DataFrame, asked: dict[str, Index], planes: int) -> dict[str, int]:
+    """Return how many files were read, and how many later images were looked for, of how many."""
+    later = sum(int((rows["split"] == side).sum()) for side in asked)
+    sought = sum(map(len, asked.values()))
+    return {"files_read": len(rows), "images_asked": sought, "of_images": later, "planes": planes}
+
+
+def _with_coverage(check: Check, looked_at: dict[str, int]) -> Check:
+    """Say of a check that rests on some images how many of all they are."""
+    asked, every = looked_at["images_asked"], looked_at["of_images"]
+    if asked == every or check.name not in ("near_duplicates", "probe"):
+        return check
+    if check.verdict == NOT_KNOWN:
+        return check
+    said = f"{check.sentence}; {asked} of {every} images of later sides were looked for"
+    if check.name == "near_duplicates":
+        said += " among all earlier ones"
+    if check.name == "near_duplicates" and check.verdict == PASS:
+        said += f", so of the others up to {300 / asked:.2g} % may"
+    return replace(check, sentence=said)
+
+
 def _check_probe(
-    rows: pd.DataFrame, nearest: dict[Any, Any], thresholds: Thresholds, seed: int
+    rows: pd.DataFrame, nearest: dict[Any, Any], thresholds: Thresholds, seed: int, *, large: bool
 ) -> Check:
     found = nearest.get(("train", "test"))
     if found is None or not found.partners.shape[1]:
         return Check("probe", NOT_KNOWN, ONE_SIDE)
     if not people_known(rows) and not thresholds.heads_told_apart:
         said = "people are not known, and heads are too much alike to be told apart by their pixels"
+        return Check("probe", NOT_KNOWN, said)
+    if not people_known(rows) and large:
+        said = f"people are not known, and {len(rows)} images are too many to tell by their pixels"
         return Check("probe", NOT_KNOWN, said)
     return check_probe(rows, found.query, found.partners[:, 0], seed)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import pandas as pd
@@ -154,7 +154,7 @@ def check_identical(rows: pd.DataFrame) -> Check:
     if numbers["copies"]:
         said = f"{numbers['copies']} files are copies of others on their own side"
         conflict = f", {numbers['copies_with_another_label']} of them under two labels"
-        pairs = [_names(group) for _, group in list(doubled.groupby(columns[-1]))[:MAX_EXAMPLES]]
+        pairs = [_names(group) for _, group in islice(doubled.groupby(columns[-1]), MAX_EXAMPLES)]
         return Check(name, WARN, said + conflict, numbers, pairs)
     return Check(name, PASS, f"no two of {len(usable)} files are identical", numbers)
 

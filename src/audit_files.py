@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .canvas import plain
 from .runtime import progress, usable_cores
 
 MAX_PIXELS = 4096**2
+_AT_ONCE = 1024  # files
 _SLAB = 16  # a slab is a sixteenth of a volume thick
 _PLANES = (2, 1, 0)  # axial, coronal, sagittal
 _DAMAGED = (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -45,14 +47,28 @@ class Files:
     thumbnails: Picture
 
 
-def read_files(paths: Sequence[Path]) -> Files:
-    """Read all files; a damaged one is noted and stops nothing."""
+def read_files(paths: Sequence[Path], planes: int = len(_PLANES)) -> Files:
+    """Read all files; a damaged one is noted and stops nothing.
+
+    Args:
+        paths: Pictures or volumes.
+        planes: Of how many planes of a volume thumbnails are kept; the first is axial.
+    """
+    one = thumbnails(frames(np.zeros((8, 8), np.uint8)))
+    kept = np.zeros((len(paths), 1, *one.shape), np.uint8)
+    facts: list[_Facts] = []
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = list(progress(pool.map(_read_one, paths), total=len(paths), desc="read"))
-    planes = max((len(small) for _, small in found if small is not None), default=1)
-    empty = np.zeros((planes, *thumbnails(frames(np.zeros((8, 8), np.uint8))).shape), np.uint8)
-    small = [s if s is not None and len(s) == planes else empty for _, s in found]
-    return Files(pd.DataFrame([facts for facts, _ in found]), np.stack(small))
+        # A part is asked for when the last one is done: what waits to be read takes memory too.
+        parts = (paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE))
+        read = chain.from_iterable(pool.map(_read_one, part) for part in parts)
+        for found, small in progress(read, total=len(paths), desc="read"):
+            small = small if small is None else small[:planes]
+            if small is not None and len(small) > kept.shape[1]:  # the first volume: three planes
+                kept = np.zeros((len(paths), len(small), *one.shape), np.uint8)
+            if small is not None and len(small) == kept.shape[1]:
+                kept[len(facts)] = small
+            facts.append(found)
+    return Files(pd.DataFrame(facts), kept)
 
 
 def read_pictures(path: Path) -> list[Picture]:

@@ -86,7 +86,9 @@ def shown_pairs(search: Search, rows: pd.DataFrame, pairs: pd.DataFrame) -> list
         units = (rows["unit"][first], rows["unit"][second])
         plane, _, code = search.variants[int(pair["variant"])]
         turned = f", {TURNED[code]}" if code is not None and pair["kind"] else ""
-        if len(shown) == MOST_PAIRS or units in seen or first in seen:
+        if len(shown) == MOST_PAIRS:
+            break
+        if units in seen or first in seen:
             continue
         seen |= {units, first}
         shown.append(

@@ -47,7 +47,7 @@ def check_metadata(rows: pd.DataFrame, seed: int = 0) -> Check:
     """
     name = "metadata"
     read = rows[(rows["damaged"] == "") & rows["label"].notna()]
-    label = read.groupby("unit")["label"].agg(lambda values: values.mode().iloc[0])
+    label = _most_frequent(read)
     counts = label.value_counts()
     classes = [stage for stage in STAGES if counts.get(stage, 0) >= 2]
     if len(classes) < 2:
@@ -65,6 +65,13 @@ def check_metadata(rows: pd.DataFrame, seed: int = 0) -> Check:
     noisy = alone and found["background"]["values"] > _MOST_VALUES
     fatal = set(OF_FORMAT) - ({"background"} if noisy else set())
     return _judged(name, numbers, read, fatal)
+
+
+def _most_frequent(read: pd.DataFrame) -> pd.Series:
+    """Return the label that each unit has most often; the first by name of several such."""
+    counts = read.groupby(["unit", "label"]).size().rename("images").reset_index()
+    counts = counts.sort_values(["unit", "images", "label"], ascending=[True, False, True])
+    return counts.drop_duplicates("unit").set_index("unit")["label"]
 
 
 def _judged(name: str, numbers: dict[str, Any], read: pd.DataFrame, fatal: set[str]) -> Check:

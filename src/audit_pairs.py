@@ -11,7 +11,7 @@ Axes: N images, Q queries (images of the later side), V planes, F frames, P pixe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -34,6 +34,9 @@ UNDECIDED = 0.9
 #: A set in which different people never get over a threshold in 99 of 100 audits.
 _SURE = 0.01
 _NULL_QUERIES, _FEWEST = 300, 20
+#: Images of later sides that are looked for in a large set. If none shows a head of an earlier
+#: side, at most 3 in `MOST_ASKED` do (Hanley and Lippman-Hand 1983), 95 times in 100.
+MOST_ASKED = 2000
 #: Pairs that are aligned in all, and of one image at least and at most.
 _ALIGNED, _FEW_PARTNERS, _MANY_PARTNERS = 5000, 2, 8
 _CHUNK = 256  # rows of a matrix of likeness in memory at a time
@@ -107,14 +110,29 @@ def _never_reached(values: Scores, draws: int) -> float:
     return float(np.tanh(median + scale * (np.log(max(draws, 1) / _SURE) - half)))
 
 
+def choose_asked(search: Search, sides: Sequence[tuple[str, Index]], seed: int) -> dict[str, Index]:
+    """Return the images of each later side that are looked for on earlier ones.
+
+    All of them, or `MOST_ASKED` of a large set, drawn at random: they are compared with every
+    earlier image all the same, so that what is found among them is found at its rate.
+    """
+    every = {side: images for side, images in sides[1:]}
+    total = sum(map(len, every.values()))
+    if not search.large or total <= MOST_ASKED:
+        return every
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(np.concatenate(list(every.values())))[:MOST_ASKED]
+    return {side: np.intersect1d(images, chosen) for side, images in every.items()}
+
+
 def nearest_across(
-    search: Search, sides: Sequence[tuple[str, Index]]
+    search: Search, sides: Sequence[tuple[str, Index]], asked: Mapping[str, Index]
 ) -> dict[tuple[str, str], Nearest]:
-    """Return (early side, late side) -> what is nearest to each image of the late side."""
-    k = _partners(sum(len(images) for _, images in sides[1:]))
+    """Return (early side, late side) -> what is nearest to each image asked of the late side."""
+    k = _partners(sum(map(len, asked.values())))
     return {
-        (early, late): search.nearest(query, pool, k)
-        for (early, pool), (late, query) in combinations(sides, 2)
+        (early, late): search.nearest(asked[late], pool, k)
+        for (early, pool), (late, _) in combinations(sides, 2)
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -96,8 +96,7 @@ def make_folds(
 def with_fold(manifest: Manifest, fold: Fold) -> Manifest:
     """Return the manifest with ``split`` and ``fold`` of one fold; others have no split."""
     side = {subject: name for name in ("train", "val", "test") for subject in getattr(fold, name)}
-    table = manifest.table.assign(split=manifest.table["subject"].map(side), fold=fold.fold)
-    return replace(manifest, table=table)
+    return manifest.with_columns(split=manifest.table["subject"].map(side), fold=fold.fold)
 
 
 def folds_table(folds: list[Fold]) -> pd.DataFrame:

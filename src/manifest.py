@@ -8,9 +8,10 @@ mmse [0-30], etiv [mL], nwbv [fraction], fingerprint``. An empty cell means "not
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,10 +26,17 @@ KEY = ["cohort", "subject", "session", "slice"]
 _TEXT = ("cohort", "subject", "session", "path", "label", "split", "sex", "fingerprint")
 _NUMBER = ("age", "mmse", "etiv", "nwbv")
 _INTEGER = ("slice", "fold")
+_KINDS = {
+    **dict.fromkeys(_TEXT, "str"),
+    **dict.fromkeys(_NUMBER, "Float64"),
+    **dict.fromkeys(_INTEGER, "Int64"),
+}
 COLUMNS = (
     *("cohort", "subject", "session", "slice", "path", "label", "split", "fold"),
     *("age", "sex", "mmse", "etiv", "nwbv", "fingerprint"),
 )
+#: Absolute, with ``..`` in it, with ``:`` in its first part (a drive), or naming no file.
+_LEAVES_ROOT = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)|\A(?:\.[/\\]+)*(?:[^/\\]*:|\.?\Z)")
 #: Said of every result whose training people were also tested on.
 SAME_PEOPLE = "same people in train and test"
 #: Said of every result made from files that name no person.
@@ -51,7 +59,15 @@ class Manifest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", _typed(self.table))
-        _check(self.table)
+        _check(self.table, COLUMNS)
+
+    @classmethod
+    def _of_checked(cls, table: pd.DataFrame, root: Path, stamps: tuple[str, ...]) -> Manifest:
+        """Return a manifest of a table that keeps the contract: it is not checked once more."""
+        manifest = object.__new__(cls)
+        for name, value in (("table", table), ("root", root), ("stamps", stamps)):
+            object.__setattr__(manifest, name, value)
+        return manifest
 
     @classmethod
     def from_columns(cls, root: Path, *, stamps: tuple[str, ...] = (), **columns: Any) -> Manifest:
@@ -90,7 +106,22 @@ class Manifest:
 
     def where(self, mask: pd.Series) -> Manifest:
         """Return the rows that `mask` marks."""
-        return replace(self, table=self.table[mask].reset_index(drop=True))
+        rows = self.table[mask].reset_index(drop=True)  # some rows of a checked table are one
+        return self._of_checked(rows, self.root, self.stamps)
+
+    def with_columns(self, **columns: Any) -> Manifest:
+        """Return the same rows with other values in the named columns, which alone are checked.
+
+        Raises:
+            ManifestError: A value breaks the contract, or a name is none of `COLUMNS`.
+        """
+        table = _typed(self.table.assign(**columns), tuple(columns))
+        _check(table, tuple(columns))
+        return self._of_checked(table, self.root, self.stamps)
+
+    def with_stamps(self, *stamps: str) -> Manifest:
+        """Return the same rows with more warnings."""
+        return self._of_checked(self.table, self.root, (*self.stamps, *stamps))
 
     def in_split(self, split: str) -> Manifest:
         """Return the rows of ``"train"``, ``"val"`` or ``"test"``."""
@@ -104,19 +135,17 @@ class Manifest:
         return self.table.sort_values(KEY[1:]).groupby("subject", sort=True).first()
 
     def partition(
-        self, keep: pd.Series, reason: str | Callable[[pd.Series], str]
+        self, keep: pd.Series, reason: str | Callable[[pd.DataFrame], pd.Series]
     ) -> tuple[Manifest, pd.DataFrame]:
         """Split into the rows to keep and a table of the others with a ``reason`` column.
 
         Args:
             keep: True for each row that stays.
-            reason: Why the others go: one text, or a function of the row.
+            reason: Why the others go: one text, or a function of their table that says it of each.
         """
         removed = self.table[~keep].reset_index(drop=True)
-        reasons = [
-            reason if isinstance(reason, str) else reason(row) for _, row in removed.iterrows()
-        ]
-        return self.where(keep), removed.assign(reason=pd.Series(reasons, dtype="str"))
+        reasons = pd.Series(reason, removed.index) if isinstance(reason, str) else reason(removed)
+        return self.where(keep), removed.assign(reason=reasons.astype("str"))
 
     def at_least_age(self, years: float) -> tuple[Manifest, pd.DataFrame]:
         """Keep people of at least `years`; return also the rows removed, with the reason.
@@ -131,12 +160,13 @@ class Manifest:
             raise ManifestError(
                 f"--min_age {years:g}: no row of {self.root} has an age", hint="leave --min_age out"
             )
-        return self.partition(
-            (age >= years).fillna(False).astype(bool),
-            lambda row: (
-                "age unknown" if pd.isna(row["age"]) else f"age {row['age']:g} under {years:g}"
-            ),
-        )
+
+        def reasons(removed: pd.DataFrame) -> pd.Series:
+            return removed["age"].map(
+                lambda age: "age unknown" if pd.isna(age) else f"age {age:g} under {years:g}"
+            )
+
+        return self.partition((age >= years).fillna(False).astype(bool), reasons)
 
     def check_disjoint(self) -> None:
         """Refuse a split that has one person, or one file's content, on two sides.
@@ -180,8 +210,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     return content
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` with exactly `COLUMNS`, typed; missing ones are empty."""
+def _typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """Return `table` with exactly `COLUMNS`, of which `columns` are typed; missing ones are empty.
+
+    The table keeps its own columns unless they have to change.
+    """
     missing = [name for name in ("subject", "path") if name not in table]
     if missing:
         raise ManifestError(
@@ -191,12 +224,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     if unknown:
         raise ManifestError(f"unknown column {unknown[0]!r}; a manifest has: {', '.join(COLUMNS)}")
     table = table.reindex(columns=list(COLUMNS)).reset_index(drop=True)
-    kinds = {
-        **dict.fromkeys(_TEXT, "str"),
-        **dict.fromkeys(_NUMBER, "Float64"),
-        **dict.fromkeys(_INTEGER, "Int64"),
-    }
-    for name, kind in kinds.items():
+    for name in columns:
+        kind = _KINDS[name]
         try:
             values = table[name] if kind == "str" else pd.to_numeric(table[name])
             table[name] = values.where(values.notna(), None).astype(kind)
@@ -205,35 +234,30 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _check(table: pd.DataFrame) -> None:
-    """Check the contract of the columns, and name the first row that breaks it."""
-    _refuse(table, table["subject"].isna() | table["path"].isna(), "subject or path is empty")
-    _refuse(
-        table,
-        table.duplicated(KEY, keep=False),
-        "two rows have the same cohort, subject, session and slice",
-    )
-    _refuse(
-        table,
-        ~table["label"].isin(STAGES) & table["label"].notna(),
-        f"label is none of {', '.join(STAGES)}",
-    )
-    _refuse(
-        table,
-        ~table["split"].isin(SPLITS) & table["split"].notna(),
-        f"split is none of {', '.join(SPLITS)}",
-    )
-    _refuse(table, ~table["sex"].isin(["F", "M"]) & table["sex"].notna(), "sex is neither F nor M")
-    _refuse(table, ~table["mmse"].between(0, 30) & table["mmse"].notna(), "MMSE is not in 0 to 30")
-    _refuse(
-        table, ~table["age"].between(0, 125) & table["age"].notna(), "age is not in 0 to 125 years"
-    )
-    _refuse(table, table["path"].map(_leaves_root), "path leaves the manifest's folder")
+def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Check the contract of some columns, and name the first row that breaks it."""
+    if {"subject", "path"} & set(columns):
+        _refuse(table, table["subject"].isna() | table["path"].isna(), "subject or path is empty")
+    if set(KEY) & set(columns):
+        why = "two rows have the same cohort, subject, session and slice"
+        _refuse(table, table.duplicated(KEY, keep=False), why)
+    for name, (right, why) in _CONTRACT.items():
+        if name in columns:
+            _refuse(table, ~right(table[name]) & table[name].notna(), why)
 
 
-def _leaves_root(path: str) -> bool:
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]
+#: Column -> which of its values are right, where there is one, and what is said of others.
+_CONTRACT: dict[str, tuple[Callable[[pd.Series], pd.Series], str]] = {
+    "label": (lambda values: values.isin(STAGES), f"label is none of {', '.join(STAGES)}"),
+    "split": (lambda values: values.isin(SPLITS), f"split is none of {', '.join(SPLITS)}"),
+    "sex": (lambda values: values.isin(["F", "M"]), "sex is neither F nor M"),
+    "mmse": (lambda values: values.between(0, 30), "MMSE is not in 0 to 30"),
+    "age": (lambda values: values.between(0, 125), "age is not in 0 to 125 years"),
+    "path": (
+        lambda values: ~values.str.contains(_LEAVES_ROOT, regex=True, na=False),
+        "path leaves the manifest's folder",
+    ),
+}
 
 
 def _refuse(table: pd.DataFrame, wrong: pd.Series, why: str) -> None:

@@ -5,8 +5,6 @@ Stratified by the four stages, so one split serves every class scheme.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -39,8 +37,7 @@ def split_by_person(
         n_val = _share(len(names), val_fraction, at_least=len(names) >= 3)
         sides = ["test"] * n_test + ["val"] * n_val
         side |= dict(zip(names, sides + ["train"] * (len(names) - len(sides)), strict=True))
-    split = manifest.table["subject"].map(side)
-    return replace(manifest, table=manifest.table.assign(split=split))
+    return manifest.with_columns(split=manifest.table["subject"].map(side))
 
 
 def keep_official_split(manifest: Manifest, *, val_fraction: float, seed: int) -> Manifest:
@@ -60,11 +57,7 @@ def keep_official_split(manifest: Manifest, *, val_fraction: float, seed: int) -
         rows = np.flatnonzero((split == "train") & (manifest.table["label"] == stage))
         chosen = rng.permutation(rows)[: _share(len(rows), val_fraction, at_least=len(rows) >= 2)]
         split.iloc[chosen] = "val"
-    return replace(
-        manifest,
-        table=manifest.table.assign(split=split),
-        stamps=(*manifest.stamps, SAME_PEOPLE),
-    )
+    return manifest.with_columns(split=split).with_stamps(SAME_PEOPLE)
 
 
 def count_people(manifest: Manifest) -> pd.DataFrame:
@@ -93,6 +86,6 @@ def cut_validation(manifest: Manifest, *, fraction: float, seed: int) -> Manifes
         names = sorted(people.index[people == stage])
         rng.shuffle(names)
         chosen |= set(names[: _share(len(names), fraction, at_least=len(names) >= 2)])
-    table = manifest.table.copy()
-    table.loc[(table["split"] == "train") & table["subject"].isin(chosen), "split"] = "val"
-    return replace(manifest, table=table)
+    split = manifest.table["split"]
+    moved = (split == "train") & manifest.table["subject"].isin(chosen)
+    return manifest.with_columns(split=split.mask(moved, "val"))

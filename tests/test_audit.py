@@ -214,7 +214,7 @@ def test_the_kind_of_a_pair_follows_from_the_thresholds(tmp_path: Path) -> None:
     files = read_files([root / path for path in data.rows["path"]])
     search = search_of(root, data.rows, files.thumbnails, read_pictures)
     sides = [(s, np.flatnonzero(data.rows["split"] == s)) for s in ("train", "test")]
-    nearest, none = nearest_across(search, sides), np.zeros(0)
+    nearest, none = nearest_across(search, sides, dict(sides[1:])), np.zeros(0)
     kinds = {}
     for copy, head_from in ((1.1, 0.4), (1.1, 0.95)):
         pairs = find_pairs(search, nearest, Thresholds(copy, head_from, none, none))

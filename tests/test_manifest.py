@@ -1,5 +1,8 @@
 """The table contract: what is refused, what comes back, and what no split may do."""
 
+from pathlib import PurePosixPath
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -150,3 +153,67 @@ def test_people_are_one_row_each_with_the_first_label_known():
 
 def test_a_split_is_its_rows():
     assert manifest().in_split("train").table["path"].tolist() == ["a.png", "b.png"]
+
+
+def leaves_root(path):
+    """The plain way: by the parts of a path."""
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0]
+
+
+def test_paths_that_leave_the_folder_are_those_whose_parts_do():
+    rng = np.random.default_rng(0)
+    paths = ["".join(rng.choice(list("./\\:a\n"), rng.integers(1, 8))) for _ in range(400)]
+    refused = []
+    for path in paths:
+        try:
+            Manifest(pd.DataFrame({"subject": ["P"], "path": [path]}), ".")
+        except ManifestError:
+            refused.append(path)
+    assert refused == [path for path in paths if leaves_root(path)]
+    assert 100 < len(refused) < 350
+
+
+def test_some_rows_and_other_columns_are_what_a_new_table_would_be():
+    """Rows of a checked table are not checked again: nothing else may differ."""
+    whole = manifest(slice=[1, None, 2], session=["MR1", None, "MR2"])
+    mask = pd.Series([True, False, True])
+    again = Manifest(whole.table[mask], ".")
+    pd.testing.assert_frame_equal(whole.where(mask).table, again.table)
+    other = {"split": [None, "val", "test"], "fold": 3, "age": ["70", None, "81.5"]}
+    again = Manifest(whole.table.assign(**other), ".")
+    pd.testing.assert_frame_equal(whole.with_columns(**other).table, again.table)
+    assert whole.table["split"].tolist() == ["train", "train", "test"]  # and is left as it was
+    stamped = manifest(stamps=("a",)).with_stamps("b")
+    assert stamped.stamps == stamped.where(mask).stamps == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"split": ["train", "left", None]}, "split is none of"),
+        ({"fold": ["a", "b", "c"]}, "'fold' has a value that is no number"),
+        ({"slice": 1, "subject": "P"}, "same cohort, subject, session and slice.*3 rows"),
+        ({"subject": ["P1", None, "P2"]}, "subject or path is empty"),
+        ({"path": ["a", "/b", "c"]}, "leaves the manifest's folder"),
+        ({"weight": 1}, "unknown column 'weight'"),
+    ],
+)
+def test_other_columns_are_checked(columns, says):
+    with pytest.raises(ManifestError, match=says):
+        manifest().with_columns(**columns)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_min_age_gives_each_removed_row_its_reason(seed):
+    rng = np.random.default_rng(seed)
+    ages = [None if rng.random() < 0.3 else float(age) for age in rng.uniform(40, 80, 30)]
+    table = pd.DataFrame({"subject": [str(i) for i in range(30)], "age": ages}).assign(path="p")
+    whole = Manifest(table, ".")
+    _, removed = whole.at_least_age(60)
+    rows = [row for _, row in whole.table.iterrows() if pd.isna(row["age"]) or row["age"] < 60]
+    expected = [
+        "age unknown" if pd.isna(row["age"]) else f"age {row['age']:g} under 60" for row in rows
+    ]
+    assert removed["reason"].tolist() == expected
+    assert removed["subject"].tolist() == [row["subject"] for row in rows]

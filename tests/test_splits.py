@@ -1,5 +1,7 @@
 """Splits: one side per person, every stage where it can be, the same again."""
 
+import hashlib
+
 import pandas as pd
 import pytest
 
@@ -79,3 +81,30 @@ def test_validation_is_cut_from_training_people_only():
     assert count_people(cut)["val"].tolist() == [3, 1, 1, 1]
     again = cut_validation(Manifest(table, "."), fraction=0.2, seed=0)
     pd.testing.assert_frame_equal(cut.table, again.table)
+
+
+def uneven():
+    """Return people with one to three sessions, of which one is rated, and a downloaded split."""
+    rows = [
+        (f"S{stage}{n:03d}", f"MR{s + 1}", STAGES[stage] if s == n % 2 else None, n % 4 == 0)
+        for stage, count in enumerate((37, 23, 11, 3))
+        for n in range(count)
+        for s in range(n % 3 + 1)
+    ]
+    table = pd.DataFrame(rows, columns=["subject", "session", "label", "split"])
+    table["split"] = table["split"].map({True: "test", False: "train"})
+    return Manifest(table.assign(path=table["subject"] + table["session"]), ".")
+
+
+@pytest.mark.parametrize(
+    ("divided", "expected"),
+    [
+        (lambda m: split_by_person(m, val_fraction=0.15, test_fraction=0.2, seed=7), "2fc7d2b6"),
+        (lambda m: keep_official_split(m, val_fraction=0.15, seed=7), "0842c024"),
+        (lambda m: cut_validation(m, fraction=0.2, seed=7), "9b67a7bb"),
+    ],
+)
+def test_splits_of_existing_data_sets_stay_what_they_are(divided, expected):
+    """A change of these hashes would divide data sets anew that people already have."""
+    text = divided(uneven()).table.to_csv(index=False, lineterminator="\n")
+    assert hashlib.blake2b(text.encode(), digest_size=8).hexdigest()[:8] == expected

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataNotFoundError, ManifestError
 from ..labels import STAGES, stage_from_folder
+from .visible_files import visible_files
 
 _SIDES = ("train", "test")
 
@@ -43,8 +43,7 @@ def list_images(root: Path, suffixes: tuple[str, ...], *, hint: str) -> list[Ima
     """
     if not root.is_dir():
         raise DataNotFoundError(root, hint=hint)
-    images = [_described(path.relative_to(root), suffixes) for path in _walk(root)]
-    found = sorted((image for image in images if image), key=lambda image: image.path)
+    found = sorted(_images(root, suffixes), key=lambda image: image.path)
     if not found:
         raise DataNotFoundError(root / "**" / f"*{suffixes[0]}", hint=hint)
     return found
@@ -66,29 +65,12 @@ def require_stages(root: Path, images: list[ImageFile]) -> None:
         )
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield every visible file; linked folders count, each once."""
-    seen: set[Path] = set()
-    for folder, below, names in os.walk(root, followlinks=True):
-        below[:] = [name for name in below if not name.startswith((".", "__MACOSX"))]
-        real = Path(folder).resolve()
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
-
-
-def _described(path: Path, suffixes: tuple[str, ...]) -> ImageFile | None:
-    suffix = next((end for end in suffixes if path.name.lower().endswith(end)), None)
-    if suffix is None:
-        return None
-    folders = path.parts[-2::-1]  # nearest first
-    stages = (stage_from_folder(name) for name in folders)
-    sides = (name.lower() for name in folders if name.lower() in _SIDES)
-    return ImageFile(
-        path.as_posix(),
-        path.name[: -len(suffix)],
-        next((stage for stage in stages if stage), None),
-        next(sides, None),
-    )
+def _images(root: Path, suffixes: tuple[str, ...]) -> Iterator[ImageFile]:
+    for folder, names in visible_files(root, skip=(".", "__MACOSX")):
+        above = folder.split("/")[-2::-1]  # nearest first
+        stage = next((stage for stage in map(stage_from_folder, above) if stage), None)
+        side = next((name.lower() for name in above if name.lower() in _SIDES), None)
+        for name in names:
+            suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
+            if suffix is not None:
+                yield ImageFile(folder + name, name[: -len(suffix)], stage, side)

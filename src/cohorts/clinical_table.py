@@ -32,7 +32,11 @@ def find_table(root: Path) -> Path | None:
     the first place that has one wins, and there the path with the fewest folders.
     """
     above = root.absolute().parents[:2]
-    places = [root.rglob(_PATTERN), *(folder.glob(_PATTERN) for folder in above)]
+    places = [
+        root.glob(_PATTERN),
+        root.rglob(_PATTERN),
+    ]  # no search of 100,000 folders if it is here
+    places += [*(folder.glob(_PATTERN) for folder in above)]
     places += [folder.rglob(_PATTERN) for folder in (root.absolute().parent / "oasis",)]
     for place in places:
         tables = sorted(place, key=lambda path: (len(path.parts), path.name != TABLE, str(path)))

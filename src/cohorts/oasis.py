@@ -9,7 +9,6 @@ Source: Marcus et al. (2007), J Cogn Neurosci 19(9):1498-1507, doi:10.1162/jocn.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +19,13 @@ from ..errors import DataNotFoundError, ManifestError
 from ..manifest import Manifest
 from .clinical_table import TABLE, find_table, read_table
 from .registry import register_cohort
+from .visible_files import visible_files
 
 logger = logging.getLogger(__name__)
 
 HOMEPAGE = "https://www.oasis-brains.org"
 FOLDERS = ("PROCESSED", "MPRAGE", "T88_111")
-IMAGE = "*_t88_masked_gfc.img"
+IMAGE_ENDS = "_t88_masked_gfc.img"
 
 
 @register_cohort("oasis", homepage=HOMEPAGE, axes="LAS", side_known=False)
@@ -80,7 +80,7 @@ def index_session_tree(
     _refuse_ids(table_path, table.index, key_pattern)
     images = _find_images(root, key_pattern)
     if images.empty:
-        raise DataNotFoundError(root / "**" / Path(*FOLDERS) / IMAGE, hint=hint)
+        raise DataNotFoundError(root / "**" / Path(*FOLDERS) / f"*{IMAGE_ENDS}", hint=hint)
     _refuse_unlisted(images, table.index, table_path)
     found = images.join(table, on="ID").sort_values(["ID", "path"], ignore_index=True)
     _log_counts(cohort, table_path, table.index, found)
@@ -97,33 +97,27 @@ def _refuse_ids(path: Path, ids: pd.Index, key_pattern: str) -> None:
         )
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield every visible file under `root`; discs may be links, which ``rglob`` would skip."""
-    seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = str(Path(folder).resolve())
-        if real in seen:  # a link back up, or a second link to the same disc
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders.sort()
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
-
-
 def _find_images(root: Path, key_pattern: str) -> pd.DataFrame:
     """Return ``ID`` and ``path`` (relative to `root`, with ``/``) of every masked T88 image."""
     pattern = re.compile(rf"({key_pattern}_MR\d+)_.*")
     rows, unknown = [], []
-    for file in sorted(_walk(root)):
-        if file.match(IMAGE) and file.parts[-4:-1] == FOLDERS:
-            match = pattern.fullmatch(file.name)
-            if match:
-                rows.append((match[1], file.relative_to(root).as_posix()))
-            else:
-                unknown.append(file)
+    for path in sorted(_images(root), key=lambda path: path.split("/")):
+        match = pattern.fullmatch(path.rpartition("/")[2])
+        if match:
+            rows.append((match[1], path))
+        else:
+            unknown.append(root / path)
     if unknown:
         logger.warning("%d images name no session, such as %s", len(unknown), unknown[0])
     return pd.DataFrame(rows, columns=["ID", "path"], dtype="str")
+
+
+def _images(root: Path) -> Iterator[str]:
+    """Yield the paths of files that are named and placed as masked T88 images."""
+    for folder, names in visible_files(root):
+        images = [name for name in names if name.endswith(IMAGE_ENDS)]
+        if images and (root / folder).parts[-3:] == FOLDERS:
+            yield from (folder + name for name in images)
 
 
 def _refuse_unlisted(images: pd.DataFrame, ids: pd.Index, path: Path) -> None:

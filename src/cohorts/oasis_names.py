@@ -63,14 +63,16 @@ def _stamps(unlisted: pd.DataFrame, cohort: str, why: str) -> tuple[str, ...]:
 
 def _refuse_two_folders(rows: pd.DataFrame) -> None:
     labelled = rows.dropna(subset=["label"])
-    for session, scans in labelled.groupby(["subject", labelled["session"].str[:3]]):
-        if scans["label"].nunique() > 1:
-            first, second = (group.iloc[0] for _, group in list(scans.groupby("label"))[:2])
-            raise ManifestError(
-                f"{'_'.join(session)} lies in the folders of two stages: "
-                f"{first['label']} ({first['path']}) and {second['label']} ({second['path']})",
-                hint="remove the wrong one",
-            )
+    visit = labelled["session"].str[:3]
+    labels = labelled.groupby(["subject", visit])["label"].nunique()
+    for session in labels.index[labels > 1]:
+        scans = labelled[(labelled["subject"] == session[0]) & (visit == session[1])]
+        first, second = (group.iloc[0] for _, group in list(scans.groupby("label"))[:2])
+        raise ManifestError(
+            f"{'_'.join(session)} lies in the folders of two stages: "
+            f"{first['label']} ({first['path']}) and {second['label']} ({second['path']})",
+            hint="remove the wrong one",
+        )
 
 
 def _refuse_contradiction(rows: pd.DataFrame, rated: pd.Series, path: Path) -> None:

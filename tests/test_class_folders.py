@@ -1,0 +1,45 @@
+"""Files in class folders: the nearest folder above decides, whatever case its name has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.cohorts.class_folders import ImageFile, list_images
+from src.errors import DataNotFoundError
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+def test_the_nearest_folder_says_stage_and_side(tmp_path: Path) -> None:
+    for path in (
+        "MildDemented/very mild dementia/b.NII.GZ",
+        "train/TEST/NonDemented/x/a.nii",
+        "loose.nii",
+        "NonDemented/note.txt",
+        ".hidden/NonDemented/c.nii",
+        "__MACOSX/NonDemented/d.nii",
+        "NonDemented/.e.nii",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert list_images(tmp_path, SUFFIXES, hint="") == [
+        ImageFile("MildDemented/very mild dementia/b.NII.GZ", "b", "VeryMildDemented", None),
+        ImageFile("loose.nii", "loose", None, None),
+        ImageFile("train/TEST/NonDemented/x/a.nii", "a", "NonDemented", "test"),
+    ]
+
+
+def test_the_cohort_s_own_folder_says_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "train" / "MildDemented"
+    root.mkdir(parents=True)
+    (root / "a.nii").touch()
+    assert list_images(root, SUFFIXES, hint="") == [ImageFile("a.nii", "a", None, None)]
+
+
+def test_no_image_is_told_with_the_way_to_get_them(tmp_path: Path) -> None:
+    for root in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataNotFoundError) as error:
+            list_images(root, SUFFIXES, hint="download them")
+        assert error.value.hint == "download them"
