@@ -24,11 +24,12 @@ from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
 from .classifier import Classifier
 from .config import RunConfig
-from .dataset import MriDataset, make_loader
+from .dataset import make_loader
 from .device import choose_device, seed_everything
 from .errors import ConfigError, LeakageError, ManifestError
+from .features import dataset_features
 from .folds import Fold, folds_hash, folds_table, make_folds, with_fold
-from .frozen import dataset_features, predict_features
+from .frozen import predict_features
 from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings
 from .options import config_to_dict
@@ -36,7 +37,7 @@ from .out_of_fold import Unit, collect_units, fold_scores, joined
 from .predictions import per_person
 from .report_files import write_results
 from .runtime import progress
-from .train import Trainer
+from .trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +60,16 @@ def run(config: RunConfig) -> Iterator[Path]:
     study = Study(config)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
-    yield write_json(folder / "config.json", config_to_dict(config))
+    yield study.write_settings(folder)
     if not config.crossval.collect:
         yield from study.train(folder)
+    if (config.crossval.fold, config.crossval.repeat) != (None, None):
+        # Two tasks of an array that end together must not both write the study's results.
+        logger.info("when all folds are there, the same command with --collect joins them")
+        return
     read = [study.read(folder, fold, seed) for fold, seed in study.jobs(every=True)]
     units = [unit for unit in read if unit]
     missing = len(read) - len(units)
-    if missing and not config.crossval.collect:
-        logger.info("%d of %d folds are still to be trained", missing, len(read))
-        return
     if missing:
         raise ManifestError(
             f"{missing} of {len(read)} folds are missing in {folder / 'folds'}",
@@ -78,7 +80,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     context = {
         "kind": "crossval",
         "run": study.name,
-        "settings": config_to_dict(config),
+        "settings": study.settings(),
         "crossval": crossval,
         "permutation": permutation,
         "seconds": time.monotonic() - started,
@@ -124,11 +126,34 @@ class Study:
         ]
 
     def write_folds(self, folder: Path) -> Path:
-        """Write ``folds.csv``: who trains, chooses and is tested in each fold."""
+        """Write ``folds.csv``: who trains, chooses and is tested in each fold.
+
+        Raises:
+            ConfigError: Other folds are there, and some of them were trained.
+        """
         logger.info("folds: %d people, hash %s", len(self._people()), folds_hash(self.folds))
-        with atomic_file(folder / "folds.csv", "w") as file:
-            folds_table(self.folds).to_csv(file, index=False)
-        return folder / "folds.csv"
+        path, text = (
+            folder / "folds.csv",
+            folds_table(self.folds).to_csv(index=False, lineterminator="\n"),
+        )
+        if not _holds(path, text) and path.is_file() and any((folder / "folds").glob("*.json")):
+            raise ConfigError(
+                f"{path} was made with other settings: folds",
+                hint=f"--run NAME for another folder, or remove {folder}",
+            )
+        return _keep(path, text)
+
+    def write_settings(self, folder: Path) -> Path:
+        """Write ``config.json``, the same whichever folds this call trains."""
+        text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
+        return _keep(folder / "config.json", text)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the study's settings: without which part this call does, and with whose help."""
+        config = self.config
+        whole = replace(config.crossval, fold=None, repeat=None, collect=False)
+        data = replace(config.data, cache_dir=None)
+        return config_to_dict(replace(config, crossval=whole, data=data, dask=None, workers=None))
 
     def train(self, folder: Path) -> Iterator[Path]:
         """Train and score every fold asked for that has no file yet."""
@@ -152,7 +177,7 @@ class Study:
             keep: Keep checkpoints of networks that are trained by epochs.
         """
         config, train = self.config, self.config.train
-        data = MriDataset(manifest, "train", self.data.scheme, self.data.settings)
+        data = self.data.with_manifest(manifest, "train")
         folder = config.checkpoint_dir / self.name / f"{fold.name}_seed{seed}"
         resume = keep and not config.model.freeze_backbone and (folder / "last.pth").is_file()
         train = replace(train, seed=train.seed + seed, resume=resume)
@@ -196,7 +221,7 @@ class Study:
         )
         if model.frozen:
             self._frozen = place(model, self.device)
-            dataset_features(model, self.data, self.device)  # of all people, once
+            dataset_features(model, self.data, self.device, dask=config.dask)  # of all, once
         return model
 
     def read(self, folder: Path, fold: Fold, seed: int) -> Unit | None:
@@ -307,6 +332,18 @@ class Study:
 
 def _unit_file(folder: Path, fold: Fold, seed: int) -> Path:
     return folder / "folds" / f"{fold.name}_seed{seed}.json"
+
+
+def _keep(path: Path, text: str) -> Path:
+    """Write a file that all tasks of an array share, unless it says the same already."""
+    if not _holds(path, text):
+        with atomic_file(path, "w") as file:
+            file.write(text)
+    return path
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _read_null(path: Path, identity: dict[str, Any]) -> list[dict[str, float]]:

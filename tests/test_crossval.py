@@ -3,6 +3,9 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,7 @@ from src.metrics import METRICS
 from src.out_of_fold import FOLD_METRICS
 from src.predictions import Predictions, unweighted
 
+ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"backbone": "resnet18", "freeze_backbone": True, "folds": 3, "repeats": 2}
 
 
@@ -114,9 +118,8 @@ def test_folds_alone_give_what_all_together_give(done, data, tmp_path):
     folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
     for repeat in range(2):
         for fold in range(3):
-            assert not (folder / "metrics.json").exists()
             list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=fold, repeat=repeat)))
-    (folder / "metrics.json").unlink()
+            assert not (folder / "metrics.json").exists()  # two last tasks would both write it
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True)))
     pd.testing.assert_frame_equal(read_people(folder), read_people(done[1]), rtol=1e-4)
     assert config.crossval.folds == 3
@@ -132,6 +135,54 @@ def test_folds_of_other_settings_are_not_mixed(data, tmp_path):
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
     with pytest.raises(ConfigError, match="made with other settings: loss"):
         list(crossval.run(run_config(data, tmp_path, **SETTINGS, loss="ce", run="mine")))
+
+
+def test_tasks_at_the_same_time_give_what_one_after_the_other_gives(done, data, tmp_path):
+    shutil.copytree(data, tmp_path / "phantom_2d", ignore=shutil.ignore_patterns(".*"))
+    words = "--mode crossval --dataset phantom_2d --backbone resnet18 --freeze_backbone --folds 3"
+    words += " --repeats 2 --epochs 1 --classes 2 --weights none --bootstrap 100 --device cpu"
+    places = [f"--{n}={tmp_path / n}" for n in ("results_dir", "checkpoint_dir", "cache_dir")]
+    command = [sys.executable, "main.py", *words.split(), *places, f"--data_root={tmp_path}"]
+    tasks = [
+        subprocess.Popen([*command, "--repeat", "0", "--fold", str(fold)], cwd=ROOT)
+        for fold in (0, 1)
+    ]
+    assert [task.wait(240) for task in tasks] == [0, 0]
+    folder = tmp_path / "results_dir" / done[1].name
+    written = sorted(path.name for path in folder.rglob("*"))
+    assert written == [
+        *("config.json", "folds", "folds.csv"),
+        *("repeat0_fold0_seed0.json", "repeat0_fold1_seed0.json"),
+    ]
+    assert (folder / "folds.csv").read_bytes() == (done[1] / "folds.csv").read_bytes()
+    for name in written[3:]:
+        alone = read_settings(done[1] / "folds" / name)
+        assert read_settings(folder / "folds" / name) == alone
+
+
+def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path):
+    places = {"run": "mine", "cache_dir": tmp_path / "a"}
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, **places, fold=1)))
+    shared = [tmp_path / "results" / "mine" / name for name in ("folds.csv", "config.json")]
+    before = [(path.stat().st_ino, path.read_bytes()) for path in shared]
+    places["cache_dir"] = tmp_path / "b"
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, **places, fold=2, repeat=1)))
+    assert [(path.stat().st_ino, path.read_bytes()) for path in shared] == before
+    told = read_settings(shared[1])
+    assert told["crossval"] == {
+        **{"folds": 3, "repeats": 2, "seeds": 1, "fold": None, "repeat": None},
+        "collect": False,
+    }
+    assert told["data"]["cache_dir"] is None
+
+
+def test_folds_that_were_trained_are_not_overwritten_by_others(data, tmp_path):
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
+    path = tmp_path / "results" / "mine" / "folds.csv"
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"folds\.csv was made with other settings: folds"):
+        list(crossval.run(run_config(data, tmp_path, **{**SETTINGS, "folds": 4}, run="mine")))
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_fold_is_named(data, tmp_path):
