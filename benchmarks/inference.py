@@ -2,53 +2,104 @@
 
     python -m benchmarks inference
 
-Prints ratios to the plain way (contiguous, 64 at once), measured in one run on this machine, and
-checks that both layouts compute the same. Axes: B slices of H W.
+Checks that both layouts compute the same, then measures in turns and prints ratios to the plain
+way (contiguous, 64 at once) with their range. Axes: B slices of H W.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from src.api import create_model
 from src.classifier import Classifier
 
-BACKBONE, EDGE, REPEATS = "efficientnet_lite0", 224, 5
+from .timing import RESULTS, in_turns, machine, ratio, report, spread
+
+BACKBONE, EDGE, ROUNDS = "efficientnet_lite0", 224, 5
 BATCHES = (4, 8, 16, 64)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+TOLERANCE = 1e-4  # of a logit
 
 
 @torch.inference_mode()
-def seconds_per_slice(model: Classifier, images: torch.Tensor) -> float:
-    """Return the median time per slice, in seconds."""
-    model(images)
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        model(images)
-        times.append((time.perf_counter() - start) / len(images))
-    return statistics.median(times)
+def run(
+    backbone: str = BACKBONE,
+    edge: int = EDGE,
+    batches: Sequence[int] = BATCHES,
+    rounds: int = ROUNDS,
+    folder: Path = RESULTS,
+) -> dict[str, Any]:
+    """Measure, print the table and write it as JSON.
 
-
-def run() -> None:
-    """Measure and print the table."""
+    Args:
+        backbone: A registered 2D network; one whose weights need no download.
+        edge: Image edge in pixels.
+        batches: Slices in one call; the largest, contiguous, is the plain way.
+        rounds: How often each way is measured.
+        folder: Where the JSON goes.
+    """
     torch.manual_seed(0)
-    model = create_model("2d", BACKBONE, 4).eval()
-    images = torch.rand(64, 1, EDGE, EDGE)
-    with torch.inference_mode():
-        plain = model(images[:8])
-        same = model.to(memory_format=torch.channels_last)(images[:8])  # type: ignore[call-overload]
-    torch.testing.assert_close(plain, same, atol=1e-4, rtol=1e-4)
-    times = {
-        (layout, batch): seconds_per_slice(model.to(memory_format=kind), images[:batch])  # type: ignore[call-overload]
+    model = create_model("2d", backbone, 4).eval()
+    images = torch.rand(max(batches), 1, edge, edge)
+    layouts = {
+        layout: deepcopy(model).to(memory_format=kind)  # type: ignore[call-overload]
         for layout, kind in LAYOUTS.items()
-        for batch in BATCHES
     }
-    base, threads = times["contiguous", 64], torch.get_num_threads()
-    print(f"{BACKBONE}, {EDGE} pixels, {threads} threads; plain way: {base * 1e3:.1f} ms a slice")
-    for (layout, batch), seconds in times.items():
-        ratio = base / seconds
-        print(f"{layout:>14}, batch {batch:2d}: {seconds * 1e3:5.1f} ms a slice, {ratio:.1f} x")
+    apart = compare(layouts, images[:8])
+    ways = {
+        f"{layout}, batch {batch}": (partial(one, images[:batch]), batch)
+        for layout, one in layouts.items()
+        for batch in batches
+    }
+    here = machine()
+    seconds = measure(ways, rounds)
+    plain = seconds[f"contiguous, batch {max(batches)}"]
+    content = {
+        "machine": here,
+        "backbone": backbone,
+        "edge": edge,
+        "largest_difference": apart,
+        "seconds_per_slice": seconds,
+        "times_faster": {name: ratio(plain, ours) for name, ours in seconds.items()},
+    }
+    print_table(content)
+    report("inference", content, folder)
+    return content
+
+
+def compare(layouts: Mapping[str, Classifier], images: torch.Tensor) -> float:
+    """Return how far the layouts' logits are apart at most.
+
+    Raises:
+        AssertionError: By more than rounding.
+    """
+    plain, other = (model(images) for model in layouts.values())
+    torch.testing.assert_close(plain, other, atol=TOLERANCE, rtol=TOLERANCE)
+    return float((plain - other).abs().max())
+
+
+def measure(
+    ways: Mapping[str, tuple[partial[torch.Tensor], int]], rounds: int
+) -> dict[str, list[float]]:
+    """Return way -> seconds per slice in each round."""
+    calls = {name: call for name, (call, _) in ways.items()}
+    in_turns(calls, 1)  # first calls also choose kernels and take memory
+    seconds = in_turns(calls, rounds)
+    return {name: [one / ways[name][1] for one in seconds[name]] for name in ways}
+
+
+def print_table(content: Mapping[str, Any]) -> None:
+    """Print milliseconds per slice and how many times faster than the plain way that is."""
+    threads = content["machine"]["threads"]
+    apart = f"logits differ by {content['largest_difference']:.0e} at most"
+    print(f"{content['backbone']}, {content['edge']} pixels, {threads} threads; {apart}")
+    for name, seconds in content["seconds_per_slice"].items():
+        times = spread(content["times_faster"][name])
+        print(f"{name:<24} {statistics.median(seconds) * 1e3:6.1f} ms a slice, {times}")

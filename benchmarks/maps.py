@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +32,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.api import create_model
-from src.atomic import write_json
 from src.attribution import Attribution, to_maximum
 from src.cam_methods import INTERPOLATION
 from src.classifier import Classifier
 from src.errors import MriError
 from src.inference import inference_batch, place
 
+from .timing import RESULTS, in_turns, machine, ratio, report, spread
+
 Maps = NDArray[np.float32]
 Explain = Callable[[Tensor, list[int]], Maps]  # images and a class index for each -> maps
 
-OUT = Path("results/benchmarks/maps.json")
 OURS = "ours, in batches"
 HIRES = "ours, HiResCAM (the default), in batches"
 ROUNDS, CLASSES = 7, 4
@@ -71,28 +69,24 @@ CASES = (
 )
 
 
-def run(cases: Sequence[Case] = CASES, rounds: int = ROUNDS, out: Path = OUT) -> dict[str, Any]:
+def run(
+    cases: Sequence[Case] = CASES, rounds: int = ROUNDS, folder: Path = RESULTS
+) -> dict[str, Any]:
     """Compare, measure, print the tables and write them as JSON.
 
     Raises:
         MriError: A library is not installed, or its maps are not ours.
     """
-    load = os.getloadavg()[0]
-    threads = torch.get_num_threads()
-    print(f"{threads} threads, {os.cpu_count()} cores, load {load:.1f} before the start")
+    here = machine("grad-cam", "captum")
+    print("{threads} threads, {cores} cores, load {load:.1f} before the start".format(**here))
     results = []
     for case in cases:
         results.append(measure_case(case, rounds))
         print_table(results[-1])
-    report = {
-        "threads": threads,
-        "cores": os.cpu_count(),
-        "load": {"before": load, "after": os.getloadavg()[0]},
-        "versions": {name: version(name) for name in ("torch", "grad-cam", "captum")},
-        "cases": results,
-    }
-    print(f"wrote {write_json(out, report)}")
-    return report
+    load = {"before": here["load"], "after": os.getloadavg()[0]}
+    content = {**here, "load": load, "cases": results}
+    report("maps", content, folder)
+    return content
 
 
 def measure_case(case: Case, rounds: int) -> dict[str, Any]:
@@ -100,7 +94,8 @@ def measure_case(case: Case, rounds: int) -> dict[str, Any]:
     model, x, classes = prepare(case)
     ways = ways_of(model)
     agreement = compare({name: way(x, classes) for name, way in ways.items()})  # and warm up
-    seconds = time_in_turns(ways, x, classes, rounds)
+    calls = {name: partial(way, x, classes) for name, way in ways.items()}
+    seconds = per_image(in_turns(calls, rounds), len(x))
     return {
         "backbone": case.backbone,
         "shape": list(case.shape),
@@ -218,24 +213,9 @@ def to_range(maps: Maps) -> Maps:
     return scaled
 
 
-def time_in_turns(
-    ways: Mapping[str, Explain], x: Tensor, classes: list[int], rounds: int
-) -> dict[str, list[float]]:
-    """Return way -> seconds per image in each round; every round begins with another way."""
-    names, seconds = list(ways), {name: [0.0] * rounds for name in ways}
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            ways[name](x, classes)
-            seconds[name][turn] = (time.perf_counter() - start) / len(x)
-    return seconds
-
-
-def ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """Return median, least and largest of the ratios within a round."""
-    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
-    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+def per_image(seconds: Mapping[str, Sequence[float]], images: int) -> dict[str, list[float]]:
+    """Return way -> seconds per image, from the seconds of all images."""
+    return {name: [one / images for one in rounds] for name, rounds in seconds.items()}
 
 
 def print_table(result: Mapping[str, Any]) -> None:
@@ -244,8 +224,7 @@ def print_table(result: Mapping[str, Any]) -> None:
     print(f"\n{result['backbone']}, {result['images']} images of {shape}, {result['layer']}")
     for name, seconds in result["seconds_per_image"].items():
         times, same = result["times_ours"][name], result["agreement"].get(name, {})
-        spread = f"{times['median']:5.2f} x ({times['low']:.2f} to {times['high']:.2f})"
-        line = f"{name:<43} {statistics.median(seconds) * 1e3:7.1f} ms {spread}"
+        line = f"{name:<43} {statistics.median(seconds) * 1e3:7.1f} ms {spread(times)}"
         if same:
             apart = f"{same['largest_difference']:.0e}"
             line += f"  differs by {apart} at most, r = {same['correlation']:.3f}"
