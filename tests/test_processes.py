@@ -20,6 +20,7 @@ from torch.distributed import TCPStore
 from two_processes import BATCHES, RUNS, STEPS
 
 from src import processes
+from src.augment import augment
 from src.errors import MriError
 from src.processes import in_order, others_needed, share_of, speaks_first, what_is_kept
 from src.runtime import Place
@@ -150,6 +151,18 @@ def test_shares_are_those_of_the_loader(total, count):
     rows = np.arange(total)
     for index, part in enumerate(np.array_split(rows, count)):
         assert rows[share_of(total, index, count)].tolist() == part.tolist()
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 14, 12), (5, 1, 10, 12, 11), (1, 1, 14, 12)])
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_vary_their_shares_as_one_varies_the_batch(shape, count):
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    whole = augment(images, torch.Generator().manual_seed(3))
+    for index in range(count):
+        own, generator = share_of(len(images), index, count), torch.Generator().manual_seed(3)
+        share = (own.start, own.stop, len(images))
+        torch.testing.assert_close(augment(images[own], generator, share=share), whole[own])
+        assert len(augment(images[own], generator, share=share)) == own.stop - own.start
 
 
 def test_alone_the_order_stays():

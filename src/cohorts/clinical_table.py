@@ -32,10 +32,8 @@ def find_table(root: Path) -> Path | None:
     the first place that has one wins, and there the path with the fewest folders.
     """
     above = root.absolute().parents[:2]
-    places = [
-        root.glob(_PATTERN),
-        root.rglob(_PATTERN),
-    ]  # no search of 100,000 folders if it is here
+    # A table in `root` itself wins, so 100,000 folders below need not be searched for others.
+    places = [root.glob(_PATTERN), root.rglob(_PATTERN)]
     places += [*(folder.glob(_PATTERN) for folder in above)]
     places += [folder.rglob(_PATTERN) for folder in (root.absolute().parent / "oasis",)]
     for place in places:
