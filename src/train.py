@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from .api import create_model, open_run_data, reader_workers
@@ -14,6 +15,7 @@ from .audit_checks import refuse_leaks
 from .config import RunConfig
 from .dataset import MriDataset, make_loader
 from .device import open_accelerator, seed_everything
+from .features import dataset_features
 from .figures import penalty_figure, training_figure
 from .options import config_to_dict
 from .processes import main_first, others_needed
@@ -58,6 +60,10 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
             freeze_backbone=config.model.freeze_backbone,
             ordinal=config.loss == "ordinal",
         )
+        if model.frozen and config.dask:  # from here on they are read from their cache
+            for split in ("train", "val"):
+                part = data.with_split(split)
+                dataset_features(model, part, torch.device("cpu"), dask=config.dask)
     loader = make_loader(
         data, config.batch_size, seed=config.train.seed, workers=reader_workers(config.workers)
     )

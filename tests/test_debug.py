@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from src import augment, evaluate, gradcam, manifest, trained
 from src.classifier import Classifier
 from src.dataset import EvenBatches
 from src.errors import ImageError
-from src.preprocessing import intensity, io, scan, stage
+from src.preprocessing import intensity, io, scan
 from src.train_state import TrainState
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +87,7 @@ def nothing(*arguments, **settings):
     ("number", "owner", "name", "broken", "says"),
     [
         ("1", io.nib, "apply_orientation", no_turn, "read as the same RAS+ volume"),
-        ("1", stage, "is_done", lambda *_: False, "a second run writes none"),
+        ("1", scan, "scan_key", lambda *_: uuid.uuid4().hex, "a second run writes none"),
         ("2", augment, "_vary_intensity", lambda images, *_: images * 2, "stay in [0, 1]"),
         ("2", manifest.Manifest, "check_disjoint", nothing, "on two sides is refused"),
         ("2", EvenBatches, "__iter__", lambda self: iter([[0, 1]] * 2), "are 16 and 17"),

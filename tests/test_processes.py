@@ -90,6 +90,10 @@ def test_every_process_decides_as_process_0(of_two):
     assert [found["held"] for found in of_two[1]] == [0, 0]
 
 
+def test_shares_come_back_batch_by_batch(of_two):
+    assert [found["order"] for found in of_two[1]] == [[0, 1, 10, 11, 20, 21]] * 2
+
+
 def history(root, run):
     return json.loads((root / "checkpoints" / run / "history.json").read_text())
 

@@ -317,3 +317,18 @@ def test_classes_of_model_and_data_must_agree(processed_2d):
     loaders = create_data_loaders(processed_2d, "phantom", num_classes=3)
     with pytest.raises(ConfigError, match="4 classes, the data 3"):
         Trainer(create_model("2d", num_classes=4, pretrained=False), *loaders, device="cpu")
+
+
+def test_features_of_a_frozen_backbone_are_computed_where_dask_is(
+    processed_2d, tmp_path, monkeypatch
+):
+    asked = []
+
+    def computed(model, data, device, *, dask=None):
+        asked.append((data.split, dask))
+        return np.zeros((len(data), 1280), np.float32)
+
+    monkeypatch.setattr(train_module, "dataset_features", computed)
+    frozen = {"freeze_backbone": True, "backbone": "efficientnet_lite0", "dask": "tcp://host:1"}
+    list(train_module.run(run_config(processed_2d, tmp_path, **frozen)))
+    assert asked == [("train", "tcp://host:1"), ("val", "tcp://host:1")]

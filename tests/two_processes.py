@@ -68,12 +68,12 @@ def step(accelerator: Accelerator, backbone: str, size: int, parts: int) -> dict
     net = net.double().train()
     images = torch.rand(size, 1, *shape, dtype=torch.float64)
     labels = torch.arange(size) % 3 % 2
-    sgd = torch.optim.SGD(net.parameters(), lr=1.0)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     state = TrainState(net, sgd, LambdaLR(sgd, lambda _: 1.0))
     weights = torch.tensor([0.5, 2.0])
     own = share_of(size, accelerator.process_index, accelerator.num_processes)
     spreading = spread(net, accelerator)
-    take = Step(state, accelerator, "ce", weights, parts=parts, grad_clip=0.1, net=spreading)
+    take = Step(state, accelerator, "ce", weights, parts=parts, grad_clip=1e6, net=spreading)
     return {"loss": take(images[own], labels[own], size), **net.state_dict()}
 
 
@@ -87,7 +87,9 @@ def train_run(data: Path, root: Path, name: str) -> list[str]:
 def outcomes() -> dict[str, Any]:
     """Return everything that must not depend on the number of processes."""
     accelerator = Accelerator(cpu=True)
-    found: dict[str, Any] = {"held": from_main(accelerator.process_index, accelerator)}
+    index = accelerator.process_index
+    found: dict[str, Any] = {"held": from_main(index, accelerator)}
+    found["order"] = in_order([10 * batch + index for batch in range(3)], accelerator)
     found |= {f"normalise {shape}": normalise(accelerator, shape) for shape in BATCHES}
     found |= {f"step {given}": step(accelerator, *given) for given in STEPS}
     return found
