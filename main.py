@@ -5,7 +5,7 @@ Examples:
   python main.py --mode full --dataset phantom_2d              # no download, laptop CPU
   python main.py --mode preprocess --dataset oasis --dim 3d    # data/oasis -> data/oasis_3d
   python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
-  torchrun --nproc_per_node 4 main.py --mode train --dataset oasis_3d  # a GPU for each process
+  torchrun --nproc_per_node 4 -- main.py --mode train --dataset oasis_3d  # a GPU for each process
   python main.py --mode evaluate --dataset oasis_3d
   python main.py --mode gradcam --dataset oasis_3d
   python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
