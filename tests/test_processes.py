@@ -37,6 +37,14 @@ def torchrun(*words, **more):
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **more)
 
 
+def end_of(job):
+    """Return what a job said, when it is over; one that hangs is ended."""
+    try:
+        return job.communicate(timeout=120)[1]
+    finally:
+        job.terminate()  # torchrun ends its processes
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Processed sets with an odd number of training images."""
@@ -51,7 +59,7 @@ def of_two(data, tmp_path_factory):
     """Folder and findings of a job of two processes."""
     root = tmp_path_factory.mktemp("two")
     job = torchrun(ROOT / "tests" / "two_processes.py", data, root)
-    _, said = job.communicate(timeout=100)
+    said = end_of(job)
     assert job.returncode == 0, said
     found = [torch.load(root / f"process_{index}.pt", weights_only=True) for index in (0, 1)]
     return root, found
@@ -136,7 +144,7 @@ def test_a_killed_process_ends_the_job_and_resuming_ends_as_if_it_had_not(of_two
         assert job.poll() is None, job.stderr.read()
         time.sleep(0.02)
     run_of(job, 1).send_signal(signal.SIGKILL)
-    _, said = job.communicate(timeout=60)
+    said = end_of(job)
     assert job.returncode != 0
     sentences = [line for line in said.splitlines() if "another process of this job ended" in line]
     assert len(sentences) == 1, said
@@ -144,7 +152,7 @@ def test_a_killed_process_ends_the_job_and_resuming_ends_as_if_it_had_not(of_two
     assert 0 < len(history(tmp_path, run)["epoch"]) < RUNS[run]["epochs"]
 
     job = torchrun(*words, "--resume", cwd=ROOT)
-    _, said = job.communicate(timeout=60)
+    said = end_of(job)
     assert job.returncode == 0, said
     assert said.count("resumed after epoch") == 1  # process 0 alone speaks
     assert history(tmp_path, run) == history(of_two[0], run)
