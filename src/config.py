@@ -232,7 +232,9 @@ class TrainConfig:
         1, "parts that each batch is computed in, for a batch that does not fit into memory"
     )
     activation_checkpointing: bool = option(
-        False, "3D: keep few activations and compute them again; less memory, a third more time"
+        False,
+        "3D: keep few activations and compute them again; saves under a tenth of the peak here "
+        "(docs/performance.md)",
     )
     compile: bool = option(False, "compile the network with torch.compile; slow to start")
     resume: bool = option(
@@ -245,6 +247,10 @@ class TrainConfig:
         _require(
             self.batch_size is None or 1 <= self.batch_size <= 4096,
             f"--batch_size {self.batch_size} is not in 1 to 4096",
+        )
+        _require(
+            not (self.compile and self.activation_checkpointing),
+            "--compile does not go with --activation_checkpointing",
         )
         _require(
             1 <= self.accumulate <= 4096, f"--accumulate {self.accumulate} is not in 1 to 4096"

@@ -119,7 +119,7 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     """
     AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device.index or 0)  # a device without a number is refused
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,

@@ -194,6 +194,17 @@ def curve(dim: str, *, way=lambda model: model, precision="no", parts=1, steps=4
     return torch.stack([step(augment(images, draws), LABELS[:6]) for _ in range(steps)])
 
 
+def test_networks_are_placed_with_channels_last():
+    for dim, name, layout in (
+        ("2d", "resnet18", torch.channels_last),
+        ("3d", "simple", torch.channels_last_3d),
+    ):
+        model = place(create_model(dim, name, 3, weights="none"), CPU)
+        kernels = [one for one in model.features.parameters() if one.ndim > 3 and one.shape[1] > 1]
+        assert all(one.is_contiguous(memory_format=layout) for one in kernels)
+        assert not any(one.is_contiguous() for one in kernels if one[0, 0].numel() > 1)
+
+
 @pytest.mark.parametrize("dim", ["2d", "3d"])
 def test_channels_last_does_not_change_the_losses(dim):
     placed = curve(dim, way=lambda model: place(model, CPU))
