@@ -154,3 +154,26 @@ def test_the_sampling_grid_is_that_of_torch(edges):
     grid = augment_module._sampling_grid(affine, edges)
     assert grid.is_contiguous()
     torch.testing.assert_close(grid, expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32])
+def test_opencv_changes_slices_as_torch_does(dtype):
+    images = noise((40, 1, 24, 40), dtype)
+    images[:, :, :4] = 0
+    draws = torch.Generator().manual_seed(5)
+    strong = AugmentConfig(flip=0.5, rotate=30, shift=0.3, scale=0.3)
+    affine = augment_module._random_affine(40, (24, 40), draws, strong)
+    light = torch.rand(2, 40, generator=draws) - 0.5
+    expected = augment_module._change(to_unit(images), affine, light)
+    for layout in (images, images.transpose(2, 3).contiguous().transpose(2, 3)):
+        changed = augment_module._change_by_opencv(layout, affine, light)
+        torch.testing.assert_close(changed, expected, atol=1e-4, rtol=0)
+    empty = augment_module._change_by_opencv(images[:0], affine[:0], light[:, :0])
+    assert empty.shape == (0, 1, 24, 40)
+
+
+def test_the_images_given_are_left_as_they_were():
+    images = noise((3, 1, 12, 20))
+    before = images.clone()
+    change(images)
+    assert torch.equal(images, before)

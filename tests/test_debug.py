@@ -88,7 +88,7 @@ def nothing(*arguments, **settings):
     [
         ("1", io.nib, "apply_orientation", no_turn, "read as the same RAS+ volume"),
         ("1", scan, "scan_key", lambda *_: uuid.uuid4().hex, "a second run writes none"),
-        ("2", augment, "_vary_intensity", lambda images, *_: images * 2, "stay in [0, 1]"),
+        ("2", augment, "_change_by_opencv", lambda images, *_: images * 2.0, "stay in [0, 1]"),
         ("2", manifest.Manifest, "check_disjoint", nothing, "on two sides is refused"),
         ("2", EvenBatches, "__iter__", lambda self: iter([[0, 1]] * 2), "are 16 and 17"),
         ("3", Classifier, "classify", detached, "every tensor learns"),
