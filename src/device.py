@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 #: A process may wait this long for another, which may be building the image cache. One that died
 #: is noticed at once.
 PATIENCE = timedelta(hours=2)
+#: Processors that multiply bfloat16 natively: a step takes half the time. Others emulate it.
+_BF16_UNITS = ("amx_bf16", "avx512_bf16")
 
 
 def choose_device(name: str | None = None) -> tuple[torch.device, str]:
@@ -94,7 +96,12 @@ def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         major, minor = torch.cuda.get_device_capability(device)
         return "bf16", f"CUDA SM {major}.{minor} computes it natively"
-    return "no", f"bf16 is not faster on {device.type}"
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        for unit in _BF16_UNITS:
+            if able.get(unit):
+                return "bf16", f"this processor computes it natively, with {unit}"
+    return "no", f"bf16 is not faster on this {device.type}"
 
 
 def open_accelerator(device: str | torch.device | None, precision: str) -> Accelerator:

@@ -107,6 +107,7 @@ class Passes:
             dim=str(state.net.dim),
             accumulate=self.config.accumulate,
             recomputed=self.config.activation_checkpointing,
+            half=self.accelerator.mixed_precision == "bf16",
         )
 
     def _step(self, net: nn.Module, state: TrainState) -> Step:
@@ -136,10 +137,9 @@ class Passes:
         """Return the mean logit of each validation person, to every process."""
         model.eval()
         shares = []
-        for inputs, _ in self._open(self.val_data, None):
-            with self.accelerator.autocast():
-                logits = model(to_unit(inputs.to(self.device, non_blocking=True)))
-            shares.append(logits.float().cpu())
+        for inputs, _ in self._open(self.val_data, None):  # float32, as in evaluation
+            logits = model(to_unit(inputs.to(self.device, non_blocking=True)))
+            shares.append(logits.cpu())
         return per_person(as_predictions(self.val_data, in_order(shares, self.accelerator)))
 
 

@@ -128,7 +128,8 @@ class Trainer:
             recompute_activations(self.model)
         net = spread(self.model, self.accelerator)
         if self.config.compile:
-            self.model.compile()
+            # Dropout draws what it draws uncompiled, so the flag does not change the result.
+            self.model.compile(options={"fallback_random": True})
         kind = "pretrained" if self.model.pretrained else "scratch"
         steps = make_optimizer(self.model, kind, self.config, epochs, len(self.passes))
         state = TrainState(self.model, *steps)
@@ -274,6 +275,7 @@ class Trainer:
             "training people": hash_subjects(self.train_data.subjects),
             "preprocessing": self.train_data.settings,
             **train,
+            "precision": self.accelerator.mixed_precision,  # "auto" depends on the machine
             "epochs": epochs,
         }
 

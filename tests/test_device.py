@@ -63,11 +63,20 @@ def test_a_gpu_too_many(two_gpus):
         choose_device("cuda:2")
 
 
-@pytest.mark.parametrize(("asked", "expected"), [("fp32", "no"), ("bf16", "bf16"), ("auto", "no")])
-def test_precision_on_a_cpu(asked, expected):
-    found, reason = choose_precision(asked, torch.device("cpu"))
-    assert found == expected
-    assert reason == ("asked for" if asked != "auto" else "bf16 is not faster on cpu")
+@pytest.mark.parametrize(
+    ("asked", "unit", "expected", "says"),
+    [
+        ("fp32", "avx512_bf16", "no", "asked for"),
+        ("bf16", "avx2", "bf16", "asked for"),
+        ("auto", "avx512_bf16", "bf16", "this processor computes it natively, with avx512_bf16"),
+        ("auto", "amx_bf16", "bf16", "this processor computes it natively, with amx_bf16"),
+        ("auto", "avx2", "no", "bf16 is not faster on this cpu"),
+    ],
+)
+def test_precision_on_a_cpu(monkeypatch, asked, unit, expected, says):
+    able = {"avx512_bf16": False, "amx_bf16": False, unit: True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert choose_precision(asked, torch.device("cpu")) == (expected, says)
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
