@@ -308,8 +308,7 @@ class Study:
         people = manifest.people()["label"]
         rng = np.random.default_rng([self.config.data.seed, 1 + number])
         labels = pd.Series(rng.permutation(people.to_numpy()), index=people.index)
-        table = manifest.table.assign(label=manifest.table["subject"].map(labels))
-        shuffled = replace(manifest, table=table)
+        shuffled = manifest.with_columns(label=manifest.table["subject"].map(labels))
         parts = [
             self.fit(with_fold(shuffled, fold), fold, 0, keep=False).people
             for fold in self._make_folds(shuffled, repeats=1)

@@ -8,7 +8,6 @@ each with its class index. Models take both as they are. Batches: ``(n, 1, H, W)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,7 @@ class MriDataset(Dataset[Item]):
     def everyone(self, split: str) -> MriDataset:
         """Return all rated people as one split, whatever side they were on."""
         rated = self.manifest.where(self.manifest.table["label"].notna())
-        return self.with_manifest(replace(rated, table=rated.table.assign(split=split)), split)
+        return self.with_manifest(rated.with_columns(split=split), split)
 
     @property
     def name(self) -> str:

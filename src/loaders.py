@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def open_dataset(
         if not allow_leaks:
             raise
         logger.warning("%s; allowed, and stamped", error.message)
-        manifest = replace(manifest, stamps=(*manifest.stamps, SAME_PEOPLE))
+        manifest = manifest.with_stamps(SAME_PEOPLE)
     cache = ImageCache(manifest, cache_dir)  # of everyone, whoever is left out below
     kept, removed = manifest.at_least_age(min_age)
     if len(removed):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -107,7 +106,7 @@ def _audit(answers: Answers) -> dict[str, Any]:
 def with_division(manifest: Manifest, division: Division) -> Manifest:
     """Return the manifest with the learnt from as train and the answered as test."""
     side = dict.fromkeys(division.development, "train") | dict.fromkeys(division.test, "test")
-    return replace(manifest, table=manifest.table.assign(split=manifest.table["subject"].map(side)))
+    return manifest.with_columns(split=manifest.table["subject"].map(side))
 
 
 def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | None:
