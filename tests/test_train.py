@@ -128,9 +128,10 @@ def test_a_compiler_that_fails_is_a_sentence():
 def test_compile_compiles_the_network(processed_2d, monkeypatch):
     compiled = []
     one = trainer(processed_2d, config=dataclasses.replace(QUICK, epochs=1, compile=True))
-    monkeypatch.setattr(one.model, "compile", lambda: compiled.append(1))
+    monkeypatch.setattr(one.model, "compile", lambda **how: compiled.append(how))
     one.train()
-    assert compiled == [1]
+    # Random numbers of the uncompiled network: the flag changes no result.
+    assert compiled == [{"options": {"fallback_random": True}}]
 
 
 def test_out_of_memory_is_a_sentence(processed_2d, monkeypatch):

@@ -26,8 +26,17 @@ BATCHES = ((5, 3, 4, 6), (1, 3, 4, 6), (5, 2, 4, 3, 6), (1, 2, 4, 3, 6))
 STEPS = (("resnet18", 5, 1), ("simple", 5, 1), ("simple", 1, 1), ("linear", 5, 4), ("linear", 1, 2))
 #: Runs whose histories are compared. Few steps at a low rate: AdamW makes more of rounding.
 RUNS: dict[str, dict[str, Any]] = {
-    "phantom_2d": {"backbone": "resnet18", "batch_size": 7, "lr": 1e-5, "epochs": 2},
-    "phantom_3d": {"backbone": "simple", "batch_size": 5, "lr": 1e-5, "epochs": 6},
+    "phantom_2d": {
+        "backbone": "resnet18",
+        "batch_size": 7,
+        "lr": 1e-5,
+        "epochs": 2,
+        "precision": "fp32",
+    },
+    "phantom_3d": {
+        **{"backbone": "simple", "batch_size": 5},
+        **{"lr": 1e-6, "epochs": 6, "precision": "fp32"},
+    },
     "frozen": {"backbone": "resnet18", "freeze_backbone": True},
 }
 
