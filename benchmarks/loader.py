@@ -9,7 +9,9 @@ Ours varies whole batches on the device, which here is the processor too. Both e
 float32 batches. Beside them stands the ceiling: images that are in memory already as one tensor.
 
 Before anything is timed, both ways must give the same values where nothing is drawn at random. What
-is compared is processor time of this process and its children, since workers only move the work.
+is compared is processor time of this process and its children, since workers only move the work. It
+is counted with one thread on both sides: second threads of torch and OpenCV spin while they wait,
+which would count as work. Time waited is told with all threads.
 
 Arrays: batches ``(n, 1, H, W)`` or ``(n, 1, X, Y, Z)`` float32.
 """
@@ -18,12 +20,14 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -91,8 +95,9 @@ def measure_case(case: Case, rounds: int) -> dict[str, Any]:
         ways = ways_of(data, case)
         for way in ways.values():
             way()  # a first pass also imports and fills caches
-        cpu = in_turns(ways, rounds, cpu_seconds)
         wall = in_turns(ways, rounds)
+        with one_thread():
+            cpu = in_turns(ways, rounds, cpu_seconds)
     return {
         "case": case.name,
         "shape": list(case.shape),
@@ -104,6 +109,19 @@ def measure_case(case: Case, rounds: int) -> dict[str, Any]:
         "times_ours_cpu": {name: ratio(cpu[name], cpu[OURS]) for name in ways},
         "times_ours_wall": {name: ratio(wall[name], wall[OURS]) for name in ways},
     }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and OpenCV use one thread, as the workers of a `DataLoader` do."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def ways_of(data: MriDataset, case: Case) -> dict[str, Callable[[], None]]:
