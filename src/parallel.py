@@ -15,8 +15,6 @@ from .runtime import progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_shared: Any = None  # in a worker process: what all its calls share
-
 
 def run_parallel(
     function: Callable[..., Result],
@@ -39,13 +37,15 @@ def run_parallel(
             worker is lost runs again on another: the function looks first whether its work is
             done already.
         desc: Name of the progress bar.
-        shared: Something large that every call needs, such as a network: it goes to a worker
-            once, and the calls are ``function(item, shared)``.
+        shared: Something large that every call needs, such as a network: the calls are
+            ``function(item, shared)``. With `dask` it goes to a worker once; here it takes one
+            worker, since joblib waits without end for a process that fails to unpack it.
         folder: Folder that the function writes to; with `dask`, every worker must see it.
         name: What an item is called in a message.
 
     Raises:
         MriError: A worker was killed, or the cluster cannot be reached or used.
+        ValueError: Something is shared with several workers of this machine.
         Exception: Whatever the function raises.
     """
     if not items:
@@ -65,26 +65,14 @@ def run_parallel(
 def _run_here(
     function: Callable[..., Result], items: Sequence[Item], workers: int, shared: Any
 ) -> Iterator[Result]:
-    calls: Iterator[Any] = (delayed(function)(item) for item in items)
-    once: dict[str, Any] = {}
-    if shared is not None and workers == 1:
-        calls = (delayed(function)(item, shared) for item in items)
-    elif shared is not None:
-        once = {"initializer": _keep, "initargs": (shared,)}
-        calls = (delayed(_call_shared)(function, item) for item in items)
+    if shared is not None and workers > 1:
+        raise ValueError("what calls share is not sent to other processes of this machine")
+    more = () if shared is None else (shared,)
+    calls = (delayed(function)(item, *more) for item in items)
     try:
-        yield from Parallel(workers, return_as="generator_unordered", **once)(calls)
+        yield from Parallel(workers, return_as="generator_unordered")(calls)
     except TerminatedWorkerError:
         raise MriError(
             "a worker process was killed, most often for lack of memory; finished work is kept",
             hint=f"run the same command with --workers {max(workers // 2, 1)}",
         ) from None
-
-
-def _keep(shared: Any) -> None:
-    global _shared
-    _shared = shared
-
-
-def _call_shared(function: Callable[..., Result], item: Any) -> Result:
-    return function(item, _shared)

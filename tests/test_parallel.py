@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,16 +25,13 @@ def test_nothing_to_do_starts_nothing():
     assert list(run_parallel(cluster_tasks.square, [], workers=2, dask="tcp://nowhere:1")) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_is_shared_is_unpacked_once_in_each_process(workers, tmp_path):
+def test_what_is_shared_stays_in_this_process(tmp_path):
     shared = cluster_tasks.Noted(tmp_path / "log", np.float32(3))
-    found = list(run_parallel(cluster_tasks.scale, range(1, 9), workers=workers, shared=shared))
-    assert sorted(value for value, _ in found) == [3 * n for n in range(1, 9)]
-    log = tmp_path / "log"
-    unpacked = log.read_text().split() if log.is_file() else []
-    assert len(unpacked) == len(set(unpacked)) <= workers
-    assert {str(pid) for _, pid in found} >= set(unpacked)
-    assert bool(unpacked) == (workers > 1)  # this process has it already
+    found = list(run_parallel(cluster_tasks.scale, range(1, 9), workers=1, shared=shared))
+    assert found == [(3 * n, os.getpid()) for n in range(1, 9)]
+    assert not (tmp_path / "log").exists()  # it was not unpacked
+    with pytest.raises(ValueError, match="not sent to other processes"):
+        list(run_parallel(cluster_tasks.scale, range(1, 9), workers=2, shared=shared))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
