@@ -7,7 +7,8 @@ little brighter than the last so that no two files are equal. Ours is the whole 
 worker processes: table, split, slices or cubes, hashes, records, manifest. The plain way is a loop:
 ``nibabel.load(path).get_fdata()``, minimum to maximum, ``scipy.ndimage.zoom`` of every slice or of
 the volume, with its default splines (order 3) and with lines (order 1), PNG or npy. It finds no
-brain, crops and smooths nothing and hashes nothing. All files are in the page cache for both.
+brain, crops and smooths nothing and hashes nothing. All files are in the page cache for both, and
+are made anew in each round; ``TMPDIR=/dev/shm`` leaves the disk out altogether.
 
 Starting the two processes is told by itself: it is paid once, and they stay for later rounds.
 First it is checked that slices and cubes of whole float64 volumes, scaled, smoothed and placed by
@@ -144,7 +145,8 @@ def plain_volume(path: Path) -> Volume:
 
 def plain_2d(paths: list[Path], out: Path, order: int) -> None:
     """Write slices of every scan, one after the other."""
-    out.mkdir(exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)  # as ours: files that are there are cheaper to write
+    out.mkdir()
     for path in paths:
         data = plain_volume(path)
         deep = data.shape[2]
@@ -157,7 +159,8 @@ def plain_2d(paths: list[Path], out: Path, order: int) -> None:
 
 def plain_3d(paths: list[Path], out: Path, order: int) -> None:
     """Write a cube of every scan, one after the other."""
-    out.mkdir(exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)  # as ours: files that are there are cheaper to write
+    out.mkdir()
     for path in paths:
         data = plain_volume(path)
         cube = ndimage.zoom(data, [CUBE / n for n in data.shape], order=order)
