@@ -111,10 +111,10 @@ class Bench:
         return Trainer(model, loader, None, "cpu", config=config)
 
     def _process(self, dim: str) -> Path:
-        from src.preprocessing import stage
+        from src import preprocess
 
         config = self.config(dim)
-        list(stage.run(config))
+        list(preprocess.run(config))
         return config.data.processed_dir
 
     def _train(self, dim: str) -> Path:

@@ -82,7 +82,7 @@ def _check_values(manifest: Manifest, dim: str, checks: Checks) -> None:
 
 
 def _check_second_run(bench: Bench, checks: Checks) -> None:
-    from src.preprocessing import stage
+    from src import preprocess
 
     config, folder = bench.config("2d"), bench.processed("2d")
 
@@ -91,12 +91,12 @@ def _check_second_run(bench: Bench, checks: Checks) -> None:
         return {path: path.stat().st_mtime_ns for path in files}
 
     before = times()
-    list(stage.run(config))
+    list(preprocess.run(config))
     written = [path.name for path, when in times().items() if before.get(path) != when]
     checks.equal(written, [], f"a second run writes none of {len(before)} files again")
     gone = min(path for path in before if path.suffix == ".png")
     gone.unlink()
-    list(stage.run(config))
+    list(preprocess.run(config))
     scans = {path.name[:13] for path, when in times().items() if before.get(path) != when}
     checks.equal(scans, {gone.name[:13]}, "only a scan with a missing file is made again")
 

@@ -32,13 +32,14 @@ from src.runtime import Terminated, configure_logging, place_in_job, sigterm_int
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
 STAGES = {
-    "preprocess": "src.preprocessing.stage",
+    "preprocess": "src.preprocess",
     "train": "src.train",
     "evaluate": "src.evaluate",
     "gradcam": "src.explain",
     "audit": "src.audit",
     "crossval": "src.crossval",
     "compare": "src.compare",
+    "predict": "src.predict",
 }
 FULL = ("preprocess", "train", "evaluate", "gradcam")
 #: What spreads the stages that torchrun does not.

@@ -41,7 +41,7 @@ from src.config import PhantomConfig, PreprocessConfig, RunConfig
 from src.errors import MriError
 from src.manifest import Manifest
 from src.options import build_config
-from src.preprocessing import stage
+from src import preprocess
 from src.preprocessing.io import read_slice
 from src.preprocessing.scan import Scan, make_scan
 
@@ -127,7 +127,7 @@ def ours(root: Path, dim: str) -> None:
     shutil.rmtree(root / f"data/oasis_{dim}", ignore_errors=True)
     places = {"dataset": "oasis", "data_root": root / "data", "workers": WORKERS, "dim": dim}
     sizes = {"num_slices": SLICES, "image_size": IMAGE, "volume_size": CUBE}
-    list(stage.run(build_config(RunConfig, {**places, **sizes})))
+    list(preprocess.run(build_config(RunConfig, {**places, **sizes})))
 
 
 def one_scan(path: Path, out: Path, dim: str) -> None:

@@ -3,8 +3,10 @@
 A checkpoint is one dictionary: ``model`` (state dict), ``format``, ``config``, ``preprocessing``,
 ``classes``, ``backbone``, ``dim``, ``ordinal``, ``dataset``, ``subjects`` (hashed people of train
 and val), ``train_counts``, ``stamps``, ``versions``, ``epoch``; and of validation people
-``calibration``, ``conformal`` and ``validation`` (labels and logits). Names of people are never
-stored, only their hashes.
+``calibration``, ``conformal`` and ``validation`` (labels and logits). When training has ended,
+also ``reference`` (how training people look to the model) and ``frame`` (the grid their scans
+share), which new scans are compared with and laid on. Names of people are never stored, only
+their hashes.
 """
 
 from __future__ import annotations

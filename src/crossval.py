@@ -174,7 +174,8 @@ class Study:
             manifest: With the fold's ``split``; its labels are the ones learnt.
             fold: Names the folder of the checkpoints.
             seed: Added to the config's.
-            keep: Keep checkpoints of networks that are trained by epochs.
+            keep: Keep the checkpoint; of frozen backbones, whose folds differ in the head only,
+                those of the first repeat.
         """
         config, train = self.config, self.config.train
         data = self.data.with_manifest(manifest, "train")
@@ -188,7 +189,8 @@ class Study:
         )
         settings = config_to_dict(config)
         trainer = Trainer(model, loader, None, config.device, config=train, run_settings=settings)
-        trainer.train(save_dir=folder if keep and not model.frozen else None)
+        kept = keep and (not model.frozen or fold.repeat == seed == 0)
+        trainer.train(save_dir=folder if kept else None)
         (folder / "last.pth").unlink(missing_ok=True)  # a finished fold is never resumed
         test = data.with_split("test")
         if model.frozen:

@@ -21,7 +21,8 @@ from .atomic import write_json
 from .attribution import DEMENTED, Attribution
 from .config import RunConfig
 from .device import choose_device
-from .explanation.cases import Case, find_cases, images_of, map_of, placed
+from .errors import ImageError
+from .explanation.cases import Case, find_cases, map_of
 from .explanation.context import Context
 from .explanation.group_files import write_groups, write_regions
 from .explanation.people_files import Explained, write_map, write_people
@@ -35,12 +36,12 @@ from .maps.space import to_scan_grid
 from .maps.template import Placement, fit_placement
 from .options import config_to_dict
 from .runtime import progress
+from .sessions import images_of, mean_image, placed
 from .trained import open_trained
 
 logger = logging.getLogger(__name__)
 SCHEMA = "explain/1"
 _AVERAGED = 40  # scans in the mean image that finds the template
-_THINNEST, _NARROWEST = 25.0, 100.0  # mm of the field of view that can be placed
 _STEP = 1 / 1024  # maps are written in steps of their maximum: the files are a quarter
 _LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
 Section = dict[str, Any]
@@ -91,28 +92,11 @@ def find_template(context: Context, cases: Sequence[Case]) -> Placement:
     Returns:
         A placement whose `reason` says why it cannot be used, where it cannot.
     """
-    frame = cases[0].record.frame
-    if not context.data.settings:
-        return Placement(np.eye(4), 0.0, "pictures of a bare folder have no known place")
-    for other in (case.record.frame for case in cases):
-        if other.shape != frame.shape or not np.allclose(other.to_ras, frame.to_ras):
-            return Placement(np.eye(4), 0.0, "the scans do not share a grid as registered ones do")
-    extent = np.sort(np.abs(frame.to_ras[:3, :3]) @ frame.shape)
-    if extent[0] < _THINNEST or extent[1] < _NARROWEST:
-        seen = " x ".join(f"{edge:.0f}" for edge in extent)
-        return Placement(
-            np.eye(4), 0.0, f"a field of view of {seen} mm shows too little of a brain"
-        )
-    chosen = cases[:: -(-len(cases) // _AVERAGED)]
-    total, count = np.zeros(frame.shape), np.zeros(frame.shape)
-    for case in progress(chosen, total=len(chosen), desc="mean image"):
-        image = placed(images_of(context.data, case)[:, 0].numpy(), case)
-        total += to_scan_grid(image)
-        count += to_scan_grid(image.replaced(np.ones_like(image.data)), order=0)
-    # Where slices end, the mean would: that edge must not pass for the brain's.
-    covered = count >= 0.5 * len(chosen)
-    mean = np.divide(total, count, out=np.zeros_like(total), where=covered)
-    placement = fit_placement(mean, frame.to_ras, covered)
+    try:
+        mean = mean_image(context.data, cases[:: -(-len(cases) // _AVERAGED)])
+    except ImageError as error:
+        return Placement(np.eye(4), 0.0, error.message)
+    placement = fit_placement(mean.data, mean.frame.to_ras, mean.covered)
     if placement.turned:
         logger.warning("the scans lie with %s exchanged; maps are turned", placement.turned)
     return placement

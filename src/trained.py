@@ -68,7 +68,7 @@ def open_trained(config: RunConfig) -> Trained:
         LeakageError: People were trained on, or may have been.
     """
     path = find_checkpoint(config)
-    model, content = load_trained(path, config)
+    model, content = load_trained(path, config.data.model_dim)
     stored, trained_on = content["config"].get("data", {}), content["dataset"]
     min_age = config.data.min_age or stored.get("min_age", 0)
     opened = open_run_data(config, classes=len(content["classes"]), min_age=min_age)
@@ -118,17 +118,21 @@ def find_checkpoint(config: RunConfig) -> Path:
     return found[-1]
 
 
-def load_trained(path: Path, config: RunConfig) -> tuple[Classifier, dict[str, Any]]:
+def load_trained(path: Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
     """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
+
+    Args:
+        path: The checkpoint.
+        dim: Of the images it shall score; None takes the checkpoint's own.
 
     Raises:
         CheckpointError: The file is damaged, or takes other images.
     """
     content = load_checkpoint(path)
-    if content["dim"] != config.data.model_dim:
+    if dim not in (None, content["dim"]):
         raise CheckpointError(
             f"{path} is a {content['dim']} model, trained on {content['dataset']}; the data are "
-            f"{config.data.model_dim}",
+            f"{dim}",
             hint=f"--dim {content['dim']}, or another --checkpoint",
         )
     entry = MODEL_REGISTRY.get(content["backbone"])

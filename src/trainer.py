@@ -32,6 +32,7 @@ from .optimisation import make_optimizer
 from .passes import Passes
 from .predictions import Predictions, per_person
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
+from .reference import fit_reference, training_frame
 from .train_state import HISTORY, History, TrainState
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,9 @@ class Trainer:
                 state.restore_best()
                 self.model.eval()
             self._calibrate(self.passes.validate(self.model))
+            if folder and self.accelerator.is_main_process:
+                self._save_whole(folder, state.history["best_epoch"])
+        self.accelerator.wait_for_everyone()
         self._score_test(state.history)
         return state.history
 
@@ -174,7 +178,7 @@ class Trainer:
             "val_balanced_accuracy": score,
         }
         if folder and self.accelerator.is_main_process:
-            save_checkpoint(folder / BEST, self._checkpoint(0))
+            self._save_whole(folder, 0)
             write_json(folder / HISTORY, history)
         self.model.eval()
         self._score_test(history)
@@ -264,6 +268,15 @@ class Trainer:
             "subjects": hash_subjects([*data.subjects, *self.val_data.subjects]),
             "stamps": list(data.manifest.stamps),
         }
+
+    def _save_whole(self, folder: Path, epoch: int) -> None:
+        """Save the checkpoint with what predictions on new scans need beside the weights."""
+        look = fit_reference(self.model, self.train_data, self.val_data, self.device)
+        whole = {
+            "reference": look.to_dict() if look else None,
+            "frame": training_frame(self.train_data),
+        }
+        save_checkpoint(folder / BEST, self._checkpoint(epoch) | whole)
 
     def _identity(self, epochs: int) -> dict[str, Any]:
         """Return what a resumed run must share with the stopped one for the same result."""

@@ -12,7 +12,7 @@ from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.options import build_config
-from src.preprocessing.stage import run
+from src.preprocess import run
 from src.trainer import Trainer
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import main
-from src import api  # noqa: F401 - it registers the backbones
+from src import (
+    api,  # noqa: F401 - it registers the backbones
+    preprocess,  # noqa: F401 - it registers the cohorts
+)
 from src.classifier import MODEL_REGISTRY
 from src.cohorts.registry import COHORT_REGISTRY
 from src.config import (
@@ -20,18 +23,18 @@ from src.config import (
 )
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.options import build_config, config_to_dict
-from src.preprocessing import stage  # noqa: F401 - it registers the cohorts
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
     accumulate activation_checkpointing allow_leaks atlas atlas_labels augment backbone
-    batch_size bootstrap cache_dir calibration checkpoint checkpoint_dir class_weight_cap
-    classes collect compile config dask data_dir data_root dataset debug device dim dropout
-    epochs fold folds freeze_backbone grad_clip graded image_size layer loss lr method min_age
-    mode num_slices official_split patience permute_labels phantom_cause phantom_effect
-    phantom_subjects phantom_voxel precision repeat repeats results_dir resume run runs
-    samples seed seeds slice_axis target test_fraction val_fraction volume_size warmup_epochs
-    weight_decay weights workers
+    batch_size bootstrap brain cache_dir calibration checkpoint checkpoint_dir
+    class_weight_cap classes collect compile config crop dask data_dir data_root dataset debug
+    device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size input
+    layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
+    permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
+    register repeat repeats results_dir resume run runs samples seed seeds slice_axis
+    target test_fraction val_fraction volume_size warmup_epochs weight_decay
+    weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 
 
@@ -219,7 +222,8 @@ def test_whole_numbers_are_numbers():
     [
         ({"epoch": 3}, "did you mean 'epochs'"),
         ({"train": {"learning_rat": 1}}, "choose one of"),
-        ({"train": 3}, "choose one of"),
+        ({"train": 3}, "did you mean"),
+        ({"evaluate": 3}, "choose one of"),
     ],
 )
 def test_an_unknown_setting_is_refused(settings, hint):

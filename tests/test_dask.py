@@ -27,7 +27,7 @@ from src import cluster
 from src.errors import MriError
 from src.manifest import Manifest
 from src.parallel import run_parallel
-from src.preprocessing.stage import run
+from src.preprocess import run
 
 pytest.importorskip("distributed")
 TESTS = Path(__file__).resolve().parent

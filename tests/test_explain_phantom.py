@@ -11,18 +11,18 @@ import pytest
 import torch
 from scipy import ndimage
 
-from src import explain, train
+from src import explain, preprocess, train
 from src.attribution import Attribution
 from src.cohorts.phantom_truth import planted_change
 from src.config import RunConfig
-from src.explanation.cases import find_cases, images_of, map_of, placed
+from src.explanation.cases import find_cases, map_of
 from src.explanation.phantom import score_case, summarise_phantoms, who_counts
 from src.maps.groups import RunningMean
 from src.maps.space import PlacedVolume, to_scan_grid
 from src.maps.template import template
 from src.maps.truth import MapScore
 from src.options import build_config
-from src.preprocessing import stage
+from src.sessions import images_of, placed
 from src.trained import open_trained
 
 
@@ -39,7 +39,7 @@ def config(root, dim, **settings) -> RunConfig:
 
 def make(root, dim, **settings) -> RunConfig:
     made = config(root, dim, **settings)
-    list(stage.run(made))
+    list(preprocess.run(made))
     list(train.run(made))
     return made
 

@@ -17,8 +17,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from src import forest
 from src.labels import class_scheme
-from src.result_figures import forest
 from src.result_figures.write import (
     abstention_figure,
     crossval_figure,

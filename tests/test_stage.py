@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from conftest import ellipsoid, save_analyze
 
+from src import preprocess
 from src.config import RunConfig
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.manifest import Manifest
 from src.options import build_config
-from src.preprocessing import stage
-from src.preprocessing.stage import run
+from src.preprocess import run
 
 HEADER = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
 
@@ -179,7 +179,9 @@ def test_two_workers_make_the_same_files(tmp_path, oasis):
 
 
 def test_scan_that_was_made_but_cannot_be_seen_is_no_dropped_row(tmp_path, oasis, monkeypatch):
-    monkeypatch.setattr(stage, "run_parallel", lambda make, scans, **_: [(scans[0].name, "bad")])
+    monkeypatch.setattr(
+        preprocess, "run_parallel", lambda make, scans, **_: [(scans[0].name, "bad")]
+    )
     with pytest.raises(ManifestError, match=r"no record of 9 scans .* such as OAS1_0002_MR1"):
         list(run(config(tmp_path)))
     assert not (tmp_path / "data" / "oasis_2d" / "manifest.csv").exists()

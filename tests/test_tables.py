@@ -13,7 +13,7 @@ from src.cohorts.registry import Cohort
 from src.errors import ImageError, ManifestError
 from src.manifest import COLUMNS, KEY, Manifest
 from src.preprocessing.scan import RECORDS, Scan, read_record
-from src.preprocessing.tables import _file_name, list_scans, processed_table, rejected_rows
+from src.preprocessing.tables import check_file_name, list_scans, processed_table, rejected_rows
 
 
 def cohort(layout: str) -> Cohort:
@@ -51,7 +51,7 @@ def scans_one_by_one(manifest: Manifest, layout: str) -> list[Scan]:
         pairs = zip(rows["split"], rows["label"], strict=True)
         scans.append(
             Scan(
-                name=_file_name(f"{subject}_{session}"),
+                name=check_file_name(f"{subject}_{session}"),
                 sources=tuple(manifest.root / path for path in rows["path"]),
                 slices=tuple(int(n) for n in rows["slice"]) if layout == "slice" else (),
                 folders=tuple(f"{side}/{stage}" for side, stage in pairs),

@@ -24,6 +24,8 @@ class Cohort:
             cannot be trusted (Analyze 7.5, JPG); None where the header says it (NIfTI).
         side_known: Whether left and right can be told apart.
         layout: ``"volume"`` for one file per scan; ``"slice"`` for one 8-bit image per axial slice.
+        raw: Whether the scans are as the scanner made them: a head with its skull, in any place.
+            They are brought to a standard first, and people without a rating are kept.
     """
 
     name: str
@@ -32,18 +34,25 @@ class Cohort:
     axes: str | None
     side_known: bool
     layout: str
+    raw: bool = False
 
 
 COHORT_REGISTRY: Registry[Cohort] = Registry("cohort")
 
 
 def register_cohort(
-    name: str, *, homepage: str, axes: str | None, side_known: bool, layout: str = "volume"
+    name: str,
+    *,
+    homepage: str,
+    axes: str | None,
+    side_known: bool,
+    layout: str = "volume",
+    raw: bool = False,
 ) -> Callable[[Index], Index]:
     """Register the decorated function as the index of cohort `name`."""
 
     def register(index: Index) -> Index:
-        COHORT_REGISTRY.add(name, Cohort(name, index, homepage, axes, side_known, layout))
+        COHORT_REGISTRY.add(name, Cohort(name, index, homepage, axes, side_known, layout, raw))
         return index
 
     return register

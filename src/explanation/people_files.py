@@ -22,7 +22,8 @@ from ..maps.mosaic import mosaic
 from ..maps.nifti import write_nifti
 from ..maps.space import PlacedVolume
 from ..maps.view import write_view
-from .cases import Case, images_of, placed, plane_of
+from ..sessions import images_of, placed, plane_of
+from .cases import Case
 from .context import Context
 
 logger = logging.getLogger(__name__)

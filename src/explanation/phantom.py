@@ -25,7 +25,8 @@ from ..dataset import MriDataset
 from ..inference import inference_batch
 from ..maps.space import PlacedVolume, to_scan_grid
 from ..maps.truth import MapScore, score_map, summarise
-from .cases import Case, cell_of, placed
+from ..sessions import placed
+from .cases import Case, cell_of
 
 Key = tuple[str, str]  # method, layers joined by +
 Scores = dict[Key, MapScore]

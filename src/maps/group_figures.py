@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..canvas import write_figure
 from ..errors import ImageError
 from ..figures import FEW_PEOPLE
-from ..result_figures.forest import people
+from ..forest import people
 from .drawing import GREY, LINE, MAP_COLOURS, SPREAD_COLOURS, Sheet, grey_limits, peak
 from .planes import Shown, ThreePlanes, middle
 

@@ -21,15 +21,21 @@ _LONGEST = 79  # bytes of a description that the header holds
 
 
 def write_nifti(
-    path: Path, data: NDArray[Any], affine: NDArray[np.float64], *, description: str = ""
+    path: Path,
+    data: NDArray[Any],
+    affine: NDArray[np.float64],
+    *,
+    description: str = "",
+    dtype: type[np.generic] = np.float32,
 ) -> Path:
     """Write one volume, whole or not at all; the same values give the same bytes.
 
     Args:
         path: Ends in ``.nii.gz``.
-        data: ``(X, Y, Z)`` of numbers; written as float32.
+        data: ``(X, Y, Z)`` of numbers.
         affine: Index -> mm.
         description: For the header; its first 79 ASCII characters are kept.
+        dtype: As which the numbers are written.
 
     Returns:
         `path`.
@@ -40,7 +46,7 @@ def write_nifti(
     """
     if not path.name.endswith(_SUFFIX):
         raise ConfigError(f"{path} is no name of a packed NIfTI file", hint=f"end it in {_SUFFIX}")
-    values = np.asarray(data, dtype=np.float32)
+    values: NDArray[Any] = np.asarray(data, dtype=dtype)
     if values.ndim != 3 or values.size == 0:
         raise ImageError(f"{path.name}: expected a volume (X, Y, Z), got {list(values.shape)}")
     if not np.isfinite(values).all():

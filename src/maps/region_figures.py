@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from ..canvas import plain, write_figure
 from ..errors import ImageError
 from ..figures import COLOURS
-from ..result_figures.forest import (
+from ..forest import (
     GREY,
     NOT_ESTIMABLE,
     as_interval,

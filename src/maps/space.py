@@ -139,7 +139,11 @@ def read_scan_record(root: Path, subject: str, session: str) -> ScanRecord:
         DataNotFoundError: The session has no record.
         ManifestError: The record is damaged, of an older version, or of slices that differ in size.
     """
-    name = f"{subject}_{session}"
+    return read_named_record(root, f"{subject}_{session}")
+
+
+def read_named_record(root: Path, name: str) -> ScanRecord:
+    """Read where the processed files of scan `name` lie; raises as `read_scan_record`."""
     path = root / RECORDS / f"{name}.json"
     inside = path.resolve().parent == (root / RECORDS).resolve()  # a name may hold "../"
     record = read_record(root, name) if inside else None

@@ -15,6 +15,14 @@ from ..errors import ConfigError, ImageError, ManifestError
 from ..manifest import PEOPLE_UNKNOWN, REJECTED, Manifest
 from .scan import Scan, read_record
 
+#: Folder of people who were never rated: they are kept for prediction.
+UNRATED = "unrated"
+
+
+def scan_names(table: pd.DataFrame) -> pd.Series:
+    """Return ``<subject>_<session>`` of every row, which names its scan's files."""
+    return table["subject"] + "_" + table["session"]
+
 
 def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
     """Group the rows by session: one volume each, or the slices of one."""
@@ -26,13 +34,14 @@ def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
     names = [f"{s}_{v}" for s, v in zip(table["subject"], table["session"], strict=True)]
     sources = [manifest.root / path for path in table["path"]]
     folders = [
-        f"{side}/{stage}" for side, stage in zip(table["split"], table["label"], strict=True)
+        UNRATED if pd.isna(stage) else f"{side}/{stage}"
+        for side, stage in zip(table["split"], table["label"], strict=True)
     ]
     slices = table["slice"].tolist() if cohort.layout == "slice" else []
     starts = np.flatnonzero(~table.duplicated(["subject", "session"])).tolist()
     return [
         Scan(
-            name=_file_name(names[start]),
+            name=check_file_name(names[start]),
             sources=tuple(sources[start:end]),
             slices=tuple(slices[start:end]),
             folders=tuple(folders[start:end]),
@@ -43,7 +52,7 @@ def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
     ]
 
 
-def _file_name(name: str) -> str:
+def check_file_name(name: str) -> str:
     """Return `name` if it is safe as a file name on every system.
 
     Raises:
@@ -58,12 +67,8 @@ def _file_name(name: str) -> str:
 
 def rejected_rows(manifest: Manifest, reasons: dict[str, str]) -> pd.DataFrame:
     """Return the rows of scans that were rejected, with the reason."""
-
-    def scan(rows: pd.DataFrame) -> pd.Series:
-        return rows["subject"] + "_" + rows["session"]
-
-    rejected = scan(manifest.table).isin(list(reasons))
-    return manifest.partition(~rejected, lambda rows: scan(rows).map(reasons))[1]
+    rejected = scan_names(manifest.table).isin(list(reasons))
+    return manifest.partition(~rejected, lambda rows: scan_names(rows).map(reasons))[1]
 
 
 def processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:

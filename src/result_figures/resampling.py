@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ..canvas import write_figure
 from ..figures import COLOURS
-from .forest import (
+from ..forest import (
     METRICS,
     Section,
     caption_of,

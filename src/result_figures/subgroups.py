@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ..canvas import write_figure
 from ..figures import COLOURS, FEW_PEOPLE
-from .forest import (
+from ..forest import (
     GREY,
     Panel,
     Row,

@@ -14,9 +14,7 @@ from typing import Any
 
 from ..canvas import write_figure
 from ..figures import COLOURS
-from .calibration import decision_curve_figure, reliability_figure
-from .coverage import abstention_figure, prediction_sets_figure
-from .forest import (
+from ..forest import (
     GREY,
     METRICS,
     Panel,
@@ -29,6 +27,8 @@ from .forest import (
     people,
     shortened,
 )
+from .calibration import decision_curve_figure, reliability_figure
+from .coverage import abstention_figure, prediction_sets_figure
 from .resampling import crossval_figure, permutation_figure, permutation_missing
 from .subgroups import retest_figure, subgroup_figure
 

@@ -10,18 +10,20 @@ from typing import Any
 
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
-from ..cohorts import kaggle_jpg, kaggle_nifti, oasis, phantom  # noqa: F401 - they register
-from ..cohorts.registry import COHORT_REGISTRY, Cohort
-from ..config import RunConfig
-from ..errors import ConfigError, DataNotFoundError, ImageError, ManifestError
-from ..manifest import MANIFEST, REJECTED, SETTINGS, Manifest
-from ..options import config_to_dict
-from ..parallel import run_parallel
-from ..runtime import usable_cores
-from ..splits import count_people, keep_official_split, split_by_person
-from .scan import RECORDS, VERSION, Scan, is_done, make_once, remove_scan
-from .tables import list_scans, processed_table, rejected_rows
+from .atomic import atomic_file, write_json
+from .cohorts import bids, kaggle_jpg, kaggle_nifti, oasis, phantom  # noqa: F401 - they register
+from .cohorts import scans as scans_cohort  # noqa: F401
+from .cohorts.registry import COHORT_REGISTRY, Cohort
+from .config import RunConfig
+from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError
+from .manifest import MANIFEST, REJECTED, SETTINGS, Manifest
+from .options import config_to_dict
+from .parallel import run_parallel
+from .preprocessing.scan import RECORDS, VERSION, Scan, is_done, make_once, remove_scan
+from .preprocessing.tables import list_scans, processed_table, rejected_rows
+from .runtime import usable_cores
+from .scans.cohort import standard_scans
+from .splits import count_people, keep_official_split, split_by_person
 
 logger = logging.getLogger(__name__)
 _MAX_REJECTED = 0.05
@@ -41,7 +43,10 @@ def run(config: RunConfig) -> Iterator[Path]:
     out = config.data.processed_dir
     _refuse_foreign(out)
     cohort = COHORT_REGISTRY.get(config.data.cohort)
-    raw, removed = _rated(_index(cohort, config), config)
+    raw, removed = _kept(_index(cohort, config), cohort, config)
+    if cohort.raw:
+        raw, aside = standard_scans(raw, config, _workers(config))
+        removed.append(aside)
     manifest = _with_split(raw, config)
     scans = list_scans(manifest, cohort, config.data.model_dim)
     todo = [scan for scan in scans if not is_done(out, scan, config.preprocess)]
@@ -74,6 +79,8 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     }
     if config.data.cohort == "phantom":
         settings["phantom"] = parts["phantom"]
+    if COHORT_REGISTRY.get(config.data.cohort).raw:
+        settings["scan"] = parts["scan"]
     return settings
 
 
@@ -84,13 +91,16 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
         phantom.make_phantom(root, config.phantom, config.data.seed, _workers(config), config.dask)
     elif not root.is_dir():
         hint = f"download it from {cohort.homepage} into {root}, or name its folder with --data_dir"
+        if cohort.raw:
+            hint = "name the folder of the scans with --data_dir"
         raise DataNotFoundError(root, hint=hint)
     return cohort.index(root)
 
 
-def _rated(raw: Manifest, config: RunConfig) -> tuple[Manifest, list[pd.DataFrame]]:
-    """Leave out people without a rating and people too young, and say how many."""
-    rated, unrated = raw.partition(raw.table["label"].notna(), "not rated (no CDR)")
+def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, list[pd.DataFrame]]:
+    """Leave out people too young and, unless scans are raw, those without a rating; count them."""
+    staying = raw.table["label"].notna() | cohort.raw
+    rated, unrated = raw.partition(staying, "not rated (no CDR)")
     kept, young = rated.at_least_age(config.data.min_age)
     for rows, why in ((unrated, "have no CDR"), (young, "are under --min_age or have no age")):
         if len(rows):
@@ -98,7 +108,8 @@ def _rated(raw: Manifest, config: RunConfig) -> tuple[Manifest, list[pd.DataFram
             logger.info("%d of %d sessions %s and are left out", sessions, _sessions(raw), why)
     if not len(kept):
         raise ManifestError(
-            f"no rated scan is left in {raw.root}", hint="check the table's CDR column"
+            f"no {'' if cohort.raw else 'rated '}scan is left in {raw.root}",
+            hint="check the table's CDR column",
         )
     return kept, [unrated, young]
 
@@ -117,9 +128,11 @@ def _with_split(manifest: Manifest, config: RunConfig) -> Manifest:
                 hint="leave --official_split out",
             )
         return keep_official_split(manifest, val_fraction=data.val_fraction, seed=data.seed)
-    return split_by_person(
+    divided = split_by_person(
         manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
     )
+    # A session without a rating is on no side, though its person may be: it cannot be scored.
+    return divided.with_columns(split=divided.table["split"].where(divided.table["label"].notna()))
 
 
 def _process(scans: list[Scan], out: Path, config: RunConfig) -> dict[str, str]:
@@ -165,6 +178,8 @@ def _write_dataset(
         "rejected": rejected,
         "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
     }
+    if COHORT_REGISTRY.get(config.data.cohort).raw:
+        summary["unrated_scans"] = _sessions(manifest.where(manifest.table["label"].isna()))
     yield write_json(out / SETTINGS, _settings(config) | summary)
     yield processed.write(out)
 

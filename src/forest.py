@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..canvas import wrapped
-from ..figures import COLOURS
+from .canvas import wrapped
+from .figures import COLOURS
 
 #: A part of ``metrics.json``, or None where it was not computed.
 Section = Mapping[str, Any] | None

@@ -1,0 +1,147 @@
+"""A folder of raw scans, laid out in any way, with or without a table of the people.
+
+Every scan is a person of its own unless ``scans.csv`` in the folder says whom it shows. The table
+has a row per scan: ``name`` (of the scan or of its file) and any of ``subject``, ``session``,
+``age``, ``sex``, ``MMSE``, and ``CDR`` or ``stage``. Scans without a row are kept, unrated. No
+image is opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import DataNotFoundError, ManifestError
+from ..manifest import Manifest
+from .person_values import VALUES, find_column, person_values, read_text_table
+from .raw_files import list_scans_in
+from .registry import register_cohort
+
+logger = logging.getLogger(__name__)
+
+TABLE = "scans.csv"
+ONLY_SCAN = "T1w"
+_HINT = "scans.csv is UTF-8 text separated by commas, with a column name"
+_SUFFIX = re.compile(r"\.(nii\.gz|nii|img|hdr|mgz|mgh)$", re.IGNORECASE)
+
+
+@register_cohort("scans", homepage="", axes=None, side_known=True, raw=True)
+def index_scans(root: Path) -> Manifest:
+    """List every scan below `root`: NIfTI, Analyze, MGH files and folders of DICOM files.
+
+    Args:
+        root: Folder of the scans; `TABLE` may lie in it.
+
+    Returns:
+        One row per scan. `subject` is the table's, else the scan's name; a name that is no file
+        name is made one, and ends in a hash of what it was. `label` is a stage name, or ``<NA>``
+        where the table has none.
+
+    Raises:
+        DataNotFoundError: There is no scan.
+        ManifestError: The table is malformed, or one of its rows names two scans.
+    """
+    found = list_scans_in(root)
+    if not found:
+        raise DataNotFoundError(
+            root / "**" / "*.nii.gz", hint="name the folder of your scans with --data_dir"
+        )
+    # From the folder above, so that a scan that is the whole folder has a path too.
+    base = Path(os.path.normpath(root.absolute())).parent
+    paths = {name: _relative(path, base) for name, path in found.items()}
+    rows = pd.DataFrame({"path": paths.values()}, index=pd.Index(paths, name="name"), dtype="str")
+    rows = rows.join(_described(root, found))
+    named = rows["subject"].notna()
+    own = pd.Series([safe_name(str(name)) for name in rows.index], rows.index)
+    session = rows["session"].where(rows["session"].notna(), own.where(named, ONLY_SCAN))
+    rows["subject"] = rows["subject"].where(named, own)
+    logger.info("%s: %d scans, %d rated", root, len(rows), int(rows["label"].notna().sum()))
+    columns = rows.assign(session=session).sort_values("path").to_dict("list")
+    return Manifest.from_columns(base, cohort="scans", **columns)
+
+
+def safe_name(name: str) -> str:
+    """Return `name` if it can be a file's name on every system, else one made from it.
+
+    What is made has letters, digits and ``-_.+`` only, is at most 69 characters long, and ends in
+    a hash of `name`, so two names stay two.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}", name):
+        return name
+    kept = re.sub(r"[^A-Za-z0-9_.+]+", "-", name).strip("-._+")[:60].strip("-._+")
+    code = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{kept or 'scan'}-{code}"
+
+
+def _relative(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
+    """Return ``subject``, ``session`` and `VALUES` of the scans that the table lists, by name."""
+    path = root / TABLE
+    columns = ["subject", "session", *VALUES]
+    if not path.is_file():
+        logger.warning("%s is not there: every scan is a person of its own, unrated", path)
+        return pd.DataFrame(columns=columns, dtype="str")
+    table = read_text_table(path, separator=",", hint=_HINT)
+    column = find_column(table, "name")
+    if column is None:
+        names = ", ".join(str(name)[:40] for name in list(table)[:8])
+        raise ManifestError(f"{path} has no column 'name'; found: {names}", hint=_HINT)
+    if table[column].isna().any():
+        raise ManifestError(f"{path}: {int(table[column].isna().sum())} rows have no name")
+    values = person_values(table, table[column], path)
+    for part in ("subject", "session"):
+        told = find_column(table, part)
+        values[part] = table[told].map(safe_name, na_action="ignore") if told else None
+    scan = table[column].map(_aliases(root, found))
+    _tell_lost(path, table[column], scan, found)
+    values = values.set_index(pd.Index(scan, name="name"))[scan.notna().to_numpy()]
+    twice = values.index[values.index.duplicated()]
+    if len(twice):
+        raise ManifestError(
+            f"{path}: scan {str(twice[0])[:60]!r} stands in two rows", hint="remove one of them"
+        )
+    return values[columns]
+
+
+def _aliases(root: Path, found: dict[str, Path]) -> dict[str, str]:
+    """Return what a table may call each scan: its name, path, file name, or that without suffix."""
+    called: list[tuple[str, str]] = []
+    for name, path in found.items():
+        relative = _relative(path, root)
+        words = {relative, _SUFFIX.sub("", relative), path.name, _SUFFIX.sub("", path.name)}
+        called += [(word, name) for word in words]
+    count = Counter(word for word, _ in called)
+    return {word: name for word, name in called if count[word] == 1} | {
+        name: name for name in found
+    }
+
+
+def _tell_lost(path: Path, names: pd.Series, scan: pd.Series, found: dict[str, Path]) -> None:
+    lost = names[scan.isna()]
+    if len(lost) == len(names):
+        raise ManifestError(
+            f"{path}: none of its {len(names)} rows names a scan; the first is "
+            f"{str(names.iloc[0])[:60]!r}, a scan is {next(iter(found))[:60]!r}"
+            if len(names)
+            else f"{path} has no rows",
+            hint="name the files as they are called, or remove the table",
+        )
+    if len(lost):
+        logger.warning(
+            "%s: %d rows name no scan here, such as %.60r", path, len(lost), lost.iloc[0]
+        )
+    unlisted = set(found) - set(scan.dropna())
+    if unlisted:
+        logger.warning(
+            "%s: %d scans have no row and stay unrated, such as %.60r",
+            *(path, len(unlisted), min(unlisted)),
+        )

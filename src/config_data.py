@@ -1,0 +1,185 @@
+"""Settings of the images: which, of whom, and how they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ConfigError, UnknownNameError
+from .labels import class_scheme
+from .options import option
+
+#: Raw cohort -> the first part of the name of its processed data sets.
+COHORTS = {
+    "oasis": "oasis",
+    "kaggle_orig": "kaggle",
+    "kaggle_nifti": "kaggle_nifti",
+    "phantom": "phantom",
+    "scans": "scans",
+    "bids": "bids",
+}
+#: Processed data set -> (raw cohort, dimension).
+DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
+
+
+def require(good: bool, what: str) -> None:
+    """Raise `ConfigError` unless `good`."""
+    if not good:
+        raise ConfigError(what, hint="python main.py --help lists every flag and its range")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, which people, which classes."""
+
+    dataset: str = option(
+        "phantom_2d",
+        f"raw cohort ({', '.join(COHORTS)}) or processed data set ({', '.join(DATASETS)})",
+    )
+    dim: str | None = option(
+        None,
+        "2d slices or 3d volumes, when --dataset names a raw cohort (default: 2d)",
+        ("2d", "3d"),
+    )
+    data_root: Path = option(Path("data"), "folder that holds all data sets")
+    data_dir: Path | None = option(
+        None, "folder that the stage reads: raw files for preprocess and full, else processed files"
+    )
+    cache_dir: Path | None = option(
+        None, "folder of the image cache (default: .cache in the processed data set)"
+    )
+    classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", (4, 3, 2))
+    min_age: float = option(0.0, "leave out people younger than this, in years")
+    official_split: bool = option(
+        False, "keep the Kaggle train/test split, which has the same people on both sides"
+    )
+    val_fraction: float = option(0.15, "share of people for validation")
+    test_fraction: float = option(0.2, "share of people for test")
+    seed: int = option(0, "seed of phantom, split and training")
+
+    def __post_init__(self) -> None:
+        if self.dataset not in COHORTS and self.dataset not in DATASETS:
+            raise UnknownNameError("dataset", self.dataset, [*COHORTS, *DATASETS])
+        named = DATASETS.get(self.dataset, ("", None))[1]
+        require(self.dim in (None, "2d", "3d"), f"--dim {self.dim!r} is neither 2d nor 3d")
+        require(
+            not (named and self.dim and named != self.dim),
+            f"--dataset {self.dataset} contradicts --dim {self.dim}",
+        )
+        class_scheme(self.classes)
+        require(0 <= self.min_age <= 125, f"--min_age {self.min_age:g} is not in 0 to 125 years")
+        require(
+            0 < self.val_fraction < 0.5,
+            f"--val_fraction {self.val_fraction:g} is not between 0 and 0.5",
+        )
+        require(
+            0 < self.test_fraction < 0.5,
+            f"--test_fraction {self.test_fraction:g} is not between 0 and 0.5",
+        )
+        require(0 <= self.seed < 2**32, f"--seed {self.seed} is not in 0 to 2^32 - 1")
+        require(
+            not self.official_split or self.cohort == "kaggle_orig",
+            f"--official_split: {self.cohort} has no official split",
+        )
+
+    @property
+    def cohort(self) -> str:
+        """Raw cohort: ``kaggle_2d`` -> ``kaggle_orig``."""
+        return DATASETS[self.dataset][0] if self.dataset in DATASETS else self.dataset
+
+    @property
+    def model_dim(self) -> str:
+        """``"2d"`` or ``"3d"``."""
+        return DATASETS[self.dataset][1] if self.dataset in DATASETS else (self.dim or "2d")
+
+    @property
+    def name(self) -> str:
+        """Name of the processed data set: ``oasis`` with ``--dim 3d`` -> ``oasis_3d``."""
+        return f"{COHORTS[self.cohort]}_{self.model_dim}" + (
+            "_official" if self.official_split else ""
+        )
+
+    @property
+    def raw_dir(self) -> Path:
+        """Folder of the raw cohort."""
+        return self.data_dir or self.data_root / self.cohort
+
+    @property
+    def processed_dir(self) -> Path:
+        """Folder that preprocessing writes to, and training reads by default."""
+        return self.data_root / self.name
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """The synthetic cohort that needs no download."""
+
+    phantom_subjects: int = option(
+        80, "rated people, 50 / 25 / 15 / 10 %% of them at CDR 0 / 0.5 / 1 / 2"
+    )
+    phantom_voxel: float = option(2.0, "voxel size in mm")
+    phantom_effect: float = option(
+        1.0, "strength of the planted atrophy; 0 plants none, and labels are noise"
+    )
+    phantom_cause: str = option(
+        "disease",
+        "what labels follow: the planted atrophy, or age alone, which opens ventricles too",
+        ("disease", "age"),
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            8 <= self.phantom_subjects <= 9000,
+            f"--phantom_subjects {self.phantom_subjects} is not in 8 to 9000",
+        )
+        require(
+            1 <= self.phantom_voxel <= 4,
+            f"--phantom_voxel {self.phantom_voxel:g} is not in 1 to 4 mm",
+        )
+        require(
+            0 <= self.phantom_effect <= 1,
+            f"--phantom_effect {self.phantom_effect:g} is not in 0 to 1 (above, space would fold)",
+        )
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How voxels become processed files."""
+
+    num_slices: int = option(20, "2D: slices per volume, spread over the brain")
+    slice_axis: str = option("axial", "2D: plane of the slices", ("axial", "coronal", "sagittal"))
+    image_size: int = option(224, "2D: width and height of a slice, in pixels")
+    volume_size: int = option(128, "3D: edge of the volume, in voxels")
+
+    def __post_init__(self) -> None:
+        require(1 <= self.num_slices <= 512, f"--num_slices {self.num_slices} is not in 1 to 512")
+        require(
+            32 <= self.image_size <= 1024, f"--image_size {self.image_size} is not in 32 to 1024"
+        )
+        require(
+            32 <= self.volume_size <= 512, f"--volume_size {self.volume_size} is not in 32 to 512"
+        )
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """What is done to raw scans (``scans``, ``bids``, and new ones) before anything else."""
+
+    n4: bool = option(True, "raw scans: correct slow changes of brightness (N4)")
+    brain: str = option(
+        "auto",
+        "raw scans: how the brain is found; none takes what is not zero; auto: deepbet, unless "
+        "the scan is skull-stripped already",
+        ("auto", "deepbet", "none"),
+    )
+    register: bool = option(True, "raw scans: lay the brain on the ICBM152 template (affine)")
+    crop: bool = option(True, "raw scans: cut to 176 x 208 x 176 mm around the template's brain")
+    let_in: str | None = option(
+        None,
+        "scans that quality control set aside, to be used all the same; joined by commas",
+    )
+
+    @property
+    def names_let_in(self) -> tuple[str, ...]:
+        """The names of `let_in`."""
+        return tuple(name.strip() for name in (self.let_in or "").split(",") if name.strip())

@@ -1,0 +1,171 @@
+"""Stage ``predict``: what a trained model says of new scans, and whether it should say anything.
+
+It is a research model's answer about an image, with its uncertainty. It is no diagnosis, and no
+medical device.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .atomic import atomic_file, write_json
+from .attribution import Attribution
+from .config import RunConfig
+from .device import choose_device
+from .errors import ConfigError, ImageError
+from .options import config_to_dict
+from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
+from .prediction.ensemble import LEVEL, Ensemble, open_ensemble
+from .prediction.images import Preparer
+from .prediction.inputs import find_inputs
+from .prediction.map_files import write_answer_map
+from .reference import FLAG_RATE
+from .runtime import progress, usable_cores
+from .trained import find_checkpoint
+
+logger = logging.getLogger(__name__)
+SCHEMA = "predict/1"
+NOTICE = (
+    "What a research model says of an image. It is no diagnosis, it is not a medical device, and "
+    "it must not be used to decide about a person."
+)
+_LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
+
+
+def run(config: RunConfig) -> Iterator[Path]:
+    """Answer every scan at ``--input``.
+
+    Yields:
+        Maps and figures, ``predictions.csv`` and ``predictions.json`` in
+        ``results/<run>/predict/``.
+
+    Raises:
+        ConfigError: ``--input`` is missing.
+        DataNotFoundError: There is no scan.
+        CheckpointError: There is no checkpoint, or it cannot be used.
+        ImageError: None of the scans could be read.
+    """
+    if config.predict.input is None:
+        raise ConfigError("--mode predict needs --input PATH", hint="a scan, or a folder of scans")
+    started = time.monotonic()
+    device, reason = choose_device(config.device)
+    logger.info("device: %s (%s)", device, reason)
+    items = find_inputs(config.predict.input)
+    ensemble = open_ensemble(config, device)
+    folder = config.results_dir / _run_name(config, ensemble) / "predict"
+    _clear(folder)
+    workers = config.workers or min(usable_cores(), len(items))
+    prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
+    options = config.explain
+    attribution = Attribution(ensemble.members[0].model, options.method, options.layer)
+    side_known = bool(ensemble.content["preprocessing"].get("side_known"))
+    answers = {
+        item.name: no_answer(item, failed[item.name], len(ensemble.members))
+        for item in items
+        if item.name in failed
+    }
+    for one in progress(prepared, total=len(prepared), desc="answers"):
+        said = ensemble.answer(one.images)
+        answer = answers[one.item.name] = make_answer(ensemble, one, said)
+        if config.predict.maps and not answer["outside"]:
+            target = int(said.probabilities.argmax())
+            yield from write_answer_map(
+                folder, answer, one, attribution, target, side_known=side_known
+            )
+    ordered = [answers[item.name] for item in items]
+    for answer in ordered[:20]:
+        logger.info("%s", in_words(answer))
+    model = _described(config, ensemble)
+    content = {
+        "schema": SCHEMA,
+        "notice": NOTICE,
+        "model": model,
+        "answers": ordered,
+        "settings": config_to_dict(config),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+    yield _write_table(folder / "predictions.csv", ordered, ensemble.classes)
+    yield write_json(folder / "predictions.json", content)
+    if len(failed) == len(items):
+        first = items[0]
+        raise ImageError(
+            f"none of {len(items)} scans can be answered; {first.name}: {failed[first.name]}",
+            hint=f"every reason stands in {folder / 'predictions.csv'}",
+        )
+
+
+def _run_name(config: RunConfig, ensemble: Ensemble) -> str:
+    given = config.evaluate.checkpoint
+    content = ensemble.content
+    if config.run:
+        return config.run
+    if given is not None and given.is_dir() and given.resolve().name:
+        return given.resolve().name
+    return content["config"].get("run") or f"{content['dataset']}_{content['backbone']}"
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier answer's files; standard scans and images stay, to be used again."""
+    shutil.rmtree(folder / "maps", ignore_errors=True)
+    for name in ("predictions.csv", "predictions.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _described(config: RunConfig, ensemble: Ensemble) -> dict[str, Any]:
+    content = ensemble.content
+    return {
+        "checkpoints": [str(member.path) for member in ensemble.members],
+        "asked_for": str(find_checkpoint(config)),
+        "trained_on": content["dataset"],
+        "backbone": content["backbone"],
+        "dim": content["dim"],
+        "classes": list(ensemble.classes),
+        "train_counts": content["train_counts"],
+        "stamps": content.get("stamps", []),
+        "preprocess": content["preprocessing"].get("preprocess"),
+        "prediction_set_level": LEVEL,
+        "in_every_set": ensemble.always_held(),
+        "outside_rate_wanted": FLAG_RATE,
+        "outside_means": OUTSIDE,
+    }
+
+
+def _write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> Path:
+    """Write a row per scan; a cell that a spreadsheet would run is written as text."""
+    rows = []
+    for answer in answers:
+        probabilities = answer["probabilities"] or {}
+        held = answer["prediction_set"]
+        rows.append(
+            {
+                **{key: _text(answer[key]) for key in ("name", "source", "subject", "session")},
+                "stage": answer["stage"] or "",
+                **{f"p_{name}": probabilities.get(name) for name in classes},
+                "prediction_set": "" if held is None else " ".join(held),
+                "outside": answer["outside"],
+                "reasons": _text("; ".join(answer["reasons"])),
+                **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
+                "p_similarity": answer["p_similarity"],
+                "flags": _text("; ".join(answer["flags"])),
+                "map": answer["map"] or "",
+                "n_checkpoints": answer["n_checkpoints"],
+                "largest_spread": max((answer["spread"] or {"": None}).values(), default=None),
+            }
+        )
+    with atomic_file(path, "w") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+    return path
+
+
+def _text(value: str | None) -> str:
+    text = value or ""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,138 @@
+"""What is said of a scan: plain words and numbers, for people and machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .ensemble import Ensemble, Said, combined
+from .images import Prepared
+from .inputs import Input
+
+OUTSIDE = "outside what this model has seen"
+Answer = dict[str, Any]
+
+
+def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
+    """Return one entry of ``predictions.json``; no stage where the scan is unlike training's."""
+    classes = ensemble.classes
+    like = _likeness(said)
+    reasons = _reasons(like)
+    outside = bool(reasons)
+    probabilities = {name: round(float(p), 4) for name, p in zip(classes, said.probabilities)}  # noqa: B905
+    held = [name for name, one in zip(classes, said.held, strict=True) if one]
+    spread = None
+    if said.spread is not None:
+        pairs = zip(classes, said.spread, strict=True)
+        spread = {name: round(float(sd), 4) for name, sd in pairs}
+    best = classes[int(said.probabilities.argmax())]
+    return {
+        **_who(prepared.item),
+        "stage": None if outside else best,
+        "probabilities": None if outside else probabilities,
+        "prediction_set": None if outside else held,
+        "outside": outside,
+        "reasons": reasons,
+        **like,
+        "quality": prepared.standard.quality.values if prepared.standard else {},
+        "flags": _flags(ensemble, prepared),
+        "map": None,
+        "n_images": len(prepared.images),
+        "n_checkpoints": len(ensemble.members),
+        "spread": None if outside else spread,
+    }
+
+
+def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
+    """Return the entry of a scan that cannot be used, with the reason."""
+    empty = dict.fromkeys(
+        ("distance", "p_distance", "similarity", "p_similarity", "error_rate", "n_compared")
+    )
+    return {
+        **_who(item),
+        **dict.fromkeys(("stage", "probabilities", "prediction_set")),
+        "outside": True,
+        "reasons": [reason],
+        **empty,
+        "quality": {},
+        "flags": [],
+        "map": None,
+        "n_images": 0,
+        "n_checkpoints": n_checkpoints,
+        "spread": None,
+    }
+
+
+def in_words(answer: Answer) -> str:
+    """Return one line for the log."""
+    if answer["stage"] is None:
+        return f"{answer['name']}: {OUTSIDE}: {'; '.join(answer['reasons'])}"
+    p = answer["probabilities"][answer["stage"]]
+    held = " or ".join(answer["prediction_set"]) or "no class"
+    return f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}"
+
+
+def _who(item: Input) -> Answer:
+    return {
+        "name": item.name,
+        "source": _shown(item.source),
+        "subject": item.subject,
+        "session": item.session,
+    }
+
+
+def _shown(path: Path) -> str:
+    """Return a path as text that every writer can encode."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")
+
+
+def _likeness(said: Said) -> Answer:
+    """Join what the checkpoints say of how far the scan is from their training people."""
+    like = said.likeness
+    if not like:
+        keys = ("distance", "p_distance", "similarity", "p_similarity", "error_rate", "n_compared")
+        return dict.fromkeys(keys)
+    factor = 2 if len(like) > 1 else 1
+    return {
+        "distance": round(float(np.mean([one.distance for one in like])), 4),
+        "p_distance": round(combined([one.p_distance for one in like]), 4),
+        "similarity": round(float(np.mean([one.similarity for one in like])), 4),
+        "p_similarity": round(combined([one.p_similarity for one in like]), 4),
+        "error_rate": round(min(1.0, factor * max(one.error_rate for one in like)), 4),
+        "n_compared": min(one.n_people for one in like),
+        "limit": round(factor * max(one.limit for one in like), 4),
+    }
+
+
+def _reasons(like: Answer) -> list[str]:
+    """Return why a scan is unlike the training people; empty where it is like them."""
+    if like.get("distance") is None:
+        return []
+    limit, n = like["limit"] + 1e-4, like["n_compared"]
+    reasons = []
+    if like["p_distance"] <= limit:
+        reasons.append(
+            f"its features are {like['distance']:.2f} from those of training people, further than "
+            f"of people like them (p = {like['p_distance']:.3f}, {n} compared)"
+        )
+    if like["p_similarity"] <= limit:
+        reasons.append(
+            f"it correlates with the mean training image by {like['similarity']:.2f}, less than "
+            f"people like them do (p = {like['p_similarity']:.3f}, {n} compared)"
+        )
+    return reasons
+
+
+def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
+    flags = list(prepared.standard.quality.flags) if prepared.standard else []
+    if prepared.standard and prepared.standard.quality.failures:
+        flags += [f"let in although {why}" for why in prepared.standard.quality.failures]
+    if prepared.item.kind == "picture":
+        flags.append("one slice: the model was validated on all slices of a person")
+    if ensemble.trained_on(prepared.item.subject or prepared.item.name):
+        flags.append("the model was trained or chosen on a person of this name")
+    if not any(member.reference for member in ensemble.members):
+        flags.append("whether this scan is like the training people cannot be told")
+    return flags

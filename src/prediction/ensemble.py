@@ -1,0 +1,235 @@
+"""One checkpoint or several that answer together, and what they were trained on.
+
+Axes: M checkpoints, n images of a scan, F features, K classes.
+
+Sources: Gasparin and Ramdas (2024), arXiv:2401.09379 (majority vote of prediction sets: its
+coverage error is at most twice that of one set); Vovk and Wang (2020), doi:10.1093/biomet/asaa027
+(twice the mean of p-values is a p-value).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..checkpoint import hash_subjects
+from ..classifier import Classifier
+from ..config import PreprocessConfig, RunConfig, ScanConfig
+from ..conformal import estimable, prediction_sets
+from ..errors import CheckpointError, ConfigError
+from ..inference import place
+from ..options import build_config
+from ..predictions import Predictions
+from ..reference import Likeness, Reference, embed_images
+from ..trained import find_checkpoint, load_trained
+from ..trainer import BEST
+
+logger = logging.getLogger(__name__)
+#: Of the prediction set: of 100 people of a class, this share have a set that holds it.
+LEVEL = 0.90
+_SHARED = ("classes", "dim", "dataset")
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One checkpoint.
+
+    Attributes:
+        path: Its file.
+        model: Ready to score.
+        content: What it holds beside weights.
+        reference: How its training people look to it; None where it does not know.
+    """
+
+    path: Path
+    model: Classifier
+    content: dict[str, Any]
+    reference: Reference | None
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What the checkpoints say of one scan.
+
+    Attributes:
+        probabilities: (K,) calibrated, the mean over checkpoints.
+        spread: (K,) standard deviation over checkpoints; None of one.
+        members: (M, K) of each checkpoint.
+        held: (K,) whether each class is in the prediction set.
+        likeness: Of each checkpoint that can tell.
+    """
+
+    probabilities: NDArray[np.float64]
+    spread: NDArray[np.float64] | None
+    members: NDArray[np.float64]
+    held: NDArray[np.bool_]
+    likeness: tuple[Likeness, ...]
+
+
+class Ensemble:
+    """Checkpoints of one data set and one way of preprocessing.
+
+    Attributes:
+        members: One or more.
+        device: Where they are.
+    """
+
+    def __init__(self, members: list[Member], device: torch.device) -> None:
+        self.members, self.device = members, device
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The first checkpoint's; what is read of it all of them share."""
+        return self.members[0].content
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K names, mildest first."""
+        return tuple(self.content["classes"])
+
+    @property
+    def dim(self) -> str:
+        """``"2d"`` or ``"3d"``."""
+        return str(self.content["dim"])
+
+    @cached_property
+    def preprocess(self) -> PreprocessConfig:
+        """How the training images were made.
+
+        Raises:
+            CheckpointError: The checkpoint does not say.
+        """
+        stored = self.content["preprocessing"].get("preprocess")
+        try:
+            return PreprocessConfig(**stored)
+        except (TypeError, ConfigError):
+            raise CheckpointError(
+                f"{self.members[0].path} does not say how its training images were made: it was "
+                "trained on a bare folder of pictures",
+                hint="train on a data set that --mode preprocess made",
+            ) from None
+
+    def scan_settings(self, given: ScanConfig) -> ScanConfig:
+        """Return how raw scans are brought to the standard: as for training, where that was done.
+
+        Args:
+            given: From the command line; names that are let in are always taken from here.
+        """
+        stored = self.content["preprocessing"].get("scan")
+        if not isinstance(stored, dict):
+            return given
+        return build_config(ScanConfig, {**stored, "let_in": given.let_in})
+
+    def trained_on(self, subject: str) -> bool:
+        """Return whether any checkpoint was trained or chosen on a person of this name."""
+        known = hash_subjects([subject])[0]
+        return any(known in member.content["subjects"] for member in self.members)
+
+    @torch.no_grad()
+    def answer(self, images: Tensor) -> Said:
+        """Answer one scan.
+
+        Args:
+            images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+
+        Raises:
+            CheckpointError: Scores are not finite.
+        """
+        rows, votes, likeness = [], [], []
+        for member in self.members:
+            features = embed_images(member.model, images, self.device)
+            logits = member.model.classify(torch.from_numpy(features).to(self.device)).float()
+            mean = logits.mean(dim=0, keepdim=True).cpu().double().numpy()
+            if not np.isfinite(mean).all():
+                raise CheckpointError(
+                    f"{member.path}: its scores are not finite", hint="train again"
+                )
+            person = member.model.calibrated(
+                Predictions(np.zeros(1, np.int64), mean, np.array(["new"]))
+            )
+            rows.append(person.probabilities[0])
+            if member.model.conformal is not None:
+                votes.append(prediction_sets(member.model.conformal, person, LEVEL)[0])
+            if member.reference is not None:
+                likeness.append(member.reference.judge(features, images))
+        members = np.stack(rows)
+        held = np.mean(votes, axis=0) > 0.5 if votes else np.ones(members.shape[1], bool)
+        spread = members.std(axis=0) if len(members) > 1 else None
+        return Said(members.mean(axis=0), spread, members, held, tuple(likeness))
+
+    def always_held(self) -> list[str]:
+        """Return the classes that are in every set, as too few validation people have them."""
+        enough = [
+            estimable(member.model.conformal, LEVEL)
+            for member in self.members
+            if member.model.conformal is not None
+        ]
+        share = np.mean(enough, axis=0) if enough else np.zeros(len(self.classes))
+        return [name for name, one in zip(self.classes, share, strict=True) if one <= 0.5]
+
+
+def combined(p_values: list[float]) -> float:
+    """Return one p-value of several that may depend on each other: twice their mean."""
+    return min(1.0, float(np.mean(p_values)) * (2 if len(p_values) > 1 else 1))
+
+
+def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
+    """Open the checkpoint that `config` names, or all of the folder that it names.
+
+    Of a folder they are its own ``best_model.pth``, else those of its subfolders, as
+    cross-validation leaves them.
+
+    Raises:
+        CheckpointError: There is none, one is damaged, or two of them do not belong together.
+    """
+    members = []
+    for path in _files(find_checkpoint(config)):
+        model, content = load_trained(path)
+        width = int(model.embed(_blank(content)).shape[1])
+        stored = content.get("reference")
+        reference = Reference.from_dict(stored, width) if stored is not None else None
+        members.append(Member(path, place(model, device).eval(), content, reference))
+    first = members[0]
+    for other in members[1:]:
+        different = [key for key in _SHARED if other.content[key] != first.content[key]]
+        ways = [one.content["preprocessing"].get("preprocess") for one in (first, other)]
+        different += ["preprocessing"] if ways[0] != ways[1] else []
+        if different:
+            raise CheckpointError(
+                f"{other.path} and {first.path} do not belong together: {', '.join(different)}",
+                hint="name one checkpoint, or a folder with the folds of one study",
+            )
+    if len(members) > 1:
+        logger.info("%d checkpoints answer together", len(members))
+    if any(member.reference is None for member in members):
+        logger.warning(
+            "%s does not know how its training people look (its training was stopped, or had too "
+            "few people): scans unlike them cannot be told",
+            next(member.path for member in members if member.reference is None),
+        )
+    return Ensemble(members, device)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    own = path / BEST
+    found = [own] if own.is_file() else sorted(path.glob(f"*/{BEST}"))
+    if not found:
+        raise CheckpointError(
+            f"no checkpoint in {path}", hint=f"a folder with {BEST}, or with folders that have one"
+        )
+    return found
+
+
+def _blank(content: dict[str, Any]) -> Tensor:
+    """Return an empty image, large enough for every backbone: its features are counted."""
+    return torch.zeros((1, 1, 64, 64) if content["dim"] == "2d" else (1, 1, 32, 32, 32))

@@ -1,0 +1,291 @@
+"""A new scan -> the images that the model's own preprocessing would have made of it.
+
+A prepared scan, skull-stripped and on the grid of the training scans, is processed as they were. A
+raw one is first brought to the standard, then laid on that grid: where it lies in template space is
+found from the mean of the training scans, which the checkpoint keeps.
+
+Arrays: ``X Y Z`` voxels in RAS+ order; ``I J K`` of a stored scan. Matrices are 4 x 4.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from .. import preprocess  # noqa: F401 - its cohorts register
+from ..atomic import atomic_file
+from ..augment import to_unit
+from ..cohorts.registry import COHORT_REGISTRY, Cohort
+from ..config import COHORTS, RunConfig, ScanConfig
+from ..errors import ImageError
+from ..image_file import decode, read_content
+from ..manifest import SETTINGS, read_settings
+from ..maps.nifti import write_nifti
+from ..maps.space import ScanRecord, read_named_record
+from ..maps.template import fit_placement
+from ..preprocessing.scan import Scan, is_done, make_scan
+from ..reference import TrainingFrame
+from ..scans.batch import standardise_all
+from ..scans.brain import is_stripped
+from ..scans.convert import RawScan, read_any
+from ..scans.standard import StandardScan
+from .ensemble import Ensemble
+from .inputs import Input
+
+logger = logging.getLogger(__name__)
+Matrix = NDArray[np.float64]
+Float = NDArray[np.float32]
+_HINT = "give it scans prepared as its training scans were, or train on --dataset scans or bids"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Images of one scan, as the model takes them.
+
+    Attributes:
+        item: Which scan.
+        images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+        slices: Slice number of each image; empty in 3D.
+        record: Where the images lie; None where nobody knows.
+        standard: The standard scan that they were made of; None where the scan came prepared.
+        to_standard: RAS+ mm of the stored grid -> mm of the standard scan.
+    """
+
+    item: Input
+    images: Tensor
+    slices: tuple[int, ...]
+    record: ScanRecord | None
+    standard: StandardScan | None
+    to_standard: Matrix
+
+
+class Preparer:
+    """Makes images of new scans for one ensemble.
+
+    Args:
+        ensemble: Whose preprocessing counts.
+        config: Of the run.
+        folder: For standard scans, laid scans and images.
+    """
+
+    def __init__(self, ensemble: Ensemble, config: RunConfig, folder: Path) -> None:
+        self.ensemble, self.config, self.folder = ensemble, config, folder
+        self.settings = ensemble.preprocess
+        self.cohort = _cohort(ensemble)
+        self._frame: TrainingFrame | None = None
+        self._why_no_frame = ""
+        try:
+            self._frame = TrainingFrame.from_dict(ensemble.content.get("frame"))
+        except ImageError as error:
+            self._why_no_frame = error.message
+        self._to_template: Matrix | None = None
+
+    def prepare(
+        self, items: list[Input], workers: int
+    ) -> tuple[list[Prepared], dict[str, str], dict[str, StandardScan]]:
+        """Make the images of every scan that can be had.
+
+        Returns:
+            What can be answered; name -> why not, of the others; and the standard scans of those
+            that were raw.
+        """
+        failed: dict[str, str] = {}
+        raw = self._raw(items, failed)
+        standard: dict[str, StandardScan] = {}
+        if raw:
+            settings = self._scan_settings({name for name in raw})
+            standard, reasons = standardise_all(
+                raw, self.folder / "standard", settings, workers=workers, dask=self.config.dask
+            )
+            failed |= reasons
+        made = []
+        for item in items:
+            if item.name in failed:
+                continue
+            try:
+                made.append(self._images(item, standard.get(item.name)))
+            except (ImageError, FileNotFoundError) as error:
+                failed[item.name] = str(error)
+        return made, failed, standard
+
+    def _scan_settings(self, names: set[str]) -> ScanConfig:
+        settings = self.ensemble.scan_settings(self.config.scan)
+        for name in set(settings.names_let_in) - names:
+            logger.warning("--let_in %s: no such scan here", name)
+        return settings
+
+    def _raw(self, items: list[Input], failed: dict[str, str]) -> dict[str, Path]:
+        """Return the scans that are not prepared yet, and note those that cannot be read."""
+        raw = {}
+        for item in items:
+            if item.kind != "scan":
+                continue
+            try:
+                if self.cohort.raw or not self._is_prepared(read_any(item.source), item.source):
+                    raw[item.name] = item.source
+            except (ImageError, FileNotFoundError) as error:
+                failed[item.name] = str(error)
+        return raw
+
+    def _is_prepared(self, scan: RawScan, source: Path) -> bool:
+        """Return whether a scan is skull-stripped, on the grid of the training scans."""
+        if self.cohort.layout == "slice" or self._frame is None or source.is_dir():
+            return False
+        turned = np.abs(self._frame.frame.to_ras[:3, :3]).argmax(axis=1)
+        shape = tuple(self._frame.frame.shape[axis] for axis in turned)
+        voxel = np.linalg.norm(self._frame.frame.to_ras[:3, :3], axis=0)[turned]
+        stored = nib.load(source).shape[:3]  # type: ignore[attr-defined]
+        alike = scan.data.shape == shape or stored == self._frame.frame.shape
+        return (
+            alike
+            and np.allclose(np.sort(scan.voxel_size), np.sort(voxel), atol=0.01)
+            and (is_stripped(scan))
+        )
+
+    def _images(self, item: Input, standard: StandardScan | None) -> Prepared:
+        if item.kind == "processed":
+            return self._as_they_are(item)
+        out = self.folder / "images"
+        sources = item.sources
+        slices: tuple[int, ...] = (1,) if item.kind == "picture" else ()
+        if item.kind == "picture" and self.ensemble.dim == "3d":
+            raise ImageError("a picture of one slice is no volume")
+        axes = None if standard is not None else self.cohort.axes
+        to_standard = np.eye(4)
+        if standard is not None and not self.cohort.raw:
+            sources, slices, to_standard = self._laid(item, standard)
+            axes = self.cohort.axes
+        elif standard is not None:
+            sources = (standard.path,)
+        scan = Scan(item.name, sources, slices, ("scans",) * len(sources), axes, self.ensemble.dim)
+        if not is_done(out, scan, self.settings):
+            why = make_scan(out, scan, self.settings)
+            if why is not None:
+                raise ImageError(why)
+        record = read_named_record(out, item.name)
+        numbers = {path: number for path, number in record.slices.items()}
+        paths = sorted(numbers, key=lambda path: (numbers[path] or 0, path))
+        return Prepared(
+            item,
+            _stack([out / path for path in paths]),
+            tuple(int(numbers[path] or 0) for path in paths) if self.ensemble.dim == "2d" else (),
+            record,
+            standard,
+            to_standard,
+        )
+
+    def _as_they_are(self, item: Input) -> Prepared:
+        """Return images that preprocessing made, if it made them as the training images."""
+        root = item.source
+        while not (root / SETTINGS).is_file() and root != root.parent:
+            root = root.parent
+        here = read_settings(root / SETTINGS)
+        there = self.ensemble.content["preprocessing"]
+        for key in ("preprocess", "dim"):
+            if here.get(key) != there.get(key):
+                raise ImageError(
+                    f"its images were made otherwise than those of training: {key} differs"
+                )
+        record = read_named_record(root, f"{item.subject}_{item.session}")
+        numbers = {(root / path).resolve(): number for path, number in record.slices.items()}
+        slices = tuple(int(numbers[path.resolve()] or 0) for path in item.sources)
+        is_2d = self.ensemble.dim == "2d"
+        return Prepared(
+            item, _stack(item.sources), slices if is_2d else (), record, None, np.eye(4)
+        )
+
+    def _laid(
+        self, item: Input, standard: StandardScan
+    ) -> tuple[tuple[Path, ...], tuple[int, ...], Matrix]:
+        """Lay a standard scan on the grid of the training scans; return its files and place."""
+        if self._frame is None:
+            raise ImageError(
+                f"it cannot be laid on the training scans: {self._why_no_frame}; {_HINT}"
+            )
+        if not standard.registered:
+            raise ImageError("it was not registered, so it cannot be laid on the training scans")
+        to_template = self._placement()
+        image = nib.load(standard.path)  # type: ignore[attr-defined]
+        step = np.linalg.inv(image.affine) @ to_template @ self._frame.frame.to_ras
+        data = np.asarray(image.dataobj, np.float32)
+        laid = _resampled(data, step, self._frame.frame.shape)
+        if not laid.any():
+            raise ImageError("nothing of it lies where the training scans do")
+        folder = self.folder / "laid"
+        if self.cohort.layout == "volume":
+            path = folder / f"{item.name}.nii.gz"
+            write_nifti(path, laid, self._frame.frame.affine, description="laid", dtype=np.int16)
+            return (path,), (), to_template
+        top = max(float(np.percentile(laid[laid > 0], 99.9)), 1e-6)
+        grey = np.clip(laid / top * 255, 0, 255).astype(np.uint8)
+        paths = []
+        for number in range(grey.shape[2]):
+            path = folder / item.name / f"slice_{number + 1:03d}.png"
+            good, code = cv2.imencode(".png", np.ascontiguousarray(grey[:, :, number]))
+            if not good:
+                raise ImageError("a slice cannot be encoded as PNG")
+            with atomic_file(path) as file:
+                file.write(code.data)
+            paths.append(path)
+        return tuple(paths), tuple(range(1, len(paths) + 1)), to_template
+
+    def _placement(self) -> Matrix:
+        """Return RAS+ mm of the training scans -> mm of the template.
+
+        Raises:
+            ImageError: The mean training scan cannot be laid on the template.
+        """
+        assert self._frame is not None
+        if self._to_template is None:
+            found = fit_placement(self._frame.mean, self._frame.to_ras, self._frame.covered)
+            if found.reason is not None:
+                raise ImageError(
+                    f"the mean training scan has no sure place in the template: {found.reason}; "
+                    f"{_HINT}"
+                )
+            logger.info(
+                "training scans in the template: correlation %.2f%s", found.correlation,
+                f", {found.turned} exchanged" if found.turned else "",
+            )  # fmt: skip
+            self._to_template = found.matrix
+        return self._to_template
+
+
+def _cohort(ensemble: Ensemble) -> Cohort:
+    """Return the cohort that the training images were made from."""
+    settings: dict[str, Any] = ensemble.content["preprocessing"]
+    name = str(settings.get("cohort", ""))
+    if name not in COHORTS:
+        ensemble.preprocess  # noqa: B018 - says what is wrong where nothing was preprocessed
+        raise ImageError(f"the checkpoint was trained on the unknown cohort {name[:40]!r}")
+    return COHORT_REGISTRY.get(name)
+
+
+def _resampled(data: Float, step: Matrix, shape: tuple[int, int, int]) -> Float:
+    """Return `data` on another grid, smoothed by the resolution that is lost."""
+    reach = np.abs(step[:3, :3]).sum(axis=1)
+    sigma = 0.5 * np.sqrt(np.maximum(reach**2 - 1, 0))
+    if sigma.max() > 0.25:
+        brain = data > 0
+        data = ndimage.gaussian_filter(data, sigma, truncate=3, mode="constant") * brain
+    moved = ndimage.affine_transform(
+        data, step[:3, :3], step[:3, 3], shape, np.float32, order=1, mode="constant"
+    )
+    return np.asarray(moved)
+
+
+def _stack(paths: tuple[Path, ...] | list[Path]) -> Tensor:
+    arrays = [decode(path, read_content(path)) for path in paths]
+    if any(array.shape != arrays[0].shape for array in arrays):
+        raise ImageError("its images differ in size")
+    return to_unit(torch.from_numpy(np.stack(arrays)).unsqueeze(1))

@@ -1,0 +1,134 @@
+"""What lies at ``--input``: raw or prepared scans, pictures of slices, or a processed data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..cohorts.bids_files import list_bids, list_caps
+from ..cohorts.raw_files import SUFFIXES, is_dicom, list_scans_in
+from ..cohorts.scans import safe_name
+from ..errors import DataNotFoundError, ImageError
+from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One scan to answer.
+
+    Attributes:
+        name: Unique, safe as a file name.
+        kind: ``"scan"`` (a volume), ``"picture"`` (an axial slice) or ``"processed"`` (images that
+            preprocessing made).
+        sources: The file or DICOM folder; of processed slices, all of them, bottom to top.
+        subject: Person, where known.
+        session: Session, where known.
+    """
+
+    name: str
+    kind: str
+    sources: tuple[Path, ...]
+    subject: str | None = None
+    session: str | None = None
+
+    @property
+    def source(self) -> Path:
+        """The file, or the first of them."""
+        return self.sources[0]
+
+
+def find_inputs(path: Path) -> list[Input]:
+    """List what is to be answered, by name.
+
+    Args:
+        path: A scan, a DICOM series, a picture, a BIDS data set or CAPS folder, a processed data
+            set, or any folder of scans and pictures.
+
+    Raises:
+        DataNotFoundError: There is nothing, or nothing that is a scan.
+        ImageError: A file that is no scan.
+    """
+    if path.is_file():
+        return [_one_file(path)]
+    if not path.is_dir():
+        raise DataNotFoundError(path, hint="--input names a scan, or a folder of scans")
+    found = _distinct(_in_folder(path))
+    if not found:
+        raise DataNotFoundError(
+            path / "**" / "*.nii.gz",
+            hint=f"name a folder with scans ({', '.join(SUFFIXES)}, DICOM) or pictures of slices",
+        )
+    return found
+
+
+def is_bids(path: Path) -> bool:
+    """Return whether a folder is a BIDS data set, by its description or its people."""
+    if not path.is_dir():
+        return False
+    return (path / "dataset_description.json").is_file() or any(path.glob("sub-*/"))
+
+
+def _one_file(path: Path) -> Input:
+    name = path.name.lower()
+    if name.endswith(SUFFIXES) or name.endswith(".hdr"):
+        source = path.with_suffix(".img") if name.endswith(".hdr") else path
+        return Input(safe_name(_stem(path)), "scan", (source,))
+    if name.endswith(PICTURES):
+        return Input(safe_name(path.stem), "picture", (path,))
+    if is_dicom(path):
+        raise ImageError(
+            f"{path.name} is one DICOM file of a series", hint=f"--input {path.parent}"
+        )
+    raise ImageError(
+        f"{path.name} is no scan", hint=f"a scan ends in {', '.join((*SUFFIXES, *PICTURES))}"
+    )
+
+
+def _in_folder(path: Path) -> Iterator[Input]:
+    if (path / MANIFEST).is_file() and (path / SETTINGS).is_file():
+        yield from _processed(path)
+        return
+    named = list_bids(path) or list_caps(path)
+    for file in named:
+        name = f"{file.subject}_{file.session}"
+        yield Input(safe_name(name), "scan", (path / file.path,), file.subject, file.session)
+    if named:
+        return
+    for name, source in list_scans_in(path).items():
+        yield Input(safe_name(name), "scan", (source,))
+    for picture in sorted(path.rglob("*")):
+        hidden = any(part.startswith(".") for part in picture.relative_to(path).parts)
+        if picture.suffix.lower() in PICTURES and picture.is_file() and not hidden:
+            name = picture.relative_to(path).with_suffix("").as_posix().replace("/", "_")
+            yield Input(safe_name(name), "picture", (picture,))
+
+
+def _processed(path: Path) -> Iterator[Input]:
+    read_settings(path / SETTINGS)
+    table = Manifest.read(path).table
+    for (subject, session), rows in table.groupby(["subject", "session"], sort=True):
+        files = tuple(path / one for one in rows.sort_values("slice")["path"])
+        name = f"{subject}_{session}"
+        yield Input(safe_name(name), "processed", files, str(subject), str(session))
+
+
+def _distinct(found: Iterator[Input]) -> list[Input]:
+    """Return the inputs by name; two of one name become two names."""
+    by_name: dict[str, Input] = {}
+    for one in found:
+        name, count = one.name, 1
+        while name.lower() in by_name:
+            count += 1
+            name = f"{one.name}_{count}"
+        by_name[name.lower()] = Input(name, one.kind, one.sources, one.subject, one.session)
+    return sorted(by_name.values(), key=lambda one: one.name)
+
+
+def _stem(path: Path) -> str:
+    for suffix in (".nii.gz", ".mgh.gz"):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem

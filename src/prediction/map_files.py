@@ -1,0 +1,102 @@
+"""The map behind an answer: a figure, and NIfTI in the processed image's and in the scan's space.
+
+Arrays: ``X Y Z`` voxels of the processed grid, RAS+.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..attribution import Attribution
+from ..inference import inference_batch
+from ..maps.figures import PersonMap, person_figure
+from ..maps.nifti import write_nifti
+from ..maps.space import PlacedVolume, place_slices, place_volume, to_scan_grid
+from ..scans.convert import read_any
+from .answers import Answer
+from .images import Prepared
+
+_WARNING = "A map shows what this model used, not where disease is."
+_STEP = 1 / 1024  # maps are written in steps of their maximum
+
+
+def write_answer_map(
+    folder: Path, answer: Answer, prepared: Prepared, attribution: Attribution, target: int,
+    *, side_known: bool,
+) -> Iterator[Path]:  # fmt: skip
+    """Make the map of an answer and write it; the answer then names it.
+
+    Args:
+        folder: Of the stage's files.
+        answer: Its ``map`` is set.
+        prepared: The images.
+        attribution: Method and model.
+        target: Class that is explained.
+        side_known: Whether left and right can be told in the training images.
+
+    Yields:
+        The figure, and two NIfTI files.
+    """
+    if prepared.record is None:
+        return
+    device = next(attribution.model.parameters()).device
+    size = inference_batch("2d" if prepared.images.ndim == 4 else "3d", device)
+    parts = [
+        attribution.raw_maps(part.to(device), target) for part in torch.split(prepared.images, size)
+    ]
+    maps = np.concatenate(parts)
+    top = float(maps.max())
+    shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
+    volume, image = (_placed(arrays, prepared) for arrays in (shares, _grey(prepared)))
+    name = prepared.item.name
+    about = f"{attribution.method}, share of the map's maximum"
+    path = folder / "maps" / f"{name}_map.nii.gz"
+    yield write_nifti(path, volume.data, volume.affine, description=about)
+    in_scan, affine = _in_scan(volume, prepared)
+    there = path.with_name(f"{name}_map_in_scan.nii.gz")
+    yield write_nifti(there, in_scan, affine, description=about)
+    figure = folder / "maps" / f"{name}.png"
+    title = f"{name[:60]}: {answer['stage']}, p = {answer['probabilities'][answer['stage']]:.2f}"
+    sides = "R and L are the person's right and left." if side_known else "Sides are unknown."
+    person = PersonMap(image, image.replaced(volume.data), name[:40], f"map of {answer['stage']}")
+    yield person_figure(
+        figure, [person], title, f"{about}. {_WARNING} {sides}", side_known=side_known
+    )
+    answer["map"] = figure.relative_to(folder).as_posix()
+
+
+def _grey(prepared: Prepared) -> NDArray[np.float32]:
+    return np.asarray(prepared.images[:, 0].numpy())
+
+
+def _placed(arrays: NDArray[np.float32], prepared: Prepared) -> PlacedVolume:
+    assert prepared.record is not None
+    if not prepared.slices:
+        return place_volume(arrays[0], prepared.record)
+    return place_slices(arrays, prepared.slices, prepared.record)
+
+
+def _in_scan(
+    volume: PlacedVolume, prepared: Prepared
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the map on the grid of the scan that was given, with that grid's affine."""
+    stored = to_scan_grid(volume)
+    if prepared.standard is None:
+        return stored, volume.frame.affine
+    raw = read_any(prepared.item.source)
+    to_standard = np.linalg.inv(prepared.standard.to_native) @ raw.affine
+    # In a cohort of standard scans the stored grid is the standard's own, in its header's mm.
+    own = np.array_equal(prepared.to_standard, np.eye(4))
+    to_frame = to_standard if own else np.linalg.inv(prepared.to_standard) @ to_standard
+    grid = volume.frame.affine if own else volume.frame.to_ras
+    step = np.linalg.inv(grid) @ to_frame
+    moved = ndimage.affine_transform(
+        stored, step[:3, :3], step[:3, 3], raw.data.shape, np.float32, order=1
+    )
+    return np.asarray(moved), raw.affine

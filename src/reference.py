@@ -1,0 +1,342 @@
+"""What training people looked like to a model: how a new scan is told from what it has seen.
+
+Two questions are asked of a new scan. Is it far, in the space of the model's features, from the
+people it was trained on? And does it look, coarsely, as they do on average? Each is answered by
+the share of people that are as far off and belong here: a conformal p-value, so the rate at which
+people like these are flagged by mistake is known. Names of people are not kept.
+
+Axes: P people, F features, n images of one person.
+
+Sources: Sun et al. (2022), arXiv:2204.06507 (distance to the k-th nearest neighbour among
+normalised features); Bates et al. (2023), doi:10.1214/22-AOS2244 (conformal p-values of outliers).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from .augment import to_unit
+from .classifier import Classifier
+from .dataset import MriDataset
+from .errors import CheckpointError, DataNotFoundError, ImageError, ManifestError
+from .features import dataset_features
+from .inference import inference_batch
+from .maps.space import Frame
+from .sessions import make_session, mean_image, rows_by_session
+
+logger = logging.getLogger(__name__)
+Float = NDArray[np.float32]
+Array = NDArray[np.float64]
+
+#: Which neighbour's distance counts.
+NEIGHBOUR = 5
+#: Share of people like the validation people that both tests together may flag by mistake.
+FLAG_RATE = 0.05
+_TESTS = 2
+_PEOPLE = 300  # of each side: what is kept and computed stays small
+_AVERAGED = 20  # scans in the mean image that finds the template
+_COARSE = {"2d": (8, 28, 28), "3d": (16, 16, 16)}  # (slices, H, W) or X, Y, Z of a coarse image
+_MEAN_EDGE = 2.0  # mm of a voxel of the stored mean image, or the scans' own if larger
+_AGAIN = "train again, or copy the checkpoint again"
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far a scan is from what the model has seen.
+
+    Attributes:
+        distance: To the `NEIGHBOUR`-th nearest training person, between normalised features, 0
+            to 2.
+        p_distance: Share of people that belong here and are as far.
+        similarity: Correlation of the coarse image with the mean training image, -1 to 1.
+        p_similarity: Share of people that belong here and are as unlike.
+        limit: A p-value up to this is a flag.
+        error_rate: Share of people that belong here that one of the two flags.
+        n_people: People that the p-values were counted on.
+    """
+
+    distance: float
+    p_distance: float
+    similarity: float
+    p_similarity: float
+    limit: float
+    error_rate: float
+    n_people: int
+
+    @property
+    def far(self) -> bool:
+        """Whether its features are further off than those of people that belong here."""
+        return self.p_distance <= self.limit + 1e-9
+
+    @property
+    def unlike(self) -> bool:
+        """Whether it looks less like the mean image than people that belong here."""
+        return self.p_similarity <= self.limit + 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Training people as a model sees them.
+
+    Attributes:
+        features: ``(P, F)`` normalised mean features of training people.
+        mean: The mean of their coarse images.
+        distances: Ascending, of people that belong here and did not train the features.
+        similarities: Of the same people, ascending.
+    """
+
+    features: Float
+    mean: Float
+    distances: Array
+    similarities: Array
+
+    def judge(self, features: Float, images: Tensor) -> Likeness:
+        """Compare one scan with the training people.
+
+        Args:
+            features: ``(n, F)`` of its images.
+            images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+
+        Raises:
+            ImageError: The images have another number of axes than the training people's.
+        """
+        distance = float(_kth_distance(_person_row(features)[None], self.features)[0])
+        coarse = coarse_image(images)
+        if coarse.shape != self.mean.shape:
+            raise ImageError(f"the images have {images.ndim - 2} axes, those of training others")
+        similarity = _correlation(coarse, self.mean)
+        n = len(self.distances)
+        limit = max(FLAG_RATE / _TESTS, 1 / (n + 1))
+        return Likeness(
+            distance,
+            (1 + int((self.distances >= distance).sum())) / (n + 1),
+            similarity,
+            (1 + int((self.similarities <= similarity).sum())) / (n + 1),
+            limit,
+            min(1.0, _TESTS * math.floor(limit * (n + 1) + 1e-9) / (n + 1)),
+            n,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` reads: tensors and plain values, and no name."""
+        return {
+            "features": torch.from_numpy(self.features).half(),
+            "mean": torch.from_numpy(self.mean).half(),
+            "distances": self.distances.tolist(),
+            "similarities": self.similarities.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Any, width: int) -> Reference:
+        """Read what `to_dict` wrote for features of `width`; a file is not trusted.
+
+        Raises:
+            CheckpointError: A part is missing, of another shape or not finite.
+        """
+        try:
+            features, mean = (content[name].float().numpy() for name in ("features", "mean"))
+            known = [np.array(content[name], float) for name in ("distances", "similarities")]
+            shapes = features.ndim == 2 and features.shape[1] == width and mean.ndim == 3
+            sizes = len(features) > NEIGHBOUR and known[0].shape == known[1].shape
+            arrays = (features, mean, *known)
+            sound = shapes and sizes and known[0].ndim == 1 and len(known[0]) > 0
+            if not (sound and all(np.isfinite(array).all() for array in arrays)):
+                raise ValueError("shapes or values that cannot be")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"what is stored of how training people look is damaged: {error}", hint=_AGAIN
+            ) from None
+        return cls(features, mean, known[0], known[1])
+
+
+def fit_reference(
+    model: Classifier, train: MriDataset, val: MriDataset, device: torch.device
+) -> Reference | None:
+    """Describe the training people of a trained model.
+
+    A network that was trained by epochs has learnt its training people by heart, so validation
+    people tell what is usual. A frozen one has learnt nobody: there everyone is compared with all
+    others.
+
+    Args:
+        model: Trained, on `device`.
+        train: Training people.
+        val: Validation people.
+        device: Where the model is.
+
+    Returns:
+        None where there are fewer than `NEIGHBOUR` + 2 people to compare with.
+    """
+    people = [_look(model, part, device) for part in (train, val)]
+    if model.frozen:
+        features, images = (np.concatenate(both) for both in zip(*people, strict=True))
+        if len(features) < NEIGHBOUR + 2:
+            return None
+        distances = _kth_distance(features, features, skip=1)
+        n = len(images)
+        total = images.sum(axis=0)
+        others = [(total - image) / (n - 1) for image in images]
+        similarities = [_correlation(*pair) for pair in zip(images, others, strict=True)]
+        return _reference(features, total / n, distances, similarities)
+    (features, images), (val_features, val_images) = people
+    if len(features) < NEIGHBOUR + 2:
+        return None
+    mean = images.mean(axis=0)
+    similarities = [_correlation(image, mean) for image in val_images]
+    return _reference(features, mean, _kth_distance(val_features, features), similarities)
+
+
+def coarse_image(images: Tensor) -> Float:
+    """Return a person's images shrunk to one small array, (8, 28, 28) or (16, 16, 16).
+
+    Args:
+        images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` float in [0, 1].
+    """
+    if images.ndim == 4:
+        stack = functional.adaptive_avg_pool2d(images, _COARSE["2d"][1:])[:, 0]
+        small = functional.interpolate(
+            stack[None, None], size=_COARSE["2d"], mode="trilinear", align_corners=True
+        )
+    else:
+        small = functional.adaptive_avg_pool3d(images, _COARSE["3d"])
+    return np.asarray(small[0, 0].float().numpy())
+
+
+def training_frame(data: MriDataset) -> dict[str, Any]:
+    """Return the grid that the scans of a data set share, with their mean: what a checkpoint keeps.
+
+    A new scan in template space is laid on it, so that it becomes the image that the cohort's own
+    preprocessing would have made.
+
+    Returns:
+        ``shape``, ``affine`` and ``to_ras`` of the stored scans; their ``mean`` in [0, 1], coarse,
+        ``covered``, and its ``step``; or ``reason`` why there is no such grid.
+    """
+    by_session = list(rows_by_session(data))
+    chosen = by_session[:: -(-len(by_session) // _AVERAGED)]
+    try:
+        sessions = [make_session(data, *one) for one in chosen]
+        mean = mean_image(data, sessions)
+    except (ImageError, DataNotFoundError, ManifestError) as error:
+        logger.warning("new scans cannot be laid on these training images: %s", error.message)
+        return {"reason": error.message}
+    edges = np.linalg.norm(mean.frame.to_ras[:3, :3], axis=0)
+    step = np.maximum(np.round(_MEAN_EDGE / edges), 1).astype(int)
+    every = tuple(slice(None, None, one) for one in step.tolist())
+    top = max(float(mean.data.max()), 1e-9)
+    small = np.round(mean.data[every] / top * 255).astype(np.uint8)
+    return {
+        "shape": list(mean.frame.shape),
+        "affine": mean.frame.affine.tolist(),
+        "to_ras": mean.frame.to_ras.tolist(),
+        "mean": torch.from_numpy(np.ascontiguousarray(small)),
+        "covered": torch.from_numpy(np.ascontiguousarray(mean.covered[every])),
+        "step": step.tolist(),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingFrame:
+    """What `training_frame` stored, read back.
+
+    Attributes:
+        frame: Grid of the cohort's stored scans.
+        mean: ``(I', J', K')`` mean of training scans on every `step`-th voxel.
+        covered: Where it is known.
+        to_ras: 4 x 4, index in `mean` -> RAS+ mm of the frame.
+    """
+
+    frame: Frame
+    mean: Float
+    covered: NDArray[np.bool_]
+    to_ras: Array
+
+    @classmethod
+    def from_dict(cls, content: Any) -> TrainingFrame:
+        """Read what `training_frame` returned; a file is not trusted.
+
+        Raises:
+            CheckpointError: It is damaged.
+            ImageError: There is no common grid; the message says why.
+        """
+        if isinstance(content, dict) and isinstance(content.get("reason"), str):
+            raise ImageError(content["reason"])
+        try:
+            i, j, k = (int(edge) for edge in content["shape"])
+            frame = Frame((i, j, k), np.array(content["affine"]), np.array(content["to_ras"]))
+            step = np.array([int(one) for one in content["step"]])
+            mean, covered = content["mean"].numpy(), content["covered"].numpy()
+            if step.min() < 1 or mean.shape != tuple(-(-np.array(frame.shape) // step)):
+                raise ValueError("a mean image of another size")
+            if covered.shape != mean.shape or mean.dtype != np.uint8 or covered.dtype != bool:
+                raise ValueError("a mean image of another kind")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"the stored grid of training scans is damaged: {error}", hint=_AGAIN
+            ) from None
+        to_ras = frame.to_ras @ np.diag([*step.astype(float), 1.0])
+        return cls(frame, mean.astype(np.float32) / 255, covered, to_ras)
+
+
+def _reference(
+    features: Float, mean: Float, distances: Array, similarities: Sequence[float]
+) -> Reference:
+    return Reference(features, mean, np.sort(distances), np.sort(np.array(similarities)))
+
+
+def _look(model: Classifier, data: MriDataset, device: torch.device) -> tuple[Float, Float]:
+    """Return ``(P, F)`` person features and ``(P, ...)`` coarse images of up to 300 people."""
+    names = np.unique(data.subjects.astype(str))
+    if len(names) > _PEOPLE:
+        names = np.sort(np.random.default_rng(0).choice(names, _PEOPLE, replace=False))
+        table = data.manifest.table
+        data = data.with_manifest(
+            data.manifest.where(table["subject"].isin(names.tolist())), data.split
+        )
+    cached = dataset_features(model, data, device) if model.frozen else None
+    rows: dict[str, list[int]] = {}
+    for subject, _, order in rows_by_session(data):
+        rows.setdefault(subject, []).extend(order.tolist())
+    features, images = [], []
+    for chosen in rows.values():
+        shown = to_unit(data.read_rows(chosen))
+        own = embed_images(model, shown, device) if cached is None else cached[chosen]
+        features.append(_person_row(own))
+        images.append(coarse_image(shown))
+    return np.stack(features), np.stack(images)
+
+
+@torch.no_grad()
+def embed_images(model: Classifier, images: Tensor, device: torch.device) -> Float:
+    """Return features ``(n, F)`` of images in [0, 1]; the model is in evaluation mode after."""
+    model.eval()
+    parts = torch.split(images, inference_batch(model.dim, device))
+    found = [model.embed(part.to(device)).float().cpu() for part in parts]
+    return np.asarray(torch.cat(found).numpy())
+
+
+def _person_row(features: Float) -> Float:
+    """Return the mean of a person's features, of length 1."""
+    mean = features.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+
+
+def _kth_distance(rows: Float, among: Float, skip: int = 0) -> Array:
+    """Return each row's distance to its k-th nearest of `among`; `skip` 1 leaves itself out."""
+    squared = 2 - 2 * np.clip(rows.astype(np.float64) @ among.T.astype(np.float64), -1, 1)
+    return np.asarray(np.sqrt(np.sort(squared, axis=1)[:, NEIGHBOUR - 1 + skip]))
+
+
+def _correlation(first: Float, second: Float) -> float:
+    a, b = (image.ravel() - image.mean(dtype=np.float64) for image in (first, second))
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))

@@ -1,0 +1,180 @@
+"""Can a standard scan be used? Numbers, thresholds, and words.
+
+Two kinds of findings: those that set a scan aside (what follows would be noise), and flags that a
+person should look at. The thresholds are set between one real head, phantoms and their damaged
+copies (docs/scans.md): they are a net for gross errors, not a grade.
+
+Arrays: ``X Y Z`` voxels in RAS+ order.
+
+Sources: Esteban et al. (2017), doi:10.1371/journal.pone.0184661 (MRIQC: what is measured of a
+scan); Immerkaer (1996), doi:10.1006/cviu.1996.0060 (noise from a high-pass filter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..maps.template import template
+from .convert import RawScan
+from .register import Placement, resample
+
+Float = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+#: Correlation with the template inside its brain: real heads .6, phantoms .9, a T2 or noise < .2.
+MIN_CORRELATION = 0.35
+#: mL. Adults' brains have 900 to 1,900; masks that lost the brain or kept the neck are far off.
+VOLUME_POSSIBLE, VOLUME_USUAL = (600.0, 2400.0), (850.0, 2000.0)
+#: Dice overlap of the laid mask with the template's brain.
+MIN_OVERLAP, USUAL_OVERLAP = 0.75, 0.88
+#: Share of the template's brain outside the field of view.
+MAX_CUT, USUAL_CUT = 0.10, 0.005
+#: Standard deviation of the noise, in shares of the brain's mean.
+MAX_NOISE = 0.12
+#: Strongest stripe in the brain's finest detail, in medians of its spectrum: whole heads 1.03 to
+#: 1.1, with the shifts of a moving head 1.5.
+MAX_RINGING = 1.4
+_MIN_LINES = 32  # voxels of a line through the brain whose spectrum counts
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured of one scan.
+
+    Attributes:
+        values: Name -> number; a number that cannot be measured is not there.
+        flags: Sentences for a person to look at.
+        failures: Sentences that set the scan aside.
+    """
+
+    values: dict[str, float]
+    flags: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` reads."""
+        return {
+            "values": self.values,
+            "flags": list(self.flags),
+            "failures": list(self.failures),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Quality:
+        """Read what `to_dict` wrote."""
+        values = {str(name): float(value) for name, value in content["values"].items()}
+        return cls(values, tuple(content["flags"]), tuple(content["failures"]))
+
+
+def judge(scan: RawScan, brain: Float, mask: Mask, placement: Placement | None) -> Quality:
+    """Measure a scan whose brain was found and, maybe, laid on the template.
+
+    Args:
+        scan: As it came.
+        brain: ``(X, Y, Z)`` brightness evened out, 0 outside the brain.
+        mask: ``(X, Y, Z)`` the brain.
+        placement: Where it lies; None where registration is switched off.
+    """
+    voxel = float(np.prod(scan.voxel_size)) / 1000
+    values = {"brain_volume_ml": float(mask.sum()) * voxel}
+    values |= _detail(brain, mask)
+    if placement is None:
+        values["cut"] = _at_the_edge(mask)
+    else:
+        t1 = template()
+        values["correlation"] = placement.correlation
+        place = (placement.to_native, t1.t1.shape, t1.affine)
+        laid = resample(mask.astype(np.float32), scan.affine, *place) > 0.5
+        seen = resample(np.ones(mask.shape, np.float32), scan.affine, *place) > 0.5
+        both = float((laid & t1.brain).sum())
+        values["overlap"] = 2 * both / max(float(laid.sum() + t1.brain.sum()), 1.0)
+        values["cut"] = 1 - float((seen & t1.brain).sum()) / float(t1.brain.sum())
+    rounded = {name: round(value, 4) for name, value in values.items()}
+    failures = tuple(_failures(rounded))
+    turned = placement is not None and placement.turned
+    return Quality(rounded, tuple(_flags(rounded, turned)), failures)
+
+
+def _failures(values: dict[str, float]) -> Iterator[str]:
+    low, high = VOLUME_POSSIBLE
+    volume = values["brain_volume_ml"]
+    if not low <= volume <= high:
+        yield f"its brain has {volume:.0f} mL, not {low:.0f} to {high:.0f}"
+    if values.get("correlation", 1) < MIN_CORRELATION:
+        yield (
+            f"laid on the template it correlates with {values['correlation']:.2f}, under "
+            f"{MIN_CORRELATION}: not a T1 of a brain, or badly laid"
+        )
+    if values.get("overlap", 1) < MIN_OVERLAP:
+        yield f"its brain's shape overlaps the template's by {values['overlap']:.2f} (Dice)"
+    if values["cut"] > MAX_CUT:
+        yield f"{100 * values['cut']:.0f} % of the brain lies outside of the field of view"
+
+
+def _flags(values: dict[str, float], turned: bool) -> Iterator[str]:
+    low, high = VOLUME_USUAL
+    volume = values["brain_volume_ml"]
+    if not low <= volume <= high:
+        yield f"brain of {volume:.0f} mL: unusual"
+    if MIN_OVERLAP <= values.get("overlap", 1) < USUAL_OVERLAP:
+        yield f"shape of the brain mask: overlap with the template {values['overlap']:.2f}"
+    if USUAL_CUT < values["cut"] <= MAX_CUT:
+        yield f"{100 * values['cut']:.1f} % of the brain may be cut off"
+    if values.get("noise", 0) > MAX_NOISE:
+        yield f"noise of {100 * values['noise']:.0f} % of the brain's mean"
+    if values.get("ringing", 0) > MAX_RINGING:
+        yield f"stripes, as movement leaves them ({values['ringing']:.1f} times the usual detail)"
+    if turned:
+        yield "the head lies otherwise than the header says: check left and right"
+
+
+def _at_the_edge(mask: Mask) -> float:
+    """Return the largest share of the mask's area, seen along an axis, that a face cuts."""
+    shares = [0.0]
+    for axis in range(3):
+        area = max(float(mask.any(axis=axis).sum()), 1.0)
+        shares += [float(mask.take(end, axis).sum()) / area for end in (0, -1)]
+    return max(shares)
+
+
+def _detail(brain: Float, mask: Mask) -> dict[str, float]:
+    """Return noise and ringing, from the finest detail well inside the brain."""
+    inside = ndimage.binary_erosion(mask, iterations=2)
+    if inside.sum() < 1000:
+        return {}
+    mean = float(brain[inside].mean())
+    kernel = np.array([1.0, -2.0, 1.0], np.float32)
+    fine = brain
+    for axis in range(3):  # of independent noise it has sqrt(6)^3 times the deviation
+        fine = ndimage.convolve1d(fine, kernel, axis=axis, mode="nearest")
+    spread = 1.4826 * float(np.median(np.abs(fine[inside]))) / 6**1.5
+    values = {"noise": spread / max(mean, 1e-9)}
+    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(inside))
+    peaks = [_stripes(np.moveaxis(brain[box], axis, -1), np.moveaxis(inside[box], axis, -1))
+             for axis in range(3)]  # fmt: skip
+    found = [peak for peak in peaks if peak is not None]
+    return values | ({"ringing": max(found)} if found else {})
+
+
+def _stripes(brain: Float, inside: Mask) -> float | None:
+    """Return the strongest peak of the spectrum along the last axis, in medians around it."""
+    through = inside.sum(axis=-1)
+    length = int(np.percentile(through[through > 0], 75)) if through.any() else 0
+    if length < _MIN_LINES:
+        return None
+    start = inside.argmax(axis=-1)
+    rows, columns = np.nonzero(through >= length)
+    at = start[rows, columns][:, None] + np.arange(length)
+    at = np.minimum(at, brain.shape[-1] - 1)
+    lines = brain[rows[:, None], columns[:, None], at].astype(np.float64)
+    lines = np.diff(lines, 1, axis=1) * np.hanning(length - 1)
+    power = (np.abs(np.fft.rfft(lines, axis=1)) ** 2).mean(axis=0)
+    upper = power[len(power) // 3 :]  # what is anatomy lies below
+    usual = ndimage.median_filter(upper, size=max(len(upper) // 2 | 1, 3), mode="nearest")
+    return float((upper / np.maximum(usual, 1e-12)).max())

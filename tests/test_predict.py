@@ -1,0 +1,178 @@
+"""Stage predict: raw and prepared scans, what is unlike training, files, and hostile input."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.transform import Rotation
+
+from src import predict, preprocess, train
+from src.config import RunConfig
+from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
+from src.maps.template import template
+from src.options import build_config
+from src.prediction.ensemble import combined
+from src.prediction.inputs import find_inputs
+
+pytest.importorskip("SimpleITK")
+
+
+def settings(root, dim, **more):
+    small = {
+        "dataset": f"phantom_{dim}", "phantom_subjects": 40, "phantom_voxel": 4.0, "num_slices": 6,
+        "image_size": 48, "volume_size": 32, "epochs": 1, "weights": "none", "classes": 2,
+        "device": "cpu", "data_root": root / "data", "checkpoint_dir": root / "checkpoints",
+        "results_dir": root / "results", "backbone": "resnet18" if dim == "2d" else "simple",
+        "freeze_backbone": True, "workers": 1,
+    }  # fmt: skip
+    return build_config(RunConfig, small | more)
+
+
+@pytest.fixture(scope="module", params=["2d", "3d"])
+def trained(request, tmp_path_factory):
+    """Return a folder with a model trained on phantoms, and its dimension."""
+    root = tmp_path_factory.mktemp("predict")
+    config = settings(root, request.param)
+    list(preprocess.run(config))
+    list(train.run(config))
+    return root, request.param
+
+
+def answers(root, dim, path, **more):
+    written = list(predict.run(settings(root, dim, input=path, **more)))
+    content = json.loads(written[-1].read_text())
+    assert all(file.is_file() for file in written)
+    return content["answers"], written
+
+
+def write_brain(path, angles=(10, -8, 12), shift=(12, 5, -9)):
+    t1 = template()
+    data = (t1.t1 * 700).astype(np.float32)
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    motion[:3, 3] = shift
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(data, motion @ t1.affine), path)
+    return path
+
+
+def test_a_prepared_data_set_gets_the_models_own_probabilities(trained):
+    root, dim = trained
+    folder = root / f"data/phantom_{dim}"
+    said, written = answers(root, dim, folder, maps=False)
+    table = pd.read_csv(folder / "manifest.csv")
+    assert len(said) == table.groupby(["subject", "session"]).ngroups
+    known = set(table[table["split"] != "test"]["subject"])
+    flagged = {a["subject"] for a in said if any("trained or chosen" in f for f in a["flags"])}
+    assert flagged == known
+    answered = [a for a in said if a["stage"]]
+    assert len(answered) > 0.7 * len(said)
+    assert all(abs(sum(a["probabilities"].values()) - 1) < 1e-3 for a in answered)
+    assert len(pd.read_csv(written[-2])) == len(said)
+
+
+def test_a_raw_scan_is_laid_on_the_training_grid(trained, tmp_path):
+    root, dim = trained
+    path = write_brain(tmp_path / "new.nii.gz")
+    said, written = answers(root, dim, path)
+    (answer,) = said
+    assert answer["similarity"] > 0.85  # a brain elsewhere, or upside down, has less than .6
+    assert answer["quality"]["correlation"] > 0.9
+    assert answer["n_images"] == (6 if dim == "2d" else 1)
+    if answer["stage"]:
+        assert answer["map"]
+        native = nib.load(next(p for p in written if p.name.endswith("in_scan.nii.gz")))
+        scan = nib.load(path)
+        assert native.shape == scan.shape or sorted(native.shape) == sorted(scan.shape)
+        heat = np.asarray(nib.as_closest_canonical(native).dataobj)
+        head = np.asarray(nib.as_closest_canonical(scan).dataobj) > 0
+        if heat.max() > 0:
+            assert (heat > 0.5)[head].sum() > 0.4 * (heat > 0.5).sum()
+
+
+def test_what_is_no_brain_gets_no_stage(trained, tmp_path):
+    root, dim = trained
+    rng = np.random.default_rng(0)
+    write_brain(tmp_path / "in/good.nii.gz")
+    block = np.zeros((60, 70, 64), np.float32)
+    block[10:50, 10:60, 12:52] = rng.normal(100, 30, (40, 50, 40)).clip(1)
+    nib.save(nib.Nifti1Image(block, np.diag([2.5, 2.5, 2.5, 1])), tmp_path / "in/block.nii.gz")
+    (tmp_path / "in/broken.nii.gz").write_bytes(b"this is no scan")
+    (tmp_path / "in/=cmd|calc.nii.gz").write_bytes(b"neither is this")
+    said, written = answers(root, dim, tmp_path / "in", maps=False)
+    by_name = {a["name"]: a for a in said}
+    assert len(by_name) == 4
+    for name in by_name.keys() - {"good"}:
+        assert by_name[name]["stage"] is None
+        assert by_name[name]["outside"]
+        assert by_name[name]["reasons"]
+    text = next(path for path in written if path.suffix == ".csv").read_text()
+    assert "\n=" not in text
+    with pytest.raises(ImageError, match="none of 1 scans"):
+        answers(root, dim, tmp_path / "in/broken.nii.gz")
+
+
+def test_folds_answer_together(trained, tmp_path):
+    root, dim = trained
+    one = next((root / "checkpoints").glob("phantom_*/best_model.pth"))
+    for fold in ("fold0", "fold1"):
+        (tmp_path / "study" / fold).mkdir(parents=True)
+        (tmp_path / "study" / fold / "best_model.pth").write_bytes(one.read_bytes())
+    path = write_brain(tmp_path / "new.nii.gz")
+    alone, _ = answers(root, dim, path, maps=False, checkpoint=one)
+    both, written = answers(root, dim, path, maps=False, checkpoint=tmp_path / "study")
+    assert written[-1].parent.parent.name == "study"
+    assert both[0]["n_checkpoints"] == 2
+    if alone[0]["stage"] and both[0]["stage"]:
+        assert both[0]["probabilities"] == alone[0]["probabilities"]
+        assert set(both[0]["spread"].values()) == {0}
+    assert both[0]["p_distance"] == pytest.approx(min(1, 2 * alone[0]["p_distance"]), abs=1e-3)
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        answers(root, dim, path, checkpoint=tmp_path)
+
+
+def test_pictures_are_slices(trained, tmp_path):
+    root, dim = trained
+    picture = np.zeros((60, 50), np.uint8)
+    cv2.ellipse(picture, (25, 30), (18, 24), 0, 0, 360, 180, -1)
+    cv2.imwrite(str(tmp_path / "slice.png"), picture)
+    if dim == "3d":
+        with pytest.raises(ImageError, match="one slice"):
+            answers(root, dim, tmp_path / "slice.png")
+    else:
+        said, _ = answers(root, dim, tmp_path / "slice.png", maps=False)
+        assert said[0]["n_images"] == 1
+        assert any("one slice" in flag for flag in said[0]["flags"])
+
+
+def test_inputs_that_are_none(tmp_path):
+    with pytest.raises(ConfigError, match="--input"):
+        list(predict.run(RunConfig()))
+    with pytest.raises(DataNotFoundError):
+        find_inputs(tmp_path / "none")
+    with pytest.raises(DataNotFoundError):
+        find_inputs(tmp_path)
+    (tmp_path / "notes.txt").write_text("text")
+    with pytest.raises(ImageError, match="no scan"):
+        find_inputs(tmp_path / "notes.txt")
+
+
+def test_the_log_never_speaks_of_a_diagnosis(trained, tmp_path, caplog):
+    root, dim = trained
+    with caplog.at_level(logging.INFO):
+        _, written = answers(root, dim, write_brain(tmp_path / "a.nii.gz"), maps=False)
+    assert "diagnos" not in caplog.text.lower()
+    told = json.loads(written[-1].read_text())
+    assert "no diagnosis" in told["notice"]
+
+
+def test_p_values_of_several_checkpoints():
+    assert combined([0.2]) == 0.2
+    assert combined([0.1, 0.3]) == pytest.approx(0.4)
+    assert combined([0.9, 0.8]) == 1.0
