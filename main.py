@@ -83,7 +83,8 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     Raises:
         MriError: An input is missing or malformed; the message names the command that makes it.
     """
-    logger.info("== %s: %s ==", name, ", ".join(config.runs) or config.data.name)
+    about = config.predict.input if name == "predict" else config.data.name
+    logger.info("== %s: %s ==", name, ", ".join(config.runs) or about)
     written = []
     for path in importlib.import_module(STAGES[name]).run(config):
         logger.info("wrote %s", path)

@@ -36,12 +36,12 @@ from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from src import preprocess
 from src.cohorts.phantom import make_phantom
 from src.config import PhantomConfig, PreprocessConfig, RunConfig
 from src.errors import MriError
 from src.manifest import Manifest
 from src.options import build_config
-from src import preprocess
 from src.preprocessing.io import read_slice
 from src.preprocessing.scan import Scan, make_scan
 

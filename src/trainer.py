@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from .atomic import write_json
 from .calibration import fit_calibration
-from .checkpoint import hash_subjects, save_checkpoint
+from .checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 from .classifier import Classifier
 from .config import TrainConfig
 from .conformal import fit_conformal
@@ -148,7 +148,8 @@ class Trainer:
                 self.model.eval()
             self._calibrate(self.passes.validate(self.model))
             if folder and self.accelerator.is_main_process:
-                self._save_whole(folder, state.history["best_epoch"])
+                # The file of the best epoch itself, so that its weights are those that were scored.
+                self._save_whole(folder, load_checkpoint(folder / BEST))
         self.accelerator.wait_for_everyone()
         self._score_test(state.history)
         return state.history
@@ -178,7 +179,7 @@ class Trainer:
             "val_balanced_accuracy": score,
         }
         if folder and self.accelerator.is_main_process:
-            self._save_whole(folder, 0)
+            self._save_whole(folder, self._checkpoint(0))
             write_json(folder / HISTORY, history)
         self.model.eval()
         self._score_test(history)
@@ -269,14 +270,14 @@ class Trainer:
             "stamps": list(data.manifest.stamps),
         }
 
-    def _save_whole(self, folder: Path, epoch: int) -> None:
+    def _save_whole(self, folder: Path, content: dict[str, Any]) -> None:
         """Save the checkpoint with what predictions on new scans need beside the weights."""
         look = fit_reference(self.model, self.train_data, self.val_data, self.device)
         whole = {
             "reference": look.to_dict() if look else None,
             "frame": training_frame(self.train_data),
         }
-        save_checkpoint(folder / BEST, self._checkpoint(epoch) | whole)
+        save_checkpoint(folder / BEST, content | whole)
 
     def _identity(self, epochs: int) -> dict[str, Any]:
         """Return what a resumed run must share with the stopped one for the same result."""
