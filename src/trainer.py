@@ -32,8 +32,9 @@ from .optimisation import make_optimizer
 from .passes import Passes
 from .predictions import Predictions, per_person
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
-from .reference import fit_reference, training_frame
+from .reference import fit_reference
 from .train_state import HISTORY, History, TrainState
+from .training_frame import training_frame
 
 logger = logging.getLogger(__name__)
 BEST = "best_model.pth"

@@ -10,7 +10,8 @@ from tiny_runs import run_config, train_once
 from src.api import open_run_data
 from src.checkpoint import load_checkpoint
 from src.errors import CheckpointError, ImageError
-from src.reference import NEIGHBOUR, Reference, TrainingFrame, coarse_image, training_frame
+from src.reference import NEIGHBOUR, Reference, coarse_image
+from src.training_frame import TrainingFrame, training_frame
 
 RNG = np.random.default_rng(0)
 

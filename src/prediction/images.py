@@ -34,11 +34,11 @@ from ..maps.nifti import write_nifti
 from ..maps.space import ScanRecord, read_named_record
 from ..maps.template import fit_placement
 from ..preprocessing.scan import Scan, is_done, make_scan
-from ..reference import TrainingFrame
 from ..scans.batch import standardise_all
 from ..scans.brain import is_stripped
 from ..scans.convert import RawScan, read_any
 from ..scans.standard import StandardScan
+from ..training_frame import TrainingFrame
 from .ensemble import Ensemble
 from .inputs import Input
 
