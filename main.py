@@ -11,6 +11,8 @@ Examples:
   python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
   python main.py --mode crossval --dataset oasis_2d --freeze_backbone # 5 x 5 folds by person
   python main.py --mode compare RUN RUN                               # names under results/
+  python main.py --mode predict --input SCAN                          # what a model says of it
+  python main.py --mode report --run RUN                              # results/RUN/report.html
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ STAGES = {
     "crossval": "src.crossval",
     "compare": "src.compare",
     "predict": "src.predict",
+    "report": "src.report",
 }
 FULL = ("preprocess", "train", "evaluate", "gradcam")
+REPORTED = ("evaluate", "crossval", "predict")
 #: What spreads the stages that torchrun does not.
 SPREAD_BY = {
     "preprocess": "--workers N on one machine, --dask ADDRESS on several",
@@ -84,6 +88,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
         MriError: An input is missing or malformed; the message names the command that makes it.
     """
     about = config.predict.input if name == "predict" else config.data.name
+    about = config.run_name if name == "report" else about
     logger.info("== %s: %s ==", name, ", ".join(config.runs) or about)
     written = []
     for path in importlib.import_module(STAGES[name]).run(config):
@@ -108,11 +113,23 @@ def run_full(config: RunConfig) -> None:
         written += run_stage(name, config)
         if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
             config = replace(config, data=replace(config.data, data_dir=None))
+    written += run_report(config, written)
     print("\ndone. Look at:")
     for path in written:
-        shown = path.suffix in (".md", ".png", ".json", ".csv")
+        shown = path.suffix in (".html", ".md", ".png", ".json", ".csv")
         if shown and path.is_relative_to(config.results_dir):
             print(f"  {path}")
+
+
+def run_report(config: RunConfig, written: Sequence[Path]) -> list[Path]:
+    """End with the page of the run whose results were written; none with ``--no-report``."""
+    folders = {
+        **{path.parent: True for path in written if path.name == "metrics.json"},
+        **{path.parent.parent: True for path in written if path.name == "predictions.json"},
+    }
+    if not config.report or not folders:
+        return []
+    return run_stage("report", replace(config, run=next(iter(folders)).name))
 
 
 def refuse_torchrun(mode: str) -> None:
@@ -163,7 +180,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.mode == "full":
         run_full(config)
     else:
-        run_stage(args.mode, config)
+        written = run_stage(args.mode, config)
+        if args.mode in REPORTED:
+            run_report(config, written)
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:

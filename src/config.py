@@ -184,6 +184,9 @@ class RunConfig:
     )
     checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
     results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
+    report: bool = option(
+        True, "end evaluate, crossval, predict and full with report.html, one page that shows all"
+    )
 
     def __post_init__(self) -> None:
         bad = self.run is not None and (

@@ -160,10 +160,9 @@ def _explain_all(
         top = float(maps.max())
         shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
         volume = placed(shares, case)
-        scan = to_scan_grid(volume)
-        explained.append(write_map(context, case, volume, scan, top))
+        scan, image = to_scan_grid(volume), placed(images[:, 0].numpy(), case)
+        explained.append(write_map(context, case, image, volume, scan, top))
         if collected is not None:
-            image = placed(images[:, 0].numpy(), case)
             collected.add(case.subject, case.truth, case.correct, image, volume)
         if case.name in counted:
             scores[case.name] = score_case(context.attribution, context.data, case, images, scan)

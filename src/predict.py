@@ -131,6 +131,7 @@ def _described(config: RunConfig, ensemble: Ensemble) -> dict[str, Any]:
         "classes": list(ensemble.classes),
         "train_counts": content["train_counts"],
         "stamps": content.get("stamps", []),
+        "side_known": bool(content["preprocessing"].get("side_known")),
         "preprocess": content["preprocessing"].get("preprocess"),
         "prediction_set_level": LEVEL,
         "in_every_set": ensemble.always_held(),

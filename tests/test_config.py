@@ -32,7 +32,7 @@ FLAGS = """
     device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size input
     layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
-    register repeat repeats results_dir resume run runs samples seed seeds slice_axis
+    register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
     target test_fraction val_fraction volume_size warmup_epochs weight_decay
     weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page

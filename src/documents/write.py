@@ -53,7 +53,7 @@ def write_documents(
 def metrics_markdown(results: dict[str, Any]) -> str:
     """Return the scores as tables and sentences, each with n people and 95 % intervals."""
     parts = (
-        *(_head, _models, _classes, _confusion),
+        *(_head, models_table, classes_table, confusion_table),
         *(sections.increment, sections.calibration, sections.prediction_sets),
         *(sections.abstention, sections.decision_curve, sections.subgroups),
         *(sections.confounding, sections.retest, sections.permutation),
@@ -87,7 +87,7 @@ def _head(results: dict[str, Any]) -> Blocks:
     return blocks
 
 
-def _models(results: dict[str, Any]) -> Blocks:
+def models_table(results: dict[str, Any]) -> Blocks:
     """Table 1: the model beside the majority and every rival."""
     person, majority = results["person"], results["person"]["majority"]
     rivals = results["rivals"] or []
@@ -125,7 +125,7 @@ def _model_row(title: str, scored: dict[str, Any]) -> list[str]:
     return [title, str(scored["n_people"]), *cells]
 
 
-def _classes(results: dict[str, Any]) -> Blocks:
+def classes_table(results: dict[str, Any]) -> Blocks:
     """Table 2: every class, with its people; under ten they are only counted."""
     splits, rows = list(results["people"]), []
     for name, values in results["person"]["per_class"].items():
@@ -145,7 +145,8 @@ def _recall(results: dict[str, Any], name: str, values: dict[str, Any]) -> str:
     return f"{found} of {of}: {estimate(values['recall'])}"
 
 
-def _confusion(results: dict[str, Any]) -> Blocks:
+def confusion_table(results: dict[str, Any]) -> Blocks:
+    """Table 3: counts, truth in rows."""
     person, names = results["person"], [escape(name) for name in results["classes"]]
     n_rows, n_people = person["n_rows"], person["n_people"]
     what = people(n_people) if n_rows == n_people else f"{n_rows} answers about {people(n_people)}"

@@ -21,6 +21,7 @@ from ..maps.figures import PersonMap, person_figure
 from ..maps.mosaic import mosaic
 from ..maps.nifti import write_nifti
 from ..maps.space import PlacedVolume
+from ..maps.thumbnail import write_thumbnail
 from ..maps.view import write_view
 from ..sessions import images_of, placed, plane_of
 from .cases import Case
@@ -47,6 +48,7 @@ class Explained:
 def write_map(
     context: Context,
     case: Case,
+    image: PlacedVolume,
     volume: PlacedVolume,
     scan: NDArray[np.float32],
     strength: float,
@@ -56,6 +58,7 @@ def write_map(
     Args:
         context: Of the run.
         case: Whose map.
+        image: The processed image.
         volume: The map, in shares of its maximum.
         scan: The same on the grid of the stored scan.
         strength: That maximum, in units of the explained score.
@@ -65,6 +68,7 @@ def write_map(
     write_nifti(path, volume.data, volume.affine, description=about)
     in_scan = path.with_name(f"{case.name}_map_in_scan.nii.gz")
     write_nifti(in_scan, scan, case.record.frame.affine, description=about)
+    picture = write_thumbnail(path.with_name(f"{case.name}.png"), image, volume)
     at = np.unravel_index(int(volume.data.argmax()), volume.data.shape)
     peak = (volume.affine @ np.array([*at, 1.0]))[:3] if strength > 0 else [np.nan] * 3
     classes = context.classes
@@ -79,6 +83,7 @@ def write_map(
         **{f"peak_{axis}": value for axis, value in zip("xyz", peak, strict=True)},
         "map": path.relative_to(context.folder).as_posix(),
         "map_in_scan": in_scan.relative_to(context.folder).as_posix(),
+        "picture": picture.relative_to(context.folder).as_posix(),
     }
     return Explained(case, path, row)
 

@@ -136,8 +136,8 @@ def _viewer(image: PlacedVolume, values: PlacedVolume, voxels: int, side_known: 
     from nilearn.plotting import view_img
 
     affine, _ = shown_affine(image)
-    anatomy, matrix = _cubes(image.data, affine, voxels)
-    shown, _ = _cubes(share_of_maximum(values.data), affine, voxels)
+    anatomy, matrix = cubes(image.data, affine, voxels)
+    shown, _ = cubes(share_of_maximum(values.data), affine, voxels)
     point = peak(shown)
     place = [n // 2 for n in shown.shape] if point is None else point
     # Above 0, which nilearn takes as no data; it shows `dim` times half the range beyond 1.
@@ -154,7 +154,7 @@ def _viewer(image: PlacedVolume, values: PlacedVolume, voxels: int, side_known: 
     return str(viewer).replace(lines, f'{lines}, "colorCrosshair": "{CROSSHAIR}"')
 
 
-def _cubes(data: NDArray[Any], affine: Matrix, voxels: int) -> tuple[NDArray[np.float32], Matrix]:
+def cubes(data: NDArray[Any], affine: Matrix, voxels: int) -> tuple[NDArray[np.float32], Matrix]:
     """Resample linearly to cubes, about `voxels` of them at most; return them and their affine."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     extent = edges * data.shape

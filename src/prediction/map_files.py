@@ -41,7 +41,7 @@ def write_answer_map(
         side_known: Whether left and right can be told in the training images.
 
     Yields:
-        The figure, and two NIfTI files.
+        Two NIfTI files of the map, one of the image, and the figure.
     """
     if prepared.record is None:
         return
@@ -58,6 +58,8 @@ def write_answer_map(
     about = f"{attribution.method}, share of the map's maximum"
     path = folder / "maps" / f"{name}_map.nii.gz"
     yield write_nifti(path, volume.data, volume.affine, description=about)
+    beside = path.with_name(f"{name}_image.nii.gz")
+    yield write_nifti(beside, image.data, volume.affine, description="processed image")
     in_scan, affine = _in_scan(volume, prepared)
     there = path.with_name(f"{name}_map_in_scan.nii.gz")
     yield write_nifti(there, in_scan, affine, description=about)

@@ -1,0 +1,119 @@
+"""Who was in the study, who was not, and why: the boxes of a flow diagram of people.
+
+After the flow diagrams of STARD 2015, doi:10.1136/bmj.h5527.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from ..documents.markdown import people
+from ..errors import MriError
+from ..manifest import REJECTED, Manifest
+from .gather import RunFiles
+from .text import shown
+
+_REASONS = 6  # more are added up in one line
+
+
+@dataclass
+class Box:
+    """A step: who is left, and who left here.
+
+    Attributes:
+        title: Of the step.
+        lines: Counts.
+        aside: Why people left before the next step, with counts.
+    """
+
+    title: str
+    lines: list[str]
+    aside: list[str] = field(default_factory=list)
+
+
+def flow(files: RunFiles) -> tuple[list[Box], str]:
+    """Return the boxes from raw scans to scored people, and a note on what is not known."""
+    metrics = files.metrics
+    assert metrics is not None
+    boxes, note = _of_data_set(files)
+    used = metrics["people"]
+    kind = metrics["kind"]
+    for split, counts in used.items():
+        title = {"train": "Training", "val": "Validation", "test": "Test"}.get(split, "All people")
+        each = ", ".join(f"{n} {shown(name)}" for name, n in counts.items())
+        boxes.append(Box(title, [people(sum(counts.values())), each]))
+    n = metrics["person"]["n_people"]
+    if kind == "crossval":
+        folds = metrics["crossval"]
+        times = f"{folds['folds']} folds, {folds['repeats']} times"
+        lines = [f"{people(n)}, each tested once a division: {times}"]
+    else:
+        lines = [f"{people(n)} of {shown(metrics['split'])}, none of whom was trained on"]
+        if metrics["stamps"]:
+            lines = [f"{people(n)} of {shown(metrics['split'])}"]
+    boxes.append(Box("Scored", lines))
+    return boxes, note
+
+
+def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
+    """Return the boxes before the split, from the processed data set where it is there."""
+    metrics = files.metrics
+    assert metrics is not None
+    if files.config is None:
+        return [], "Who was set aside is not known: the settings could not be read."
+    data = files.config.data
+    folder = next(
+        (one for one in (data.data_dir, data.processed_dir) if one and (one / "manifest.csv").is_file()),
+        None,
+    )  # fmt: skip
+    if folder is None or folder_name(folder) != metrics["dataset"]:
+        return [], "Who was set aside is not known: the processed data set is not where it was."
+    try:
+        manifest = Manifest.read(folder)
+    except MriError as error:
+        return [], f"Who was set aside is not known: {shown(error.message, 300)}"
+    table = manifest.table
+    rated = table[table["label"].notna() & (table["label"] != "")]
+    reasons, n_aside, aside_people = _set_aside(folder / REJECTED)
+    scans = len(table[["subject", "session"]].drop_duplicates())
+    everyone = set(table["subject"].astype(str)) | aside_people
+    found = Box("Found", [people(len(everyone)), f"{scans + n_aside} scans"], reasons)
+    images = f"{len(table)} images" if len(table) != scans else ""
+    of_people = table["subject"].nunique()
+    kept = Box(
+        "Processed", [people(of_people), ", ".join(filter(None, [f"{scans} scans", images]))]
+    )
+    unrated = of_people - rated["subject"].nunique()
+    if unrated:
+        kept.aside.append(f"{people(unrated)} without a rating: kept for prediction only")
+    used = sum(sum(counts.values()) for counts in metrics["people"].values())
+    left = rated["subject"].nunique() - used
+    if left > 0:
+        why = f", younger than {data.min_age:g} years" if data.min_age else ""
+        kept.aside.append(f"{people(left)} not used by this run{why}")
+    return [found, kept], ""
+
+
+def folder_name(folder: Path) -> str:
+    """Return the last part of a folder's full path."""
+    return folder.resolve().name
+
+
+def _set_aside(path: Path) -> tuple[list[str], int, set[str]]:
+    """Return reasons with counts, the number of scans, and the people."""
+    if not path.is_file():
+        return [], 0, set()
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    counts = table["reason"].value_counts()
+    lines = [f"{n} {_scans(n)}: {shown(reason)}" for reason, n in counts.head(_REASONS).items()]
+    rest = int(counts.iloc[_REASONS:].sum())
+    if rest:
+        lines.append(f"{rest} {_scans(rest)}: other reasons ({REJECTED} names each)")
+    return lines, len(table), set(table["subject"].astype(str))
+
+
+def _scans(n: int) -> str:
+    return "scan" if n == 1 else "scans"
