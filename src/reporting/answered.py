@@ -7,7 +7,7 @@ from typing import Any
 from .gather import PREDICTIONS, RunFiles, inside
 from .mapped import figure_of
 from .pictures import volume
-from .text import shown
+from .text import short_classes, shown
 
 _CARDS = 60  # scans that get a card with figures; all get a row
 _VOLUMES = 6
@@ -60,6 +60,7 @@ def answers_of(files: RunFiles, *, width: int, voxels: int) -> dict[str, Any] | 
     return {
         "notice": shown(content["notice"], 400),
         "classes": [shown(name) for name in model["classes"]],
+        "short": short_classes(model["classes"]),
         "level": f"{100 * model['prediction_set_level']:.0f} %",
         "always": [shown(name) for name in model["in_every_set"]],
         "trained_on": shown(model["trained_on"]),

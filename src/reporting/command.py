@@ -8,7 +8,14 @@ from typing import Any
 from ..config import RunConfig
 from ..options import config_to_dict
 
-_ELSEWHERE = ("checkpoint", "input", "resume", "report")  # said by the mode, or of no result
+_WIDTH = 88
+_ELSEWHERE = (
+    "checkpoint",
+    "input",
+    "resume",
+    "report",
+    "workers",
+)  # said by the mode, or of no result
 
 
 def commands(config: RunConfig, kind: str) -> list[str]:
@@ -21,13 +28,23 @@ def commands(config: RunConfig, kind: str) -> list[str]:
     if kind == "predict":
         places = {"--input": config.predict.input, "--checkpoint": config.evaluate.checkpoint}
         named = [f"{flag} {shlex.quote(str(value))}" for flag, value in places.items() if value]
-        return [" ".join(["python main.py --mode predict", *named, *flags(config)])]
+        return [_line("predict", [*named, *flags(config)])]
     asked = flags(config)
     raw = [] if config.data.cohort == "phantom" else ["--data_dir RAW_FILES"]
     prepare = [flag for flag in asked if not flag.startswith("--data_dir ")] + raw
     stages = ["train", "evaluate", "gradcam"] if kind == "evaluate" else ["crossval"]
-    lines = [f"python main.py --mode {stage} {' '.join(asked)}".rstrip() for stage in stages]
-    return [f"python main.py --mode preprocess {' '.join(prepare)}".rstrip(), *lines]
+    return [_line("preprocess", prepare), *(_line(stage, asked) for stage in stages)]
+
+
+def _line(stage: str, words: list[str]) -> str:
+    """Return a command whose lines are not too long for paper; no flag is broken."""
+    lines = [f"python main.py --mode {stage}"]
+    for word in words:
+        if len(lines[-1]) + len(word) > _WIDTH:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n".join(lines)
 
 
 def flags(config: RunConfig) -> list[str]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from ..documents.markdown import people
 from ..errors import MriError
-from ..manifest import REJECTED, Manifest
+from ..manifest import MANIFEST, REJECTED, Manifest
 from .gather import RunFiles
 from .text import shown
 
+_SPLITS = {"train": "Training", "val": "Validation", "test": "Test", "all": "All people"}
 _REASONS = 6  # more are added up in one line
 
 
@@ -27,11 +28,13 @@ class Box:
         title: Of the step.
         lines: Counts.
         aside: Why people left before the next step, with counts.
+        parts: Groups that the people of this step were divided into.
     """
 
     title: str
     lines: list[str]
     aside: list[str] = field(default_factory=list)
+    parts: list[Box] = field(default_factory=list)
 
 
 def flow(files: RunFiles) -> tuple[list[Box], str]:
@@ -41,10 +44,11 @@ def flow(files: RunFiles) -> tuple[list[Box], str]:
     boxes, note = _of_data_set(files)
     used = metrics["people"]
     kind = metrics["kind"]
-    for split, counts in used.items():
-        title = {"train": "Training", "val": "Validation", "test": "Test"}.get(split, "All people")
-        each = ", ".join(f"{n} {shown(name)}" for name, n in counts.items())
-        boxes.append(Box(title, [people(sum(counts.values())), each]))
+    parts = [
+        Box(_SPLITS.get(split, split), [people(sum(counts.values())), *_each(counts)])
+        for split, counts in sorted(used.items(), key=lambda item: list(_SPLITS).index(item[0]))
+    ]
+    boxes.append(Box("Divided by person", [], parts=parts) if len(parts) > 1 else parts[0])
     n = metrics["person"]["n_people"]
     if kind == "crossval":
         folds = metrics["crossval"]
@@ -65,10 +69,8 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     if files.config is None:
         return [], "Who was set aside is not known: the settings could not be read."
     data = files.config.data
-    folder = next(
-        (one for one in (data.data_dir, data.processed_dir) if one and (one / "manifest.csv").is_file()),
-        None,
-    )  # fmt: skip
+    places = [place for place in (data.data_dir, data.processed_dir) if place]
+    folder = next((place for place in places if (place / MANIFEST).is_file()), None)
     if folder is None or folder_name(folder) != metrics["dataset"]:
         return [], "Who was set aside is not known: the processed data set is not where it was."
     try:
@@ -95,6 +97,10 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
         why = f", younger than {data.min_age:g} years" if data.min_age else ""
         kept.aside.append(f"{people(left)} not used by this run{why}")
     return [found, kept], ""
+
+
+def _each(counts: dict[str, int]) -> list[str]:
+    return [f"{n} {shown(name)}" for name, n in counts.items()]
 
 
 def folder_name(folder: Path) -> str:

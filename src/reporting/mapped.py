@@ -71,7 +71,8 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
             f"{shown(content['target'])}; {content['n_maps']} maps of {content['n_people']} people."
         ),
     )
-    wanted = [*_FIGURES, *((f"{name}.png", f"Maps of people of {name}") for name in files.metrics["classes"])]  # fmt: skip
+    classes = files.metrics["classes"]
+    wanted = [*_FIGURES, *((f"{name}.png", f"Maps of people of {name}") for name in classes)]
     maps.figures = [
         picture(files.maps / file, f"{shown(alt)}.", width)
         for file, alt in wanted

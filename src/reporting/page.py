@@ -105,7 +105,9 @@ def render(files: RunFiles, size: Size) -> str:
         people=people_of(files, anchors),
         answered=answered,
         limits=[line_html(line) for line in limits(metrics)] if metrics else [],
-        commands=[line for kind in kinds for line in commands(files.config, kind)] if files.config else [],
+        commands=[
+            line for kind in kinds if files.config for line in commands(files.config, kind)
+        ],
         versions={shown(k): shown(v) for k, v in (content.get("versions") or {}).items()},
         settings=json.dumps(content.get("settings") or {}, indent=1, ensure_ascii=True),
         volumes=_data({"colours": colours(), "volumes": volumes}) if volumes else None,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .gather import RunFiles
-from .text import shown
+from .text import short_classes, shown
 
 MOST = 5000  # rows of a page; people.csv has all
 
@@ -43,13 +43,15 @@ class People:
     """The table of people.
 
     Attributes:
-        classes: Names of the columns of probabilities.
+        classes: Their names.
+        short: The same without the ending they share, for narrow columns.
         rows: At most `MOST`.
         total: How many people there are.
         repeated: Whether a person has several answers.
     """
 
     classes: list[str]
+    short: list[str]
     rows: list[Person] = field(default_factory=list)
     total: int = 0
     repeated: bool = False
@@ -67,7 +69,7 @@ def people_of(files: RunFiles, anchors: dict[str, str]) -> People | None:
         return None
     classes = list(metrics["classes"])
     groups = table.groupby("subject", sort=True)
-    found = People([shown(name) for name in classes], total=groups.ngroups)
+    found = People([shown(name) for name in classes], short_classes(classes), total=groups.ngroups)
     columns = [f"p_{name}" for name in classes]
     for number, (subject, rows) in enumerate(groups):
         if number == MOST:
@@ -76,7 +78,7 @@ def people_of(files: RunFiles, anchors: dict[str, str]) -> People | None:
         mean = rows[columns].astype(float).to_numpy().mean(0)
         said = str(rows["predicted"].iloc[0]) if len(rows) == 1 else classes[int(np.argmax(mean))]
         truth = str(rows["class"].iloc[0])
-        held = _held(rows["set_90"].iloc[0]) if len(rows) == 1 and "set_90" in rows else ""
+        held = _held(rows["set_90"].iloc[0], classes) if len(rows) == 1 and "set_90" in rows else ""
         found.rows.append(
             Person(
                 *(shown(subject, 60), shown(truth), shown(said), said == truth),
@@ -89,5 +91,6 @@ def people_of(files: RunFiles, anchors: dict[str, str]) -> People | None:
     return found
 
 
-def _held(text: Any) -> str:
-    return ", ".join(shown(name) for name in str(text).split("|") if name)
+def _held(text: Any, classes: list[str]) -> str:
+    short = dict(zip(classes, short_classes(classes), strict=True))
+    return ", ".join(short.get(name, shown(name)) for name in str(text).split("|") if name)

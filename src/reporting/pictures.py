@@ -61,7 +61,9 @@ def picture(path: Path, alt: str, width: int) -> Picture:
     return Picture(_webp(image, lossless=False), image.width, image.height, alt)
 
 
-def volume(image: Path, map: Path | None, title: str, text: str, *, side_known: bool, voxels: int) -> dict[str, Any]:  # fmt: skip
+def volume(
+    image: Path, map: Path | None, title: str, text: str, *, side_known: bool, voxels: int
+) -> dict[str, Any]:
     """Return a volume, and the map on it, for the page's viewer.
 
     Args:
@@ -115,7 +117,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 
 def _mosaic(values: NDArray[Any], *, lossless: bool) -> dict[str, Any]:
-    """Return slices ``z`` of shares in 0 to 1, laid out in rows; within one, x runs right, y down."""
+    """Return slices of shares in 0 to 1 laid out in rows; within one, x runs right and y down."""
     x, y, z = values.shape
     columns = int(np.ceil(np.sqrt(z)))
     rows = -(-z // columns)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..documents.markdown import join_lines
 from ..documents.result_sections import Blocks
@@ -34,9 +35,9 @@ def blocks_html(blocks: Blocks, label: str) -> Markup:
         label: What a screen reader calls the tables.
     """
     html = _MARKDOWN.render(join_lines(blocks))
-    region = Markup('<div class="scroll" role="region" tabindex="0" aria-label="{}">')
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
     # Whatever the text held is escaped, so these tags are the renderer's own.
-    html = html.replace("<table>", region.format(label) + "<table>")
+    html = html.replace("<table>", region + "<table>")
     html = html.replace("</table>", "</table></div>").replace("<th>", '<th scope="col">')
     return Markup(html)  # noqa: S704 (markdown-it escaped it)
 
@@ -44,3 +45,11 @@ def blocks_html(blocks: Blocks, label: str) -> Markup:
 def line_html(line: str) -> Markup:
     """Return one line of Markdown as HTML, without a paragraph around it."""
     return Markup(_MARKDOWN.renderInline(line))  # noqa: S704 (markdown-it escaped it)
+
+
+def short_classes(names: Sequence[str]) -> list[str]:
+    """Return class names without an ending that they share: ``Non``, ``VeryMild``, ``Mild``."""
+    ending = "Demented"
+    if all(name.endswith(ending) and name != ending for name in names):
+        return [shown(name.removesuffix(ending)) for name in names]
+    return [shown(name) for name in names]

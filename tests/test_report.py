@@ -1,0 +1,281 @@
+"""The report: what stands in it, in which order, how large it is, and what it refuses."""
+
+import base64
+import io
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from map_examples import PEAK, SHAPE, SIZE, blob, brain
+from PIL import Image
+from report_runs import AFFINE, HOSTILE, add_maps, add_predictions, scored_run
+from result_examples import CLASSES, crossval_result
+
+import main
+from src.config import RunConfig, config_from_args
+from src.errors import DataNotFoundError, ImageError, ManifestError
+from src.maps.nifti import write_nifti
+from src.maps.thumbnail import three_planes
+from src.options import build_config
+from src.report import build_report
+from src.reporting.command import commands
+from src.reporting.gather import gather
+from src.reporting.page import MAX_BYTES, Size, write_page
+from src.reporting.pictures import volume
+
+
+class Reader(HTMLParser):
+    """Text, tags and attributes of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+        self._silent = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._silent += tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self._silent -= tag in ("script", "style")
+
+    def handle_data(self, data):
+        if not self._silent:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def read(path: Path) -> Reader:
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
+    words = read(build_report(scored_run(tmp_path))).words
+    order = ["Leakage audit", "PASS", "this model", "always NonDemented", "age, sex", "People"]
+    places = [words.index(part, words.index("Result")) for part in order[:5]]
+    assert places == sorted(places)
+    assert "(upper reference)" in words
+    assert words.index("Training") < words.index("Validation") < words.index("Scored")
+    assert "60 NonDemented" in words
+
+
+def test_every_table_of_the_documents_is_a_table_of_the_page(tmp_path):
+    page = read(build_report(scored_run(tmp_path)))
+    assert sum(tag == "table" for tag, _ in page.tags) >= 8
+    assert "<table>" not in page.words  # no tag was escaped into text
+    regions = [a for tag, a in page.tags if tag == "div" and a.get("role") == "region"]
+    assert all(a["aria-label"] and a["tabindex"] == "0" for a in regions)
+
+
+def test_a_page_needs_nothing_from_elsewhere(tmp_path):
+    folder = scored_run(tmp_path)
+    add_maps(folder, ("S001", "S002"))
+    path = build_report(folder)
+    assert path.stat().st_size < MAX_BYTES
+    page = read(path)
+    links = [a[k] for _, a in page.tags for k in ("src", "href") if k in a]
+    assert links
+    assert all(link.startswith(("#", "data:image/webp;base64,")) for link in links)
+    anchors = {a["id"] for _, a in page.tags if "id" in a}
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert not any("style" in a or any(k.startswith("on") for k in a) for _, a in page.tags)
+    policy = next(a["content"] for t, a in page.tags if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert all(a.get("alt") for tag, a in page.tags if tag == "img")
+
+
+def test_hostile_names_are_only_text(tmp_path):
+    folder = scored_run(tmp_path, HOSTILE)
+    add_maps(folder, HOSTILE[:2])
+    add_predictions(folder, HOSTILE)
+    page = read(build_report(folder))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("script") == 2  # the page's own, and its data
+    assert "window.harmed" in page.words
+    assert "\u202e" not in page.words
+    assert "{{ 7 * 7 }}" in page.words
+    assert len(page.words) < 60_000
+    assert max(map(len, page.words.split())) < 400
+
+
+def test_each_person_is_a_row_with_a_link_to_the_map(tmp_path):
+    folder = scored_run(tmp_path)
+    add_maps(folder, ("S003",))
+    page = read(build_report(folder))
+    assert sum(tag == "bdi" for tag, _ in page.tags) >= 41
+    links = [a for tag, a in page.tags if tag == "a" and a.get("aria-label") == "map of S003"]
+    assert [a["href"] for a in links] == ["#map-0"]
+    assert "FAIL" in page.words
+
+
+def test_repeated_answers_are_one_row_with_their_mean(tmp_path):
+    folder = scored_run(tmp_path)
+    (folder / "metrics.json").write_text(json.dumps(crossval_result()), encoding="utf-8")
+    rows = ["subject,repeat,class,predicted,p_NonDemented,p_VeryMildDemented,p_MildDemented,set_90"]
+    rows += [f"P1,0,{CLASSES[1]},{CLASSES[0]},0.6,0.3,0.1,{CLASSES[0]}"]
+    rows += [f"P1,1,{CLASSES[1]},{CLASSES[1]},0.1,0.9,0.0,{CLASSES[1]}"]
+    (folder / "people.csv").write_text("\n".join(rows), encoding="utf-8")
+    words = read(build_report(folder)).words
+    assert "P1 VeryMildDemented VeryMildDemented yes 0.350 0.600 0.050 2" in words
+    assert "5 folds, 2 times" in words
+
+
+def test_new_scans_get_their_answer_in_words(tmp_path):
+    folder = tmp_path / "results" / "new"
+    add_predictions(folder, ("scan_a", "scan_b"))
+    words = read(build_report(folder)).words
+    assert "It is no diagnosis." in words
+    assert "1 of 2 scans are outside" in words
+    assert "Outside what this model has seen . its features are far" in words.replace(" .", " .")
+    assert "1521 mL" in words
+    assert "The model's answer: NonDemented ; prediction set" in words
+
+
+@pytest.mark.parametrize("bad", ["../../secret.png", "/etc/hostname"])
+def test_a_path_out_of_the_folder_is_refused(tmp_path, bad):
+    folder = scored_run(tmp_path)
+    table = add_maps(folder, ("S003",)) / "maps.csv"
+    table.write_text(table.read_text().replace("maps/person0.png", bad))
+    with pytest.raises(ManifestError, match="leads out"):
+        build_report(folder)
+
+
+def test_maps_of_other_classes_are_left_out_and_it_is_said(tmp_path):
+    folder = scored_run(tmp_path)
+    file = add_maps(folder, ("S003",)) / "explain.json"
+    file.write_text(file.read_text().replace('"classes": 3', '"classes": 4'))
+    assert "Maps were left out: they are of 4 classes" in read(build_report(folder)).words
+
+
+def test_a_missing_run_names_those_that_are_there(tmp_path):
+    scored_run(tmp_path)
+    with pytest.raises(DataNotFoundError) as error:
+        build_report(tmp_path / "results" / "run_b")
+    assert "run_a" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "people.csv"])
+def test_a_damaged_file_is_a_sentence(tmp_path, name):
+    folder = scored_run(tmp_path)
+    (folder / name).write_bytes(b"\xff\xfe{")
+    with pytest.raises((ManifestError, ValueError), match="damaged|no CSV|not a CSV"):
+        build_report(folder)
+
+
+def test_a_damaged_figure_is_named(tmp_path):
+    folder = scored_run(tmp_path)
+    figure = tmp_path / "results" / "figures" / "run_a" / "roc.png"
+    figure.write_bytes(figure.read_bytes()[:300])
+    with pytest.raises(ImageError, match=r"roc\.png"):
+        build_report(folder)
+
+
+def test_the_largest_size_that_fits_is_taken(tmp_path, monkeypatch):
+    folder = scored_run(tmp_path)
+    add_maps(folder, ("S001", "S002"))
+    target, files = tmp_path / "page.html", gather(folder)
+    sizes = (Size(1300, 600_000, 300), Size(40, 300, 0))
+    large = write_page(files, target, sizes[:1]).stat().st_size
+    monkeypatch.setattr("src.reporting.page.MAX_BYTES", large)
+    assert write_page(files, target, sizes).stat().st_size < large
+    assert "2 more maps stand in the folder" in read(target).words
+    monkeypatch.setattr("src.reporting.page.MAX_BYTES", 1000)
+    with pytest.raises(ImageError, match="smallest size"):
+        write_page(files, target, sizes)
+
+
+def decoded(sheet: dict, shape: tuple[int, int, int]) -> np.ndarray:
+    data = base64.b64decode(sheet["data"].partition(",")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+    x, y, z = shape
+    out = np.zeros(shape, np.uint8)
+    for k in range(z):
+        row, column = divmod(k, sheet["columns"])
+        out[:, :, k] = pixels[row * y : (row + 1) * y, column * x : (column + 1) * x].T
+    return out
+
+
+def test_a_volume_in_a_page_is_the_file(tmp_path):
+    image, map = tmp_path / "i.nii.gz", tmp_path / "m.nii.gz"
+    write_nifti(image, 100 * brain(), AFFINE)
+    write_nifti(map, blob(), AFFINE)
+    entry = volume(image, map, "who", "what", side_known=True, voxels=10**6)
+    shape, affine = tuple(entry["shape"]), np.array(entry["affine"])
+    edge = min(SIZE)
+    assert np.allclose(np.array(shape), np.array(SHAPE) * SIZE / edge, atol=1)
+    values = decoded(entry["map"], shape)
+    at = np.array(np.unravel_index(values.argmax(), shape))
+    truth = AFFINE[:3, :3] @ np.array(PEAK) + AFFINE[:3, 3]
+    assert np.abs(affine[:, :3] @ at + affine[:, 3] - truth).max() <= 1.6
+    assert np.abs(np.array(entry["start"]) - at).max() <= 1
+    grey = decoded(entry["image"], shape).astype(float)
+    assert grey[0, 0, 0] < 20
+    assert grey[tuple(np.array(shape) // 2)] > 150
+
+
+def test_a_map_on_another_grid_is_refused(tmp_path):
+    image, map = tmp_path / "i.nii.gz", tmp_path / "m.nii.gz"
+    write_nifti(image, brain(), AFFINE)
+    write_nifti(map, blob(), AFFINE @ np.diag([1, 1, 2, 1]))
+    with pytest.raises(ImageError, match="grid"):
+        volume(image, map, "", "", side_known=False, voxels=10**6)
+
+
+def test_a_thumbnail_shows_the_peak_where_it_is():
+    sizes = np.array(SIZE)
+    picture = three_planes(brain(), blob(), sizes, 130).astype(int)
+    assert picture.shape[0] == 130
+    colourful = np.abs(picture[..., 0] - picture[..., 2])
+    scale = 130 / max(SHAPE[1] * SIZE[1], SHAPE[2] * SIZE[2])
+    wide = round(SHAPE[0] * SIZE[0] * scale)
+    row, column = np.unravel_index(colourful[:, :wide].argmax(), (130, wide))
+    x, y = (
+        (column / scale) / SIZE[0],
+        SHAPE[1] - (row - (130 - SHAPE[1] * SIZE[1] * scale) / 2) / scale / SIZE[1],
+    )
+    assert abs(x - PEAK[0] - 0.5) < 1.5
+    assert abs(y - PEAK[1] - 0.5) < 2.5
+
+
+def test_the_commands_give_the_settings_back():
+    config = build_config(
+        RunConfig,
+        {"dataset": "oasis_3d", "epochs": 7, "augment": False, "data_root": "a b", "classes": 2},
+    )
+    lines = commands(config, "evaluate")
+    modes = [re.search(r"--mode (\w+)", line)[1] for line in lines]
+    assert modes == ["preprocess", "train", "evaluate", "gradcam"]
+    words = shlex.split(lines[1].replace("\\\n", " "))[2:]
+    assert config_from_args(main.build_parser().parse_args(words)) == config
+
+
+def test_evaluate_ends_with_a_report_unless_told_not_to(tmp_path, monkeypatch, capsys):
+    folder = scored_run(tmp_path)
+    written = [folder / "metrics.json"]
+    config = build_config(
+        RunConfig, {"results_dir": str(tmp_path / "results"), "dataset": "oasis_2d"}
+    )
+    assert main.run_report(config, written) == [folder / "report.html"]
+    quiet = build_config(RunConfig, {"results_dir": str(tmp_path / "results"), "report": False})
+    assert main.run_report(quiet, written) == []
+    assert main.run_report(config, [folder / "folds.csv"]) == []
+
+
+def test_the_stage_writes_the_report_of_a_run_by_name(tmp_path):
+    folder = scored_run(tmp_path)
+    words = ["--mode", "report", "--run", "run_a", "--results_dir", str(tmp_path / "results")]
+    assert main.main(words) == 0
+    assert (folder / "report.html").is_file()
+    assert main.main([*words[:3], "nothing", *words[4:]]) == 2
