@@ -83,6 +83,13 @@ class TrainConfig:
     resume: bool = option(
         False, "continue a stopped run, with the same result as if it had not stopped"
     )
+    tensorboard: bool = option(
+        False, "train, evaluate: write TensorBoard logs to results/<run>/tensorboard"
+    )
+    mlflow: str | None = option(
+        None,
+        "train, evaluate: MLflow tracking URI, such as sqlite:///mlflow.db or http://host:5000",
+    )
     seed: int = option(0, "seed of phantom, split and training")
 
     def __post_init__(self) -> None:

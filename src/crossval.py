@@ -257,7 +257,7 @@ class Study:
         """Return what all folds of a study must share."""
         config = self.config
         prints = sorted(self.data.rows["fingerprint"].astype("str"))
-        ignored = ("resume", "allow_leaks")
+        ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
         model = config_to_dict(config)["model"]
         return {

@@ -29,6 +29,7 @@ from .inference import place, predict
 from .options import config_to_dict
 from .predictions import Predictions, per_person
 from .report_files import write_results
+from .tracking import open_tracker
 from .trained import Trained, open_trained
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,10 @@ def run(config: RunConfig) -> Iterator[Path]:
     results = evaluator.full_evaluation(
         folder, figure_dir=figures, context=context, trained=trained, started=started
     )
-    yield from (Path(path) for path in results["files"])
+    files = [Path(path) for path in results["files"]]
+    with open_tracker(config, name) as tracker:
+        tracker.scored(results, files)
+    yield from (*files, *tracker.files)
 
 
 class Evaluator:

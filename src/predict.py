@@ -18,14 +18,15 @@ import pandas as pd
 
 from .atomic import atomic_file, write_json
 from .attribution import Attribution
+from .bids_derivatives import write_derivatives
 from .config import RunConfig
 from .device import choose_device
 from .errors import ConfigError, ImageError
 from .options import config_to_dict
 from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
-from .prediction.ensemble import LEVEL, Ensemble, open_ensemble
+from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
 from .prediction.images import Preparer
-from .prediction.inputs import find_inputs
+from .prediction.inputs import find_inputs, is_bids
 from .prediction.map_files import write_answer_map
 from .reference import FLAG_RATE
 from .runtime import progress, usable_cores
@@ -60,7 +61,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     logger.info("device: %s (%s)", device, reason)
     items = find_inputs(config.predict.input)
     ensemble = open_ensemble(config, device)
-    folder = config.results_dir / _run_name(config, ensemble) / "predict"
+    folder = config.results_dir / run_name_of(config, ensemble) / "predict"
     _clear(folder)
     workers = config.workers or min(usable_cores(), len(items))
     prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
@@ -95,6 +96,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     }
     yield _write_table(folder / "predictions.csv", ordered, ensemble.classes)
     yield write_json(folder / "predictions.json", content)
+    if is_bids(config.predict.input):
+        yield from write_derivatives(folder, ordered, source=config.predict.input, model=model)
     if len(failed) == len(items):
         first = items[0]
         raise ImageError(
@@ -103,19 +106,10 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
 
 
-def _run_name(config: RunConfig, ensemble: Ensemble) -> str:
-    given = config.evaluate.checkpoint
-    content = ensemble.content
-    if config.run:
-        return config.run
-    if given is not None and given.is_dir() and given.resolve().name:
-        return given.resolve().name
-    return content["config"].get("run") or f"{content['dataset']}_{content['backbone']}"
-
-
 def _clear(folder: Path) -> None:
     """Remove an earlier answer's files; standard scans and images stay, to be used again."""
-    shutil.rmtree(folder / "maps", ignore_errors=True)
+    for name in ("maps", "derivatives"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("predictions.csv", "predictions.json"):
         (folder / name).unlink(missing_ok=True)
 

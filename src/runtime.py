@@ -46,7 +46,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = _TqdmLoggingHandler()
     handler.stream = sys.stderr
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("main", "debug", "src"):
+    for name in ("main", "debug", __name__.partition(".")[0]):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
@@ -123,3 +123,8 @@ def weight_cache() -> Path:
     home = os.environ.get("TORCH_HOME")
     cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return (Path(home) if home else Path(cache) / "torch") / "hub" / "checkpoints"
+
+
+def stay_private() -> None:
+    """Tell the tracking library not to report its use to its makers, unless the user decided."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -19,6 +19,7 @@ from .features import dataset_features
 from .figures import penalty_figure, training_figure
 from .options import config_to_dict
 from .processes import main_first, others_needed
+from .tracking import open_tracker
 from .train_state import HISTORY, History
 from .trainer import BEST, Trainer
 
@@ -40,9 +41,16 @@ def run(config: RunConfig) -> Iterator[Path]:
     settings = config_to_dict(config)
     if accelerator.is_main_process:
         yield write_json(config.results_dir / config.run_name / "config.json", settings)
-    history = trainer.train(save_dir=config.checkpoint_dir / config.run_name)
-    if accelerator.is_main_process:
-        yield from _written(config, history, data.manifest.stamps)
+    folder = config.checkpoint_dir / config.run_name
+    if not accelerator.is_main_process:
+        trainer.train(save_dir=folder)
+    else:
+        with open_tracker(config, config.run_name) as tracker:
+            trainer.on_epoch = tracker.epoch
+            history = trainer.train(save_dir=folder)
+            written = list(_written(config, history, data.manifest.stamps))
+            tracker.trained(history, written)
+        yield from (*written, *tracker.files)
     accelerator.end_training()
 
 

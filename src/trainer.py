@@ -6,6 +6,7 @@ Validation people choose the epoch; test people are never seen while training.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,13 @@ from .passes import Passes
 from .predictions import Predictions, per_person
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
 from .reference import fit_reference
-from .train_state import HISTORY, History, TrainState
+from .train_state import HISTORY, SERIES, History, TrainState
 from .training_frame import training_frame
 
 logger = logging.getLogger(__name__)
 BEST = "best_model.pth"
 #: Settings that a resumed run may change: they do not change its result.
-FREE = ("resume", "compile", "activation_checkpointing")
+FREE = ("resume", "compile", "activation_checkpointing", "tensorboard", "mlflow")
 
 
 class Trainer:
@@ -56,6 +57,7 @@ class Trainer:
         device: ``cuda``, ``mps``, ``cpu`` or None for the best there is.
         config: Settings of the training.
         run_settings: The whole run's config, kept in the checkpoint.
+        on_epoch: Called with every finished epoch's row of the history, in process 0.
         accelerator: From `open_accelerator`, in place of `device`. Under ``torchrun``, every
             process trains with its share of each batch, and process 0 writes the files.
 
@@ -76,6 +78,7 @@ class Trainer:
         *,
         config: TrainConfig | None = None,
         run_settings: dict[str, Any] | None = None,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
         self.model, self.loader, self.config = model, train_loader, config or TrainConfig()
@@ -85,6 +88,7 @@ class Trainer:
         self.val_data, self.test_data = self._choose_validation(eval_loader)
         self.run_settings = run_settings or {"train": asdict(self.config)}
         self.validation: Predictions | None = None
+        self.on_epoch = on_epoch
         self.loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
         if (self.loss == "ordinal") != model.ordinal:
             raise ConfigError(
@@ -142,6 +146,8 @@ class Trainer:
                 while state.epoch < epochs and not self._should_stop(state):
                     loss = self.passes.learn(net, state, epochs)
                     self._end_epoch(state, loss, epochs, folder)
+                    if self.on_epoch is not None and self.accelerator.is_main_process:
+                        self.on_epoch({name: state.history[name][-1] for name in SERIES})
             except KeyboardInterrupt as stop:
                 raise type(stop)(what_is_kept(state.kept)) from None
             finally:

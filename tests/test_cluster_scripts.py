@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import main
+from src import cli as main
 from src.config import config_from_args
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "docs" / "cluster"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import main
 from src import (
     api,  # noqa: F401 - it registers the backbones
     preprocess,  # noqa: F401 - it registers the cohorts
 )
+from src import cli as main
 from src.classifier import MODEL_REGISTRY
 from src.cohorts.registry import COHORT_REGISTRY
 from src.config import (
@@ -33,7 +33,7 @@ FLAGS = """
     layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
     register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
-    target test_fraction val_fraction volume_size warmup_epochs weight_decay
+    target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs weight_decay
     weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_runs import kept_loggers
 
-import main
+from src import cli as main
 from src import processes
 from src.manifest import Manifest
 from src.runtime import Place

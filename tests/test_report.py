@@ -15,7 +15,7 @@ from PIL import Image
 from report_runs import AFFINE, HOSTILE, add_maps, add_predictions, scored_run
 from result_examples import CLASSES, crossval_result
 
-import main
+from src import cli as main
 from src.config import RunConfig, config_from_args
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.maps.nifti import write_nifti
@@ -138,7 +138,7 @@ def test_new_scans_get_their_answer_in_words(tmp_path):
     words = read(build_report(folder)).words
     assert "It is no diagnosis." in words
     assert "1 of 2 scans are outside" in words
-    assert "Outside what this model has seen . its features are far" in words.replace(" .", " .")
+    assert "Outside what this model has seen. its features are far" in words
     assert "1521 mL" in words
     assert "The model's answer: NonDemented ; prediction set" in words
 
@@ -170,7 +170,7 @@ def test_a_missing_run_names_those_that_are_there(tmp_path):
 def test_a_damaged_file_is_a_sentence(tmp_path, name):
     folder = scored_run(tmp_path)
     (folder / name).write_bytes(b"\xff\xfe{")
-    with pytest.raises((ManifestError, ValueError), match="damaged|no CSV|not a CSV"):
+    with pytest.raises((ManifestError, ValueError), match=r"damaged|not a CSV"):
         build_report(folder)
 
 
@@ -235,9 +235,9 @@ def test_a_map_on_another_grid_is_refused(tmp_path):
 
 def test_a_thumbnail_shows_the_peak_where_it_is():
     sizes = np.array(SIZE)
-    picture = three_planes(brain(), blob(), sizes, 130).astype(int)
+    picture = three_planes(np.zeros(SHAPE), blob(), sizes, 130).astype(int)
     assert picture.shape[0] == 130
-    colourful = np.abs(picture[..., 0] - picture[..., 2])
+    colourful = picture[..., 1]  # green grows to the top of the colours
     scale = 130 / max(SHAPE[1] * SIZE[1], SHAPE[2] * SIZE[2])
     wide = round(SHAPE[0] * SIZE[0] * scale)
     row, column = np.unravel_index(colourful[:, :wide].argmax(), (130, wide))

@@ -218,6 +218,17 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
     return Ensemble(members, device)
 
 
+def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
+    """Return the folder name of what these checkpoints say: ``--run``, or that of their training."""
+    given = config.evaluate.checkpoint
+    content = ensemble.content
+    if config.run:
+        return config.run
+    if given is not None and given.is_dir() and given.resolve().name:
+        return given.resolve().name
+    return content["config"].get("run") or f"{content['dataset']}_{content['backbone']}"
+
+
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]

@@ -1,0 +1,223 @@
+"""Stage Alzheimer's disease from brain MRI, one pipeline stage per command.
+
+Examples:
+  python main.py --mode full --dataset phantom_2d              # no download, laptop CPU
+  python main.py --mode preprocess --dataset oasis --dim 3d    # data/oasis -> data/oasis_3d
+  python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
+  torchrun --nproc_per_node 4 -- main.py --mode train --dataset oasis_3d  # a GPU for each process
+  python main.py --mode evaluate --dataset oasis_3d
+  python main.py --mode gradcam --dataset oasis_3d
+  python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
+  python main.py --mode crossval --dataset oasis_2d --freeze_backbone # 5 x 5 folds by person
+  python main.py --mode compare RUN RUN                               # names under results/
+  python main.py --mode predict --input SCAN                          # what a model says of it
+  python main.py --mode report --run RUN                              # results/RUN/report.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from .config import RunConfig, config_from_args
+from .errors import AuditFailed, ConfigError, MriError
+from .options import add_config_arguments
+from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
+
+# Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
+STAGES = {
+    "preprocess": "preprocess",
+    "train": "train",
+    "evaluate": "evaluate",
+    "gradcam": "explain",
+    "audit": "audit",
+    "crossval": "crossval",
+    "compare": "compare",
+    "predict": "predict",
+    "report": "report",
+    "export": "export",
+}
+FULL = ("preprocess", "train", "evaluate", "gradcam")
+REPORTED = ("evaluate", "crossval", "predict")
+#: What spreads the stages that torchrun does not.
+SPREAD_BY = {
+    "preprocess": "--workers N on one machine, --dask ADDRESS on several",
+    "crossval": "a job array, one --repeat and --fold for each job, and --collect at last",
+}
+
+#: The same program is `main.py` of a clone and `mri-ad` of an installed package.
+PROGRAM, COMMAND = ("main.py", "python main.py") if __package__ == "src" else ("mri-ad", "mri-ad")
+
+logger = logging.getLogger("main")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes ``--batch-size`` for ``--batch_size`` and answers in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is; leave with status 2."""
+        _say(f"error: {message}\n  fix: {COMMAND} --help lists every flag")
+        self.exit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    about = (__doc__ or "").replace("python main.py", COMMAND)
+    parser = Parser(prog=PROGRAM, description=about, formatter_class=raw, allow_abbrev=False)
+    modes = f"stage to run; full = {' -> '.join(FULL)} (default: %(default)s)"
+    parser.add_argument("--mode", choices=[*STAGES, "full"], default="full", help=modes)
+    runs = "compare: two or more runs, by their names under results/ or by their folders"
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=runs)
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of input errors")
+    add_config_arguments(parser, RunConfig)
+    return parser
+
+
+def run_stage(name: str, config: RunConfig) -> list[Path]:
+    """Run one stage, log each file it wrote and return them.
+
+    Args:
+        name: A key of `STAGES`; its module has ``run(config) -> Iterable[Path]``.
+        config: Checked settings. A stage reads nothing else: no ``sys.argv``, no environment.
+
+    Raises:
+        MriError: An input is missing or malformed; the message names the command that makes it.
+    """
+    about = config.predict.input if name == "predict" else config.data.name
+    about = config.run_name if name == "report" else about
+    logger.info("== %s: %s ==", name, ", ".join(config.runs) or about)
+    written = []
+    for path in importlib.import_module(f".{STAGES[name]}", __package__).run(config):
+        logger.info("wrote %s", path)
+        written.append(path)
+    return written
+
+
+def is_processed(config: RunConfig) -> bool:
+    """Return whether a processed data set is there whose raw files need not be: no phantom."""
+    there = (config.data.processed_dir / "manifest.csv").is_file()
+    return there and config.data.data_dir is None and config.data.cohort != "phantom"
+
+
+def run_full(config: RunConfig) -> None:
+    """Run every stage and end with the files to look at."""
+    written: list[Path] = []
+    for name in FULL:
+        if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):
+            logger.info("no raw data in %s: the processed data are used", config.data.raw_dir)
+            continue
+        written += run_stage(name, config)
+        if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
+            config = replace(config, data=replace(config.data, data_dir=None))
+    written += run_report(config, written)
+    print("\ndone. Look at:")
+    for path in written:
+        shown = path.suffix in (".html", ".md", ".png", ".json", ".csv")
+        if shown and path.is_relative_to(config.results_dir):
+            print(f"  {path}")
+
+
+def run_report(config: RunConfig, written: Sequence[Path]) -> list[Path]:
+    """End with the page of the run whose results were written; none with ``--no-report``."""
+    folders = {
+        **{path.parent: True for path in written if path.name == "metrics.json"},
+        **{path.parent.parent: True for path in written if path.name == "predictions.json"},
+    }
+    if not config.report or not folders:
+        return []
+    return run_stage("report", replace(config, run=next(iter(folders)).name))
+
+
+def refuse_torchrun(mode: str) -> None:
+    """Raise when torchrun started a stage that runs in one process.
+
+    Raises:
+        ConfigError: With what spreads the stage instead.
+    """
+    count = place_in_job().count
+    if count > 1 and mode != "train":
+        raise ConfigError(
+            f"--mode {mode} runs in one process, and {count} were started",
+            hint=SPREAD_BY.get(mode, "torchrun is for --mode train; leave it out"),
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, run.
+
+    Returns:
+        0 done, 2 bad input, 3 audit failed, 130 stopped by hand, 143 by SIGTERM.
+    """
+    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    args = build_parser().parse_args(words)
+    with sigterm_interrupts():
+        try:
+            _run(args)
+        except MriError as error:
+            if args.debug:
+                raise
+            _say(f"error: {error}")
+            return 3 if isinstance(error, AuditFailed) else 2
+        except KeyboardInterrupt as stop:
+            return _stopped(stop)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    # One process of a job speaks for all: the others show errors only.
+    configure_logging(logging.ERROR if place_in_job().index else logging.INFO)
+    refuse_torchrun(args.mode)
+    if args.runs and args.mode != "compare":
+        raise ConfigError(
+            f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
+            hint=f"{COMMAND} --help lists every flag",
+        )
+    config = config_from_args(args)  # whatever can be checked without data is checked first
+    if args.mode == "full":
+        run_full(config)
+    else:
+        written = run_stage(args.mode, config)
+        if args.mode in REPORTED:
+            run_report(config, written)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Say by whom and what is left; return the exit status."""
+    ended, kept = isinstance(stop, Terminated), str(stop) or "what was finished is kept"
+    by = "SIGTERM" if ended else "hand"
+    if ended and place_in_job().count > 1:
+        by += ", which torchrun sends when another process of this job ended"
+    _say(f"stopped by {by}; {kept}")
+    return 143 if ended else 130
+
+
+def _say(sentence: str) -> None:
+    """Print why the run ends; of a job's processes, the first to end does."""
+    try:
+        alone = place_in_job().count == 1
+    except ConfigError:
+        alone = True
+    if not alone:
+        from .processes import speaks_first  # imports torch
+
+        if not speaks_first():
+            return
+        sentence = "\n" + sentence  # the progress bar of process 0 may stand in this line
+    print(sentence.replace("python main.py", COMMAND), file=sys.stderr)
+
+
+def _underscored(word: str) -> str:
+    """``--batch-size=4`` -> ``--batch_size=4``; argparse itself makes ``--no-augment``."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    name = flag[2:].replace("-", "_")
+    return "--" + re.sub("^no_", "no-", name) + equals + value
