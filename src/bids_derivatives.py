@@ -20,12 +20,14 @@ from .atomic import atomic_file, write_json
 
 logger = logging.getLogger(__name__)
 PIPELINE = "mri-ad"
-_NAME = re.compile(r"\A(sub-[0-9A-Za-z]+)((?:_ses-[0-9A-Za-z]+)?)((?:_[0-9A-Za-z-]+)*?)_T1w\.nii(\.gz)?\Z")  # fmt: skip
+_NAME = re.compile(
+    r"\A(sub-[0-9A-Za-z]+)((?:_ses-[0-9A-Za-z]+)?)((?:_[0-9A-Za-z-]+)*?)_T1w\.nii(\.gz)?\Z"
+)
 _README = """Predictions of a research model on the T1w scans of another data set.
 
 They are no diagnoses, and this is no medical device. desc-stage_predictions.tsv has a row for each
-scan; its columns are described in desc-stage_predictions.json. A scan that is outside what the model
-has seen has no stage.
+scan; its columns are described in desc-stage_predictions.json. A scan that is outside what the
+model has seen has no stage.
 """
 _COLUMNS = {
     "participant_id": "Person.",
@@ -66,10 +68,9 @@ def write_derivatives(
         stem = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_T1w")
         place = root / subject / session / "anat" if session else root / subject / "anat"
         inside = _inside(path, source)
-        about = {
-            key: value for key, value in answer.items() if key not in ("name", "source", "map")
-        }
-        about |= {"Sources": [f"bids:source:{inside}"], "Description": model["outside_means"]}
+        left_out = ("name", "source", "map")  # of the stage's own folder
+        about = {key: value for key, value in answer.items() if key not in left_out}
+        about["Sources"] = [f"bids:source:{inside}"]
         about["Description"] = "What a research model says of the scan; no diagnosis."
         files.append(write_json(place / f"{stem}_desc-stage_prediction.json", about))
         in_scan = folder / "maps" / f"{answer['name']}_map_in_scan.nii.gz"
@@ -85,8 +86,8 @@ def write_derivatives(
 
 
 def _inside(path: Path, source: Path) -> str:
-    inside = path.resolve(), source.resolve()
-    return inside[0].relative_to(inside[1]).as_posix() if inside[0].is_relative_to(inside[1]) else path.name  # fmt: skip
+    whole, root = path.resolve(), source.resolve()
+    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else path.name
 
 
 def _row(

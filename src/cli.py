@@ -71,6 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`."""
     raw = argparse.RawDescriptionHelpFormatter
     about = (__doc__ or "").replace("python main.py", COMMAND)
+    if COMMAND == "mri-ad":
+        about = about.replace("-- main.py", "-m mri_ad")
     parser = Parser(prog=PROGRAM, description=about, formatter_class=raw, allow_abbrev=False)
     modes = f"stage to run; full = {' -> '.join(FULL)} (default: %(default)s)"
     parser.add_argument("--mode", choices=[*STAGES, "full"], default="full", help=modes)

@@ -154,7 +154,7 @@ def describe(ensemble: Ensemble, shape: tuple[int, ...]) -> dict[str, Any]:
     member, content = ensemble.members[0], ensemble.content
     model = member.model
     calibration = model.calibration
-    axes = ["batch", "channel", "row", "column"] if ensemble.dim == "2d" else ["batch", "channel", "x", "y", "z"]  # fmt: skip
+    places = ["row", "column"] if ensemble.dim == "2d" else ["x", "y", "z"]
     return {
         "schema": SCHEMA,
         "notice": _NOTICE,
@@ -168,7 +168,7 @@ def describe(ensemble: Ensemble, shape: tuple[int, ...]) -> dict[str, Any]:
         "input": {
             "name": "images",
             "type": "float32",
-            "axes": axes,
+            "axes": ["batch", "channel", *places],
             "shape": ["any", *shape],
             "range": [0, 1],
             "meaning": "grey values of processed images: stored 8-bit values / 255 in 2D, stored "

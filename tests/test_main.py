@@ -90,11 +90,12 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     assert main.main(words(tmp_path, "--mode", "full", "--dataset", "phantom_2d")) == 0
     out, err = capsys.readouterr()
     order = [line for line in err.splitlines() if line.startswith("==")]
-    assert order == [f"== {name}: phantom_2d ==" for name in main.FULL]
+    stages = [f"== {name}: phantom_2d ==" for name in main.FULL]
+    assert order == [*stages, "== report: phantom_2d_efficientnet_lite0 =="]
     listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
     assert out.splitlines()[1] == "done. Look at:"
     assert all(path.is_file() for path in listed)
-    assert {"metrics.json", "people.csv", "training_curves.png", "maps.csv"} <= {
+    assert {"metrics.json", "people.csv", "training_curves.png", "maps.csv", "report.html"} <= {
         path.name for path in listed
     }
     Manifest.read(tmp_path / "data_root" / "phantom_2d").check_disjoint()

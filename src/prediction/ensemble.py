@@ -219,7 +219,7 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
 
 
 def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
-    """Return the folder name of what these checkpoints say: ``--run``, or that of their training."""
+    """Return the name of the folder for what these say: ``--run``, or that of their training."""
     given = config.evaluate.checkpoint
     content = ensemble.content
     if config.run:

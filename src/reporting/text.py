@@ -48,8 +48,5 @@ def line_html(line: str) -> Markup:
 
 
 def short_classes(names: Sequence[str]) -> list[str]:
-    """Return class names without an ending that they share: ``Non``, ``VeryMild``, ``Mild``."""
-    ending = "Demented"
-    if all(name.endswith(ending) and name != ending for name in names):
-        return [shown(name.removesuffix(ending)) for name in names]
-    return [shown(name) for name in names]
+    """Return class names for narrow columns: ``Non``, ``VeryMild``, ``MildOrWorse``."""
+    return [shown(name.removesuffix("Demented") or name) for name in names]
