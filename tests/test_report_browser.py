@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from map_examples import PEAK, SHAPE
 from report_runs import HOSTILE, add_maps, add_predictions, scored_run
 
 from src.report import build_report
@@ -101,6 +102,28 @@ def test_the_viewer_answers_pointer_keys_and_sliders(page):
     assert page.inner_text("#v-out").split("z ")[1].startswith(
         "-9 mm"
     ) or "z -10 mm" in page.inner_text("#v-out")
+
+
+WARMTH = """name => {
+  const canvas = document.getElementById(name);
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  let best = -1, at = null;
+  for (let k = 0; k < data.length; k += 4)
+    if (data[k] - data[k + 2] > best) { best = data[k] - data[k + 2]; at = k / 4; }
+  return [at % width / width, Math.floor(at / width) / height];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("plane", "across", "up"), [("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2)]
+)
+def test_planes_stand_upright(page, plane, across, up):
+    """The map is where it was put: to the right grows the first axis, upwards the second."""
+    x, y = page.evaluate(WARMTH, f"v-{plane}")
+    place = [(index + 0.5) / count for index, count in zip(PEAK, SHAPE, strict=True)]
+    assert abs(x - place[across]) < 0.17
+    assert abs(1 - y - place[up]) < 0.17
 
 
 def test_the_map_can_be_taken_away_and_the_person_changed(page):
