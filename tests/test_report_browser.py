@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from map_examples import PEAK, SHAPE
+from map_examples import PEAK, SHAPE, SIZE
 from report_runs import HOSTILE, add_maps, add_predictions, scored_run
 
 from src.report import build_report
@@ -27,7 +27,7 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = scored_run(tmp_path_factory.mktemp("report"), HOSTILE)
-    add_maps(folder, ("S001", HOSTILE[0]))
+    add_maps(folder, ("S001", HOSTILE[0], "sub_with_a_long_name_" * 9))
     add_predictions(folder, HOSTILE)
     return build_report(folder)
 
@@ -124,6 +124,18 @@ def test_planes_stand_upright(page, plane, across, up):
     place = [(index + 0.5) / count for index, count in zip(PEAK, SHAPE, strict=True)]
     assert abs(x - place[across]) < 0.17
     assert abs(1 - y - place[up]) < 0.17
+
+
+def test_voxels_keep_their_proportions(page):
+    shape = "canvas => [canvas.width / canvas.height, canvas.clientWidth / canvas.clientHeight]"
+    for plane in ("axial", "coronal", "sagittal"):
+        drawn, shown = page.eval_on_selector(f"#v-{plane}", shape)
+        assert abs(drawn / shown - 1) < 0.03
+    width, height, depth = (n * edge for n, edge in zip(SHAPE, SIZE, strict=True))
+    drawn, _ = page.eval_on_selector("#v-axial", shape)
+    assert abs(drawn / (width / height) - 1) < 0.06
+    drawn, _ = page.eval_on_selector("#v-sagittal", shape)
+    assert abs(drawn / (height / depth) - 1) < 0.06
 
 
 def test_the_map_can_be_taken_away_and_the_person_changed(page):
