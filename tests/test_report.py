@@ -13,7 +13,7 @@ import pytest
 from map_examples import PEAK, SHAPE, SIZE, blob, brain
 from PIL import Image
 from report_runs import AFFINE, HOSTILE, add_maps, add_predictions, scored_run
-from result_examples import CLASSES, crossval_result
+from result_examples import CLASSES, crossval_result, evaluate_result, span
 
 from src import cli as main
 from src.config import RunConfig, config_from_args
@@ -66,6 +66,27 @@ def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
     assert "(upper reference)" in words
     assert words.index("Training") < words.index("Validation") < words.index("Scored")
     assert "60 NonDemented" in words
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ((0.5, 0.4, 0.6), "without the network, age, sex, nWBV, eTIV scores as high or higher"),
+        ((0.7, 0.55, 0.8), "no gain is shown"),
+        ((0.8, 0.7, 0.9), "interval lies above the score of its best rival, age, sex, nWBV, eTIV"),
+    ],
+)
+def test_the_best_rival_is_named_for_each_metric(tmp_path, own, said):
+    result = evaluate_result()
+    for metric in ("balanced_accuracy", "macro_auc"):
+        for rival, score in zip(result["rivals"], (0.4, 0.6, 0.95), strict=False):  # the last: MMSE
+            rival["metrics"][metric] = span(score)
+    result["person"]["metrics"]["macro_auc"] = dict(zip(("value", "low", "high"), own, strict=True))
+    result["person"]["metrics"]["balanced_accuracy"] = span(0.3)
+    words = read(build_report(scored_run(tmp_path, **result))).words
+    first, _, second = words.partition("Macro AUC: ")
+    assert "Balanced accuracy: without the network, age, sex, nWBV, eTIV" in first
+    assert said in second.partition("Under 10 people of MildDemented")[0]
 
 
 def test_every_table_of_the_documents_is_a_table_of_the_page(tmp_path):

@@ -87,29 +87,39 @@ def headline(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sentences(metrics: dict[str, Any]) -> list[str]:
-    """Return what the scores mean beside the best of the rivals."""
-    person = metrics["person"]
-    own = person["metrics"]["balanced_accuracy"]
-    known = [r for r in rivals(metrics) if r["metrics"]["balanced_accuracy"]["value"] is not None]
-    said = []
-    if known and own["value"] is not None:
-        best = max(known, key=lambda rival: float(rival["metrics"]["balanced_accuracy"]["value"]))
-        theirs = best["metrics"]["balanced_accuracy"]
-        title = shown(best["title"])
-        if own["low"] is not None and own["low"] > theirs["value"]:
-            said.append(f"The model's interval lies above the best rival's score ({title}).")
-        elif own["value"] > theirs["value"]:
-            said.append(
-                f"The model scores above its best rival ({title}), but that score lies within the "
-                "model's interval: no gain is shown."
-            )
-        else:
-            said.append(f"Without the network, {title} scores as high or higher.")
-    elif not known:
-        said.append("No rival could be scored on these people; the table below says why.")
+    """Return what the scores mean beside the best of the rivals, metric by metric."""
+    scored = rivals(metrics)
+    if not scored:
+        said = ["No rival could be scored on these people; the table below says why."]
+    else:
+        lines = (_beside(metrics, name) for name in ("balanced_accuracy", "macro_auc"))
+        said = [line for line in lines if line]
+    few = [n for n, values in metrics["person"]["per_class"].items() if values["few_people"]]
+    if few:
+        names = ", ".join(map(shown, few))
+        said.append(f"Under 10 people of {names}: these numbers can be luck, intervals included.")
     if available(metrics["increment"]):
         said.append(shown(metrics["increment"]["sentence"], 500))
     return said
+
+
+def _beside(metrics: dict[str, Any], name: str) -> str:
+    """Return how the model's score stands to the best rival's; empty where one is undefined."""
+    own = metrics["person"]["metrics"][name]
+    known = [rival for rival in rivals(metrics) if rival["metrics"][name]["value"] is not None]
+    if not known or own["value"] is None:
+        return ""
+    best = max(known, key=lambda rival: float(rival["metrics"][name]["value"]))
+    theirs, title = best["metrics"][name]["value"], shown(best["title"])
+    what = f"{TITLES[name][0].upper()}{TITLES[name][1:]}"
+    if own["value"] <= theirs:
+        return f"{what}: without the network, {title} scores as high or higher."
+    if own["low"] is not None and own["low"] > theirs:
+        return f"{what}: the model's interval lies above the score of its best rival, {title}."
+    return (
+        f"{what}: the model scores above its best rival, {title}, whose score lies within the "
+        "model's interval: no gain is shown."
+    )
 
 
 def score_sections(files: RunFiles, width: int) -> list[Section]:
