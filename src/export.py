@@ -9,7 +9,6 @@ Axes: B images, K classes.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import logging
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from .atomic import atomic_file, write_json
 from .config import RunConfig
 from .errors import CheckpointError, ConfigError
+from .optional import optional
 from .prediction.ensemble import Ensemble, Member, open_ensemble, run_name_of
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ SCHEMA = "model/1"
 TOLERANCE = 1e-4
 _BATCHES = (1, 2, 5)  # sizes that are compared; the batch axis is free
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_NEEDS = "--mode export needs"
 _NOTICE = "Research use only. Not a medical device, and no basis for a diagnosis."
 
 
@@ -61,7 +62,7 @@ def run(config: RunConfig) -> Iterator[Path]:
             network says something else.
     """
     for name in _NEEDED:
-        _wanted(name)
+        optional(name, _NEEDS, "export")
     ensemble = open_ensemble(config, torch.device("cpu"))
     if len(ensemble.members) > 1:
         raise ConfigError(
@@ -126,7 +127,9 @@ def largest_difference(content: bytes, network: nn.Module, shape: tuple[int, ...
         network: Ours.
         shape: Of one image.
     """
-    session = _wanted("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = optional("onnxruntime", _NEEDS, "export").InferenceSession(
+        content, providers=["CPUExecutionProvider"]
+    )
     rng, worst = np.random.default_rng(0), 0.0
     for count in _BATCHES:
         for images in (rng.random((count, *shape), np.float32), _blobs(rng, count, shape)):
@@ -186,13 +189,3 @@ def describe(ensemble: Ensemble, shape: tuple[int, ...]) -> dict[str, Any]:
         "preprocessing": content["preprocessing"],
         "versions": {name: importlib.metadata.version(name) for name in ("torch", *_NEEDED)},
     }
-
-
-def _wanted(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"--mode export needs {name}, which cannot be imported: {error}",
-            hint="pip install -r requirements-export.txt",
-        ) from None

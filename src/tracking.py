@@ -15,6 +15,7 @@ from .atomic import write_json
 from .config import RunConfig
 from .errors import ConfigError
 from .manifest import read_settings
+from .optional import optional
 from .options import config_to_dict
 from .runtime import stay_private
 
@@ -120,7 +121,7 @@ class TensorBoard:
     """Event files of a folder: ``tensorboard --logdir results``."""
 
     def __init__(self, folder: Path) -> None:
-        _wanted("tensorboard", "--tensorboard")
+        optional("tensorboard", "--tensorboard needs", "tracking")
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
@@ -151,7 +152,7 @@ class Mlflow:
 
     def __init__(self, uri: str, name: str, memory: Path, settings: dict[str, Any]) -> None:
         stay_private()
-        mlflow = _wanted("mlflow", "--mlflow")
+        mlflow = optional("mlflow", "--mlflow needs", "tracking")
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri)
             known = read_settings(memory) if memory.is_file() else {}
@@ -194,13 +195,3 @@ class Mlflow:
     def close(self, status: str) -> None:
         """End the run."""
         self.client.set_terminated(self.run_id, status=status)
-
-
-def _wanted(name: str, flag: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{flag} needs {name}, which cannot be imported: {error}",
-            hint="pip install -r requirements-tracking.txt",
-        ) from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any
 
-from ..errors import ConfigError
+from ..optional import optional
+
+_NEEDS = "raw scans need"
 
 
 def simple_itk() -> Any:
@@ -15,7 +15,7 @@ def simple_itk() -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    return _wanted("SimpleITK")
+    return optional("SimpleITK", _NEEDS, "scans")
 
 
 def deepbet() -> Any:
@@ -24,14 +24,4 @@ def deepbet() -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    return _wanted("deepbet")
-
-
-def _wanted(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"raw scans need {name}, which cannot be imported: {error}",
-            hint="pip install -r requirements-scans.txt",
-        ) from None
+    return optional("deepbet", _NEEDS, "scans")
