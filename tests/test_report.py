@@ -196,6 +196,15 @@ def test_a_damaged_file_is_a_sentence(tmp_path, name):
         build_report(folder)
 
 
+def test_damaged_maps_name_the_stage_that_makes_them(tmp_path):
+    folder = scored_run(tmp_path)
+    (add_maps(folder, ("S003",)) / "explain.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ManifestError) as error:
+        build_report(folder)
+    assert "explain.json is damaged" in str(error.value)
+    assert "--mode gradcam" in str(error.value)
+
+
 def test_a_damaged_figure_is_named(tmp_path):
     folder = scored_run(tmp_path)
     figure = tmp_path / "results" / "figures" / "run_a" / "roc.png"

@@ -68,14 +68,14 @@ def gather(folder: Path) -> RunFiles:
     if not scored.is_file() and not said.is_file():
         raise DataNotFoundError(scored, hint=_hint(folder))
     metrics = read_metrics(scored) if scored.is_file() else None
-    predicted = read_settings(said) if said.is_file() else None
+    predicted = _content(said)
     if predicted is not None and predicted.get("schema") != _PREDICT_SCHEMA:
         raise ManifestError(f"{said} is not of {_PREDICT_SCHEMA}", hint="--mode predict writes it")
     name, beside = folder.resolve().name, folder.parent
     own = folder / "figures"
     figures = own if own.is_dir() else beside / "figures" / name
     maps, notes = beside / "gradcam" / name, []
-    explained = read_settings(maps / "explain.json") if (maps / "explain.json").is_file() else None
+    explained = _content(maps / "explain.json")
     if explained is not None and (why := _foreign(explained, metrics)):
         notes.append(f"Maps were left out: {why}.")
         explained = None
@@ -94,6 +94,17 @@ def gather(folder: Path) -> RunFiles:
         config=config,
         notes=tuple(notes),
     )
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """Return what a stage wrote, or None where it did not run."""
+    if not path.is_file():
+        return None
+    try:
+        return read_settings(path)
+    except ManifestError as error:
+        stage = "predict" if path.name == "predictions.json" else "gradcam"
+        raise ManifestError(error.message, hint=f"--mode {stage} writes it again") from None
 
 
 def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
