@@ -104,7 +104,7 @@ def test_a_start_that_fails_is_told(tmp_path):
     [
         "import src",
         "import src.config",
-        "import main; main.build_parser().format_help(); main.config_from_args",
+        "from src import cli; cli.build_parser().format_help(); cli.config_from_args",
         "import main\ntry: main.main(['--help'])\nexcept SystemExit: pass",
         "import main\ntry: main.main(['--no_such_flag'])\nexcept SystemExit: pass",
     ],
