@@ -227,6 +227,7 @@ def _write_json(context: Context, cases: Sequence[Case], sections: dict[str, Any
         "run": context.trained.run_name,
         "dataset": context.data.name,
         "checkpoint": context.trained.path.name,
+        "trained": {part: context.trained.settings.get(part) for part in ("model", "train")},
         "stamps": list(context.data.manifest.stamps),
         "method": context.attribution.method,
         "layers": list(context.attribution.layers),

@@ -181,6 +181,18 @@ def test_maps_of_other_classes_are_left_out_and_it_is_said(tmp_path):
     assert "Maps were left out: they are of 4 classes" in read(build_report(folder)).words
 
 
+def test_maps_of_another_training_are_left_out_and_it_is_said(tmp_path):
+    folder = scored_run(tmp_path)
+    file = add_maps(folder, ("S003",)) / "explain.json"
+    content = json.loads(file.read_text())
+    settings = json.loads((folder / "metrics.json").read_text())["settings"]
+    for epochs, said in ((30, False), (31, True)):
+        train = settings["train"] | {"epochs": epochs}
+        file.write_text(json.dumps(content | {"trained": {"train": train}}))
+        words = read(build_report(folder)).words
+        assert ("Maps were left out: they are of a model that was trained" in words) == said
+
+
 def test_a_missing_run_names_those_that_are_there(tmp_path):
     scored_run(tmp_path)
     with pytest.raises(DataNotFoundError) as error:

@@ -116,6 +116,10 @@ def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
         return f"they are of {classes} classes, the scores of {len(metrics['classes'])}"
     if explained.get("dataset") != metrics["dataset"]:
         return "they are of another data set"
+    trained = explained.get("trained") or {}
+    scored = {part: metrics["settings"].get(part) for part in trained}
+    if trained != scored:
+        return "they are of a model that was trained with other settings; run --mode gradcam again"
     return ""
 
 
