@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from src.cohorts.raw_files import is_dicom, list_scans_in
@@ -186,6 +187,43 @@ def test_an_empty_head_has_no_brain():
     pytest.importorskip("deepbet")
     with pytest.raises(ImageError, match="no brain"):
         find_brain(np.zeros((30, 34, 28), np.float32))
+
+
+def whole_head(data, size, rng):
+    """Return a brain in CSF, a dark skull, and a scalp as bright as white matter."""
+    data = np.pad(data, round(28 / size))
+    away = ndimage.distance_transform_edt(data == 0, sampling=size)
+    head, top = data.copy(), np.percentile(data[data > 0], 98)
+    for start, end, share in ((0, 3, 0.25), (3, 9, 0.06), (9, 16, 1.05)):  # mm
+        head[(away > start) & (away <= end)] = share * top
+    head = ndimage.gaussian_filter(head, 0.5) + rng.normal(0, 0.02 * top, head.shape)
+    return np.clip(head, 0, None).astype(np.float32), data > 0
+
+
+def test_the_skull_of_a_turned_and_sheared_head_is_taken_off(tmp_path):
+    pytest.importorskip("deepbet")
+    data, affine = brain()
+    head, truth = whole_head(data, 2.0, np.random.default_rng(1))
+    start = affine.copy()
+    start[:3, 3] -= 28
+    motion = moved((12, -8, 15), (20, -15, 8))
+    motion[0, 1] += 0.1  # a shear
+    grid = np.diag([1.6, 2.1, 2.6, 1.0])
+    shape = tuple(int(1.1 * n * 2 / v) for n, v in zip(head.shape, np.diag(grid), strict=False))
+    middle = motion @ start @ np.array([*(n / 2 for n in head.shape), 1])
+    grid[:3, 3] = middle[:3] - np.diag(grid)[:3] * shape / 2
+    step = np.linalg.inv(motion @ start) @ grid
+    resampled = ndimage.affine_transform(head, step[:3, :3], step[:3, 3], shape, order=1)
+    path = write(tmp_path / "head.nii.gz", resampled, grid)
+    made = standardise(path, tmp_path / "standard.nii.gz", ScanConfig())
+    found = nib.load(made.path)
+    back = np.linalg.inv(motion @ start) @ made.to_native @ found.affine
+    mask = ndimage.affine_transform(
+        truth.astype(np.float32), back[:3, :3], back[:3, 3], found.shape, order=1
+    )
+    ours, theirs = np.asarray(found.dataobj) > 0, mask > 0.5
+    assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.93
+    assert made.quality.values["correlation"] > 0.6
 
 
 def test_a_stripped_scan_is_told_from_a_head():
