@@ -28,7 +28,7 @@ case "$(basename "$0") ${2:-} $*" in
   scontrol*) printf 'node1\nnode2\n' ;;
   sbatch*collect*) echo '102' ;;
   sbatch*) echo '101;cluster' ;;
-  python*distributed*)  # as the real one, it waits for the scheduler and a worker
+  python*'from distributed'*)  # as the real one, it waits for the scheduler and a worker
     until grep -q '"dask","scheduler"' "$CALLS" && grep -q '"python","-m","dask","worker"' "$CALLS"
     do sleep 0.05; done
     echo 'tls://node1:8786' ;;
