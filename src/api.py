@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from . import model, model_3d  # noqa: F401 - they register their backbones
-from .classifier import MODEL_REGISTRY, Classifier, build_classifier
+from .classifier import MODEL_REGISTRY, Classifier, ModelEntry, build_classifier
 from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
 from .dataset import MriDataset, make_loader, require_people
 from .device import choose_device
@@ -74,6 +74,15 @@ def create_model(
         ordinal=ordinal,
     )
     return classifier if device is None else classifier.to(choose_device(str(device))[0])
+
+
+def backbone_entry(name: str) -> ModelEntry:
+    """Return what a backbone declares: its input, and the layers that maps are made of.
+
+    Raises:
+        UnknownNameError: No backbone has that name.
+    """
+    return MODEL_REGISTRY.get(name)
 
 
 def create_data_loaders(

@@ -17,11 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import model as _model  # noqa: F401  importing it registers the backbones
-from . import model_3d as _model_3d  # noqa: F401  and here those for volumes
+from .api import backbone_entry
 from .augment import to_unit
 from .cam_methods import CAM_METHODS, fuse, resize
-from .classifier import MODEL_REGISTRY
 from .errors import ConfigError, ImageError, UnknownNameError
 from .input_methods import integrated_gradients, occlusion
 
@@ -243,7 +241,7 @@ def resolve_layers(
         backbone = getattr(model, "backbone", None)
         if backbone is None:
             raise ConfigError("the model does not name its backbone", hint="name a layer")
-        entry = MODEL_REGISTRY.get(str(backbone))
+        entry = backbone_entry(str(backbone))
         fine = method in _BY_PLACE and entry.fine_layers
         return entry.fine_layers if fine else (entry.cam_layer,)
     known = [name for name, _ in model.named_modules() if name]

@@ -21,8 +21,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from .errors import CheckpointError
 from .intervals import Interval, estimate_and_resample, interval
-from .metrics import FEW_PEOPLE
-from .predictions import Array, Predictions
+from .predictions import FEW_PEOPLE, Array, Predictions
 from .reliability import (
     CALIBRATION_METRICS,
     calibration_curve,

@@ -24,8 +24,8 @@ from .compare_figures import LESS_IS_BETTER, difference_figure, log_table, markd
 from .comparison import delong, holm, mcnemar, nadeau_bengio, paired_bootstrap, people_needed
 from .config import RunConfig
 from .errors import ConfigError
-from .metrics import FEW_PEOPLE, METRICS
-from .predictions import Integers, as_binary, unweighted
+from .metrics import METRICS
+from .predictions import FEW_PEOPLE, Integers, as_binary, unweighted
 from .scored_runs import (
     ScoredRun,
     classes_of,

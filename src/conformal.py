@@ -23,8 +23,7 @@ import numpy.typing as npt
 
 from .errors import CheckpointError
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
-from .metrics import FEW_PEOPLE
-from .predictions import Array, Predictions, ratio
+from .predictions import FEW_PEOPLE, Array, Predictions, ratio
 
 Sets = npt.NDArray[np.bool_]
 LEVELS = (0.80, 0.90, 0.95)

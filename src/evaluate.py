@@ -135,7 +135,9 @@ class Evaluator:
         known: dict[str, Any] = {"kind": "evaluate", "run": folder.resolve().name, "settings": {}}
         known |= context or {}
         if external and trained:
-            known["external"] = drift(trained, answers, self.n_bootstrap)
+            known["external"] = drift(
+                *(trained.validation, trained.trained_on, answers, self.n_bootstrap)
+            )
         known["seconds"] = time.monotonic() - started
         results, files = write_results(
             *(folder, figure_dir or folder / "figures", answers, known),

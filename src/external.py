@@ -9,28 +9,35 @@ from .intervals import Metric, estimate_and_resample, interval
 from .metrics import METRICS
 from .predictions import Predictions
 from .reliability import CALIBRATION_METRICS
-from .trained import Trained
 
 _SCORES = ("balanced_accuracy", "macro_auc", "brier", "log_loss")
 _PROBABILITIES = ("slope", "intercept")
 
 
-def drift(trained: Trained, answers: Answers, n_bootstrap: int = 2000) -> dict[str, Any]:
+def drift(
+    validation: Predictions, trained_on: str, answers: Answers, n_bootstrap: int = 2000
+) -> dict[str, Any]:
     """Compare the validation people of the training study with the people here.
 
     Validation people chose the epoch and the temperature, so their scores are mildly optimistic; a
     part of every fall is theirs. The two groups of people are resampled independently.
 
+    Args:
+        validation: Raw logits of the training study's validation people, one row per person.
+        trained_on: Name of the training study's data set.
+        answers: What the model said of the people here.
+        n_bootstrap: Resamples of people behind every interval.
+
     Returns:
         ``trained_on``, ``n_validation``, ``drift`` (metric -> ``validation``, ``here`` and
         ``difference``, intervals) and a ``sentence``.
     """
-    before = answers.calibration.apply(trained.validation)
+    before = answers.calibration.apply(validation)
     measures: dict[str, Metric] = {name: METRICS[name] for name in _SCORES}
     measures |= {name: CALIBRATION_METRICS[name] for name in _PROBABILITIES}
     moved = _moved(before, answers.calibrated, measures, n_bootstrap)
     return {
-        "trained_on": trained.trained_on,
+        "trained_on": trained_on,
         "n_validation": before.n_people,
         "drift": moved,
         "sentence": _sentence(moved["macro_auc"], moved["slope"], before.n_people, answers),

@@ -16,11 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .canvas import DRAWING, plain, write_figure
+from .predictions import FEW_PEOPLE
 
 Array = npt.NDArray[Any]
 
-#: A class with fewer people than this is drawn as counts, without a percentage.
-FEW_PEOPLE = 10
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#cc78bc")  # told apart with every colour vision
 
 

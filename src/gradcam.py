@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .api import backbone_entry
 from .attribution import Target, capture, computing, finite, to_maximum
 from .cam_methods import CAM_METHODS, resize
-from .classifier import MODEL_REGISTRY
 from .errors import ConfigError, UnknownNameError
 
 
@@ -133,7 +133,7 @@ def get_target_layer(model: nn.Module, backbone_name: str | None = None) -> nn.M
     name = backbone_name or own
     if name is None:
         raise ConfigError("the model does not name its backbone", hint="give backbone_name")
-    entry = MODEL_REGISTRY.get(name)
+    entry = backbone_entry(name)
     if own not in (None, name):
         raise ConfigError(
             f"the model's backbone is {own}, not {name}", hint=f"leave it out, or give {own!r}"

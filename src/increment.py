@@ -45,8 +45,8 @@ from statsmodels.tools.sm_exceptions import (
 
 from .baselines import missing_reason
 from .intervals import Interval, Metric, estimate_and_resample, interval
-from .metrics import FEW_PEOPLE, brier
-from .predictions import Array, Integers, Predictions, as_binary, per_person
+from .metrics import brier
+from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person
 
 COLUMNS = ("age", "sex", "nwbv", "etiv")
 #: Head measures that come from a segmentation and are not always known.

@@ -16,29 +16,15 @@ import numpy as np
 
 from .intervals import Metric, estimate_and_resample, interval, wilson_interval
 from .predictions import (
+    FEW_PEOPLE,
     Array,
     Integers,
     Predictions,
     Weighted,
     as_binary,
-    per_person,
     ratio,
     unweighted,
 )
-
-__all__ = [
-    "METRICS",
-    "PER_CLASS",
-    "Predictions",
-    "balanced_accuracy",
-    "format_table",
-    "log_loss",
-    "per_person",
-    "score",
-]
-
-#: A class with fewer people than this is counted, not estimated.
-FEW_PEOPLE = 10
 
 
 def recall(sample: Weighted) -> Array:
@@ -173,19 +159,6 @@ def score(
         },
         "notes": _notes(per_class, confusion),
     }
-
-
-def balanced_accuracy(labels: Integers, predicted: Integers, num_classes: int) -> float:
-    """Return the mean recall over the classes present, 0 to 1."""
-    logits = np.eye(num_classes)[np.asarray(predicted, dtype=np.int64)]
-    rows = Predictions(labels, logits, np.arange(len(labels)))
-    return float(METRICS["balanced_accuracy"](unweighted(rows))[0])
-
-
-def log_loss(labels: Integers, logits: Array) -> float:
-    """Return the mean of -log(probability of the true class), in nats."""
-    rows = Predictions(labels, logits, np.arange(len(labels)))
-    return float(_cross_entropy(unweighted(rows))[0])
 
 
 def format_table(result: dict[str, Any], classes: Sequence[str], unit: str = "images") -> str:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from .intervals import Metric, estimate_and_resample, interval
-from .metrics import FEW_PEOPLE
-from .predictions import Array, Predictions, Weighted, as_binary, per_person
+from .predictions import FEW_PEOPLE, Array, Predictions, Weighted, as_binary, per_person
 
 #: .05 to .60 in steps of .0125.
 THRESHOLDS: tuple[float, ...] = tuple(float(t) for t in np.linspace(0.05, 0.6, 45).round(4))

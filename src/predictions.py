@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+#: A group of fewer people is flagged wherever it is shown: its score is a count, no estimate.
+FEW_PEOPLE = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,19 @@ class Predictions:
     def probabilities(self) -> Array:
         """(n, K) softmax; rows sum to 1."""
         return np.exp(self.log_probabilities)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall over the classes that occur, 0 to 1; every row counts once."""
+        confusion = unweighted(self).confusion
+        recall = ratio(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2))
+        return float(recall[0, np.unique(self.labels)].mean())
+
+    @property
+    def log_loss(self) -> float:
+        """Mean of -log(probability of the true class), in nats; every row counts once."""
+        own = np.take_along_axis(self.log_probabilities, self.labels[:, None], axis=1)
+        return float(unweighted(self).mean(-own[:, 0])[0])
 
     @cached_property
     def people(self) -> Integers:

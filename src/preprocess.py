@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file, write_json
-from .cohorts import bids, kaggle_jpg, kaggle_nifti, oasis, phantom  # noqa: F401 - they register
-from .cohorts import scans as scans_cohort  # noqa: F401
+from .cohorts import phantom
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
 from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError

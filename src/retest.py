@@ -17,8 +17,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from .intervals import Interval, interval, wilson_interval
-from .metrics import FEW_PEOPLE
-from .predictions import Array, Integers, Predictions, as_binary, per_person, take_rows
+from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person, take_rows
 
 #: Fewer people than this say nothing about repeatability.
 MIN_PEOPLE = 5

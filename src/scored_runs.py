@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .errors import ConfigError, DataNotFoundError
-from .metrics import FEW_PEOPLE
 from .metrics_schema import ResultError, read_metrics
-from .predictions import Predictions, as_binary, per_person, take_rows
+from .predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson
-from .metrics import FEW_PEOPLE, METRICS
-from .predictions import Array, Integers, Predictions, Weighted, per_person, unweighted
+from .metrics import METRICS
+from .predictions import FEW_PEOPLE, Array, Integers, Predictions, Weighted, per_person, unweighted
 
 #: Shares of the rows that are answered.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)

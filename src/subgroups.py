@@ -16,8 +16,9 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
-from .metrics import FEW_PEOPLE, METRICS, recall
+from .metrics import METRICS, recall
 from .predictions import (
+    FEW_PEOPLE,
     Array,
     Integers,
     Predictions,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .api import open_run_data
+from .api import backbone_entry, open_run_data
 from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier
@@ -135,7 +135,7 @@ def load_trained(path: Path, dim: str | None = None) -> tuple[Classifier, dict[s
             f"{dim}",
             hint=f"--dim {content['dim']}, or another --checkpoint",
         )
-    entry = MODEL_REGISTRY.get(content["backbone"])
+    entry = backbone_entry(content["backbone"])
     k = len(content["classes"])
     classifier = Classifier(entry, k, ordinal=content["ordinal"])
     load_weights(classifier, content.pop("model"), path)

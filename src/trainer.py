@@ -28,7 +28,6 @@ from .errors import ConfigError
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import place, predict
 from .memory import recompute_activations
-from .metrics import balanced_accuracy, log_loss
 from .optimisation import make_optimizer
 from .passes import Passes
 from .predictions import Predictions, per_person
@@ -174,7 +173,7 @@ class Trainer:
         )
         self._calibrate(fit.validation)
         said = fit.validation
-        score = balanced_accuracy(said.labels, said.predicted, said.num_classes)
+        score = said.balanced_accuracy
         logger.info(
             "penalty %.2g; balanced accuracy of %d people, each left out once, %.3f",
             *(fit.strength, said.n_people, score),
@@ -224,13 +223,12 @@ class Trainer:
     def _end_epoch(self, state: TrainState, loss: float, epochs: int, folder: Path | None) -> None:
         """Score validation people; record the epoch, and save it."""
         people = self.passes.validate(self.model)
-        score = balanced_accuracy(people.labels, people.predicted, people.num_classes)
-        val_loss = log_loss(people.labels, people.logits)
+        score = people.balanced_accuracy
         row = {
             "epoch": state.epoch + 1,
             "lr": float(state.scheduler.get_last_lr()[0]),
             "train_loss": loss,
-            "val_loss": val_loss,
+            "val_loss": people.log_loss,
             "val_balanced_accuracy": score,
             "val_accuracy": float(np.mean(people.predicted == people.labels)),
         }
@@ -307,9 +305,7 @@ class Trainer:
         people = per_person(predict(self.model, self.test_data, self.device))
         history["test"] = {
             "n_people": people.n_people,
-            "balanced_accuracy": balanced_accuracy(
-                people.labels, people.predicted, people.num_classes
-            ),
+            "balanced_accuracy": people.balanced_accuracy,
             "accuracy": float(np.mean(people.predicted == people.labels)),
         }
 

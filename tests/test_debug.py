@@ -13,7 +13,7 @@ import torch
 from tiny_runs import kept_loggers
 
 import debug
-import debug_steps
+from checks.steps import SHAPES
 from src import augment, evaluate, gradcam, manifest, trained
 from src.classifier import Classifier
 from src.dataset import EvenBatches
@@ -34,7 +34,7 @@ def loggers():
 def bench(tmp_path_factory):
     """Generated data that the steps share."""
     made = debug.Bench(tmp_path_factory.mktemp("bench"))
-    for dim in debug_steps.SHAPES:
+    for dim in SHAPES:
         made.processed(dim)
     return made
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.grading.thresholds import FEW_PEOPLE, SAME_MAP, THRESHOLDS
+from src.grading.thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
 from src.grading.verdicts import judge, over_people, said
 from src.intervals import resample_people
 
@@ -159,12 +159,12 @@ def test_planted_change(ratio: Any, verdict: str) -> None:
 
 
 def test_few_people_and_empty_maps_do_not_pass() -> None:
-    few = [0.8] * (FEW_PEOPLE - 1) + [None] * (N - FEW_PEOPLE + 1)
+    few = [0.8] * (FEW_MAPS - 1) + [None] * (N - FEW_MAPS + 1)
     assert verdicts(stability__shift=few)["shift"] == "WARN"
     assert "4 of 8 maps are empty" in sentence("shift", stability__shift=few)
     assert "4 people are too few to pass" in sentence("shift", stability__shift=few)
     assert verdicts(stability__shift=few[:4])["shift"] == "WARN"
-    assert verdicts(stability__shift=[0.8] * FEW_PEOPLE)["shift"] == "PASS"
+    assert verdicts(stability__shift=[0.8] * FEW_MAPS)["shift"] == "PASS"
     many = [0.8] * 10 + [None] * 10
     assert verdicts(stability__shift=many)["shift"] == "WARN"  # half of all maps
     assert verdicts(stability__shift=many[:-1])["shift"] == "PASS"

@@ -10,16 +10,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
 from src.intervals import resample_people, wilson
-from src.metrics import (
-    FEW_PEOPLE,
-    METRICS,
-    PER_CLASS,
-    balanced_accuracy,
-    format_table,
-    log_loss,
-    score,
-)
-from src.predictions import Predictions, Weighted, per_person, unweighted
+from src.metrics import METRICS, PER_CLASS, format_table, score
+from src.predictions import FEW_PEOPLE, Predictions, Weighted, per_person, unweighted
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildDemented", "ModerateDemented")
 
@@ -277,14 +269,14 @@ def test_within_one_stage_is_not_printed_for_two_classes() -> None:
 
 def test_trainer_scores_agree_with_scikit_learn() -> None:
     rows = _predictions(4)
-    found = balanced_accuracy(rows.labels, rows.predicted, 4)
+    found = rows.balanced_accuracy
     assert found == pytest.approx(oracle.balanced_accuracy_score(rows.labels, rows.predicted))
     expected = oracle.log_loss(rows.labels, rows.probabilities, labels=range(4))
-    assert log_loss(rows.labels, rows.logits) == pytest.approx(expected)
+    assert rows.log_loss == pytest.approx(expected)
 
 
 def test_log_loss_of_huge_logits_is_finite() -> None:
-    assert log_loss(np.array([0]), np.array([[0.0, 2000.0]])) == 2000.0
+    assert Predictions([0], [[0.0, 2000.0]], ["a"]).log_loss == 2000.0
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..predictions import FEW_PEOPLE
 from .markdown import NOT_ESTIMABLE, escape, estimate, number, p_value, people, table
 from .run_facts import TITLES, available
 
-FEW_PEOPLE = 10
 #: Blocks of lines, with an empty line between two of them.
 Blocks = list[list[str]]
 _MOVED = ("validation", "here", "difference")

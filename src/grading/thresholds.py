@@ -38,7 +38,7 @@ from ..audit_verdicts import FAIL, PASS, WARN
 from ..intervals import Interval
 
 #: A mean over fewer people than this does not pass.
-FEW_PEOPLE = 5
+FEW_MAPS = 5
 #: From this rank correlation on, two maps are one.
 SAME_MAP = 0.99
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN
 from ..intervals import Interval, interval, resample_people
 from .similarity import mean_of
-from .thresholds import FEW_PEOPLE, SAME_MAP, THRESHOLDS
+from .thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
 
 Section = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -238,7 +238,7 @@ class _Found:
         if not self.n:
             return _entry(name, self.value, 0, NOT_KNOWN, "Not known: every map is empty.")
         verdict = FAIL if failed else THRESHOLDS[name].verdict(self.value)
-        few = self.n < FEW_PEOPLE or 2 * self.n <= self.n_all
+        few = self.n < FEW_MAPS or 2 * self.n <= self.n_all
         meaning = doubt if verdict == PASS and doubt else meanings[verdict]
         sentence = f"{start} {said(self.value)}{aside}: {meaning}."
         if self.n < self.n_all:

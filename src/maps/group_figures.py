@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ..canvas import write_figure
 from ..errors import ImageError
-from ..figures import FEW_PEOPLE
 from ..forest import people
+from ..predictions import FEW_PEOPLE
 from .drawing import GREY, LINE, MAP_COLOURS, SPREAD_COLOURS, Sheet, grey_limits, peak
 from .planes import Shown, ThreePlanes, middle
 

@@ -24,8 +24,7 @@ from scipy import stats
 
 from ..comparison import holm
 from ..intervals import interval, resample_people
-from ..metrics import FEW_PEOPLE
-from ..predictions import Array, Integers, ratio
+from ..predictions import FEW_PEOPLE, Array, Integers, ratio
 
 ALL = "all"  # class of the rows that are about everyone
 UNSEEN = "the field of view shows too little of it"

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from .. import preprocess  # noqa: F401 - its cohorts register
 from ..atomic import atomic_file
 from ..augment import to_unit
 from ..cohorts.registry import COHORT_REGISTRY, Cohort

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..canvas import write_figure
-from ..figures import COLOURS, FEW_PEOPLE
+from ..figures import COLOURS
 from ..forest import (
     GREY,
     Section,
@@ -28,6 +28,7 @@ from ..forest import (
     shortened,
     tidy,
 )
+from ..predictions import FEW_PEOPLE
 
 
 def reliability_figure(

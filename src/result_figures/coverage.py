@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..canvas import write_figure
-from ..figures import COLOURS, FEW_PEOPLE
+from ..figures import COLOURS
 from ..forest import (
     GREY,
     NOT_ESTIMABLE,
@@ -33,6 +33,7 @@ from ..forest import (
     span,
     tidy,
 )
+from ..predictions import FEW_PEOPLE
 
 #: Colour, marker and line of each level of prediction sets.
 _LEVELS = tuple(zip(COLOURS[:3], "os^", (":", "--", "-"), strict=True))

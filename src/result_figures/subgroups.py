@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..canvas import write_figure
-from ..figures import COLOURS, FEW_PEOPLE
+from ..figures import COLOURS
 from ..forest import (
     GREY,
     Panel,
@@ -29,6 +29,7 @@ from ..forest import (
     shortened,
     tidy,
 )
+from ..predictions import FEW_PEOPLE
 
 _PANELS = (
     Panel("auc_demented", "AUC, CDR 0 against > 0", 0.5),

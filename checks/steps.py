@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if TYPE_CHECKING:
-    from debug import Bench, Checks
+    from checks.bench import Bench, Checks
     from src.classifier import Classifier
     from src.config import RunConfig
     from src.dataset import MriDataset
@@ -225,11 +225,10 @@ def check_training(bench: Bench, checks: Checks) -> None:
 
 def _validation_loss(trainer: Trainer) -> float:
     from src.inference import predict
-    from src.metrics import log_loss
     from src.predictions import per_person
 
     people = per_person(predict(trainer.model, trainer.val_data, trainer.device))
-    return log_loss(people.labels, people.logits)
+    return people.log_loss
 
 
 def _check_resume(bench: Bench, expected: dict[str, Any], checks: Checks) -> None:

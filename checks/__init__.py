@@ -1,0 +1,1 @@
+"""What ``debug.py --step`` runs: `steps` checks one component each, `bench` makes their data."""
