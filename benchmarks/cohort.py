@@ -88,7 +88,7 @@ def run(
 def call(stage: str, root: Path, rows: int) -> dict[str, Any]:
     """Run one stage in a new process and return its ``seconds``, ``peak_mb`` and what it found."""
     command = [sys.executable, "-m", "benchmarks.cohort", stage, str(root), str(rows)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - own code
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - own code
     if done.returncode:
         raise MriError(f"stage {stage!r} failed: {done.stderr.strip()[-500:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -113,7 +113,9 @@ def peak_mb() -> float:
     """Return the most memory this process has held, in MB."""
     status = Path("/proc/self/status")
     if status.is_file():  # ru_maxrss also counts what the parent held when it started us
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        line = next(
+            x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM")
+        )
         return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

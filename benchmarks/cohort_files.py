@@ -167,7 +167,9 @@ def write_record(out: Path, scan: Scan, files: list[tuple[str, int | None, str]]
             for path, index, name in files
         ],
     }
-    (out / RECORDS / f"{scan.name}.json").write_text(json.dumps(content, indent=2))
+    (out / RECORDS / f"{scan.name}.json").write_text(
+        json.dumps(content, indent=2), encoding="utf-8"
+    )
 
 
 def npy_header(kind: str, shape: tuple[int, ...]) -> bytes:

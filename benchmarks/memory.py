@@ -94,7 +94,7 @@ def call(*arguments: object) -> dict[str, float]:
         MriError: It ended otherwise; what it said is passed on.
     """
     command = [sys.executable, "-m", "benchmarks.memory", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own module
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")  # noqa: S603 - our own module
     if done.returncode:
         raise MriError(f"{' '.join(command[1:])} failed: {done.stderr.strip()[-500:]}")
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -94,7 +94,9 @@ def make_scans(root: Path, count: int, voxel: float) -> None:
         brighter = np.fromfile(source, ">i2") * (1 + 0.002 * (number // len(sources)))
         target.write_bytes(brighter.astype(">i2").tobytes())
         rows.append(f"{name},F,R,70,2,3,29,{(0, 0.5, 1)[number % 3]},1400,0.75,1.2,N/A")
-    (root / "data/oasis/oasis_cross-sectional.csv").write_text("\n".join(rows) + "\n")
+    (root / "data/oasis/oasis_cross-sectional.csv").write_text(
+        "\n".join(rows) + "\n", encoding="utf-8"
+    )
 
 
 def measure(root: Path, dim: str, rounds: int) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def start(words: tuple[str, ...]) -> None:
         MriError: It ends with another status than 0.
     """
     ended = subprocess.run(  # noqa: S603  this interpreter, our own words
-        [sys.executable, *words], cwd=ROOT, check=False, capture_output=True, text=True
+        [sys.executable, *words], cwd=ROOT, check=False, capture_output=True, encoding="utf-8"
     )
     if ended.returncode:
         said = (ended.stderr.strip().splitlines() or ["nothing was said"])[-1]

@@ -272,7 +272,7 @@ def check_evaluation(bench: Bench, checks: Checks) -> None:
     expected = {"metrics.json", "people.csv", "predictions.csv", "confusion_matrix.png", "roc.png"}
     missing = sorted(expected - set(files))
     checks.equal(missing, [], "tables and figures are written")
-    metrics = json.loads(files["metrics.json"].read_text())
+    metrics = json.loads(files["metrics.json"].read_text(encoding="utf-8"))
     said = (metrics["run"], metrics["dataset"], metrics["checkpoint"], metrics["split"])
     expected_run = (path.parent.name, "phantom_2d", str(path), "test")
     checks.equal(said, expected_run, "metrics.json says which run, data, checkpoint and split")

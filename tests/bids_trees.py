@@ -41,7 +41,7 @@ def head(path: Path, seed: int) -> Path:
 def seven_tesla(root: Path, people: int = 3) -> Path:
     """Write bids-examples' ``7t_trt`` in small: two sessions, beside maps, fields and functions."""
     touch(root, "README", "CHANGES", "task-rest_acq-fullbrain_bold.json")
-    (root / "dataset_description.json").write_text(HEADER)
+    (root / "dataset_description.json").write_text(HEADER, encoding="utf-8")
     rows = ["participant_id sex age_at_first_scan_years handedness"]
     for number in range(1, people + 1):
         subject = f"sub-{number:02d}"
@@ -68,7 +68,7 @@ def seven_tesla(root: Path, people: int = 3) -> Path:
 def faces(root: Path) -> Path:
     """Write bids-examples' ``ds000117`` in small: MEG, an MRI session, an empty room."""
     touch(root, "README", "acq-mprage_T1w.json")
-    (root / "dataset_description.json").write_text(HEADER)
+    (root / "dataset_description.json").write_text(HEADER, encoding="utf-8")
     for subject in ("sub-01", "sub-02"):
         mri = f"{subject}/ses-mri/{{}}/{subject}_ses-mri"
         touch(
@@ -90,7 +90,7 @@ def faces(root: Path) -> Path:
 def balloon(root: Path) -> Path:
     """Write bids-examples' ``ds001`` in small: runs and acquisitions, no sessions."""
     (root / "dataset_description.json").parent.mkdir(parents=True, exist_ok=True)
-    (root / "dataset_description.json").write_text(HEADER)
+    (root / "dataset_description.json").write_text(HEADER, encoding="utf-8")
     touch(
         root,
         "sub-01/anat/sub-01_T1w.nii.gz",

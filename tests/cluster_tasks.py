@@ -32,7 +32,7 @@ class Noted:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
-        with self.log.open("a") as file:
+        with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{os.getpid()}\n")
 
 

@@ -22,7 +22,7 @@ def modules_after(code):
     """Return the names of the modules that a fresh process has imported after `code`."""
     code += "; import json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
 

@@ -56,5 +56,5 @@ def test_what_no_reader_could_parse_is_refused_and_the_old_file_stays(tmp_path, 
     path = write_json(tmp_path / "x.json", 1)
     with pytest.raises((ValueError, TypeError)):
         write_json(path, content)
-    assert path.read_text() == "1\n"
+    assert path.read_text(encoding="utf-8") == "1\n"
     assert len(list(tmp_path.iterdir())) == 1

@@ -472,7 +472,7 @@ def test_a_processed_folder_is_the_default_and_passes(tmp_path: Path) -> None:
     written = list(run(RunConfig(data=data, results_dir=tmp_path / "results")))
     place = tmp_path / "results/kaggle_2d/audit"
     assert written == [place / "audit.json", place / "audit.png"]
-    report = json.loads(written[0].read_text())
+    report = json.loads(written[0].read_text(encoding="utf-8"))
     assert set(verdicts(report).values()) == {"PASS"}
     assert report["n_people"] == PEOPLE
     assert report["sides"] == {"train": 36, "val": 12, "test": 24}

@@ -35,7 +35,7 @@ def small(monkeypatch):
 
 def test_whole_benchmark_on_small_scans(small, tmp_path, capsys):
     found = preprocessing.run(scans=11, rounds=1, voxel=4.0, out=tmp_path)
-    assert json.loads((tmp_path / "preprocessing.json").read_text()) == found
+    assert json.loads((tmp_path / "preprocessing.json").read_text(encoding="utf-8")) == found
     printed = capsys.readouterr().out
     for dim, files in (("2d", 66), ("3d", 11)):
         result = found["dims"][dim]

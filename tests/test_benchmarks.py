@@ -70,7 +70,9 @@ def test_machine_says_what_a_time_depends_on_and_what_is_not_installed():
 
 def test_name_of_the_processor(tmp_path):
     told = tmp_path / "cpuinfo"
-    told.write_text("processor\t: 0\nmodel name\t: Chip 9: fast\n\nmodel name\t: Other\n")
+    told.write_text(
+        "processor\t: 0\nmodel name\t: Chip 9: fast\n\nmodel name\t: Other\n", encoding="utf-8"
+    )
     assert timing.cpu_model(told) == "Chip 9: fast"
     assert timing.cpu_model(tmp_path / "none")
 
@@ -78,7 +80,7 @@ def test_name_of_the_processor(tmp_path):
 def test_report_is_written_where_it_says(tmp_path, capsys):
     path = timing.report("speed", {"a": [1.5]}, tmp_path)
     assert path == tmp_path / "speed.json"
-    assert json.loads(path.read_text()) == {"a": [1.5]}
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": [1.5]}
     assert str(path) in capsys.readouterr().out
 
 
@@ -86,7 +88,7 @@ def test_starts_are_measured_and_set_beside_what_is_wanted(tmp_path, capsys, mon
     ways = {name: ("-c", "pass") for name in (start.NOTHING, start.TORCH, "import src", "other")}
     monkeypatch.setattr(start, "WANTED", {"import src": 0.0, "other": 60.0})
     found = start.run(ways, rounds=1, folder=tmp_path)
-    assert json.loads((tmp_path / "start.json").read_text()) == found
+    assert json.loads((tmp_path / "start.json").read_text(encoding="utf-8")) == found
     assert list(found["seconds"]) == list(ways)
     assert found["times_torch"][start.TORCH] == {"median": 1, "low": 1, "high": 1}
     lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
@@ -114,14 +116,14 @@ def test_help_and_import_load_no_heavy_package(code):
     told = f"\nimport sys\nprint('loaded:', [name for name in {heavy} if name in sys.modules])"
     ended = subprocess.run(
         [sys.executable, "-c", code + told], cwd=start.ROOT, check=True, capture_output=True,
-        text=True,
+        encoding="utf-8",
     )  # fmt: skip
     assert ended.stdout.splitlines()[-1] == "loaded: []"
 
 
 def test_inference_on_small_slices(tmp_path, capsys):
     found = inference.run("efficientnet_lite0", 32, (1, 3), rounds=2, folder=tmp_path)
-    assert json.loads((tmp_path / "inference.json").read_text()) == found
+    assert json.loads((tmp_path / "inference.json").read_text(encoding="utf-8")) == found
     names = [f"{layout}, batch {size}" for layout in inference.LAYOUTS for size in (1, 3)]
     assert list(found["seconds_per_slice"]) == names
     assert all(len(rounds) == 2 for rounds in found["seconds_per_slice"].values())
@@ -198,7 +200,7 @@ def test_whole_benchmark_on_small_input(library, tmp_path, capsys, monkeypatch):
     else:
         pytest.importorskip("pytorch_grad_cam")
     report = maps.run(SMALL, rounds=1, folder=tmp_path)
-    assert json.loads((tmp_path / "maps.json").read_text()) == report
+    assert json.loads((tmp_path / "maps.json").read_text(encoding="utf-8")) == report
     printed = capsys.readouterr().out
     for case, found in zip(SMALL, report["cases"], strict=True):
         assert case.backbone in printed
@@ -234,7 +236,11 @@ def test_command_runs_all_or_the_one_that_is_named(given, runs, monkeypatch):
 
 def test_every_benchmark_can_be_named():
     folder = Path(command.__file__).parent
-    with_run = {path.stem for path in folder.glob("*.py") if "\ndef run(" in path.read_text()}
+    with_run = {
+        path.stem
+        for path in folder.glob("*.py")
+        if "\ndef run(" in path.read_text(encoding="utf-8")
+    }
     assert with_run == {*command.EVERYWHERE, *command.ON_REQUEST}
 
 

@@ -136,7 +136,7 @@ def test_nothing_there_names_the_folder_below(tmp_path):
 
 
 def test_clinicas_adni_is_rated_by_visit(tmp_path):
-    (tmp_path / "dataset_description.json").write_text(HEADER)
+    (tmp_path / "dataset_description.json").write_text(HEADER, encoding="utf-8")
     who = "sub-ADNI002S0295"
     for month in ("000", "006", "012"):
         touch(tmp_path, f"{who}/ses-M{month}/anat/{who}_ses-M{month}_T1w.nii.gz")

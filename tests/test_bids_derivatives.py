@@ -20,7 +20,7 @@ def written(tmp_path):
     source, folder = tmp_path / "study", tmp_path / "results" / "predict"
     source.mkdir()
     about = {"Name": "study", "BIDSVersion": "1.10.0"}
-    (source / "dataset_description.json").write_text(json.dumps(about))
+    (source / "dataset_description.json").write_text(json.dumps(about), encoding="utf-8")
     image = nib.Nifti1Image(np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.eye(4))
     for name in NAMES:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def test_a_row_for_each_scan_and_every_column_described(written):
     table = pd.read_csv(
         root / "desc-stage_predictions.tsv", sep="\t", keep_default_na=False, dtype=str
     )
-    told = json.loads((root / "desc-stage_predictions.json").read_text())
+    told = json.loads((root / "desc-stage_predictions.json").read_text(encoding="utf-8"))
     assert list(table.columns) == list(dict.fromkeys(table.columns))
     assert set(table.columns) == set(told)
     assert table["participant_id"].tolist() == ["sub-01", "sub-b7"]
@@ -79,11 +79,11 @@ def test_a_row_for_each_scan_and_every_column_described(written):
 
 def test_it_says_what_it_is_made_of_and_that_it_is_no_diagnosis(written):
     source, root, _ = written
-    about = json.loads((root / "dataset_description.json").read_text())
+    about = json.loads((root / "dataset_description.json").read_text(encoding="utf-8"))
     assert about["DatasetType"] == "derivative"
     assert about["GeneratedBy"][0]["Name"] == "mri-ad"
     assert about["DatasetLinks"]["source"] == source.resolve().as_uri()
-    one = json.loads(next(root.rglob("sub-01*_prediction.json")).read_text())
+    one = json.loads(next(root.rglob("sub-01*_prediction.json")).read_text(encoding="utf-8"))
     assert one["Sources"] == [f"bids:source:{NAMES[0]}"]
     assert "no diagnosis" in one["Description"]
     assert str(source) not in json.dumps(one)

@@ -43,11 +43,11 @@ def bash(tmp_path):
     folder, calls = tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
     for name in ("python", "srun", "sbatch", "scontrol", "openssl"):
-        (folder / name).write_text(STAND_IN)
+        (folder / name).write_text(STAND_IN, encoding="utf-8")
         (folder / name).chmod(0o755)
 
     def run(script, *words, **variables):
-        calls.write_text("")
+        calls.write_text("", encoding="utf-8")
         given = {
             "PATH": f"{folder}:{os.environ['PATH']}",
             "CALLS": str(calls),
@@ -64,7 +64,7 @@ def bash(tmp_path):
             ["bash", str(SCRIPTS / script), *words], env=given, capture_output=True, timeout=20
         )
         assert ended.returncode == 0, ended.stderr.decode()
-        return [json.loads(line) for line in calls.read_text().splitlines()]
+        return [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
 
     return run
 
@@ -86,7 +86,7 @@ def test_there_is_a_script_for_each_kind_of_work():
 @pytest.mark.parametrize("name", NAMES)
 def test_bash_reads_it_and_it_stops_at_the_first_error(name):
     subprocess.run(["bash", "-n", str(SCRIPTS / name)], check=True)
-    text = (SCRIPTS / name).read_text()
+    text = (SCRIPTS / name).read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert lines[0] == "set -euo pipefail"
     assert text.startswith("#!/usr/bin/env bash\n")
@@ -94,7 +94,11 @@ def test_bash_reads_it_and_it_stops_at_the_first_error(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_fits_any_cluster(name):
-    options = [line for line in (SCRIPTS / name).read_text().splitlines() if "#SBATCH" in line]
+    options = [
+        line
+        for line in (SCRIPTS / name).read_text(encoding="utf-8").splitlines()
+        if "#SBATCH" in line
+    ]
     for word in ("partition", "account", "qos", "gpu", "gres", "constraint", "module load"):
         assert not any(word in line for line in options)
 
@@ -118,7 +122,7 @@ def test_words_of_dask_are_those_that_it_knows():
     pytest.importorskip("distributed")
     from distributed.cli import dask_scheduler, dask_worker
 
-    text = (SCRIPTS / "preprocess.sbatch").read_text().replace("\\\n", " ")
+    text = (SCRIPTS / "preprocess.sbatch").read_text(encoding="utf-8").replace("\\\n", " ")
     for what, command in (("scheduler", dask_scheduler.main), ("worker", dask_worker.main)):
         line = next(line for line in text.splitlines() if f"-m dask {what}" in line)
         known = {flag for parameter in command.params for flag in parameter.opts}
@@ -155,10 +159,12 @@ def test_training_starts_a_launcher_on_every_node_and_a_process_for_each_gpu(bas
 def test_training_that_runs_out_of_time_is_queued_again(bash, tmp_path):
     running = tmp_path / "running"
     text = f"#!/usr/bin/env bash\ntouch {running}\nkill -USR1 $PPID\nsleep 0.3\n"
-    (tmp_path / "bin" / "srun").write_text(text)
+    (tmp_path / "bin" / "srun").write_text(text, encoding="utf-8")
     with pytest.raises(AssertionError):  # the script ends: Slurm has the job in its queue again
         bash("train.sbatch", "--dataset", "oasis_3d")
-    calls = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    calls = [
+        json.loads(line) for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    ]
     assert running.exists()
     assert calls[-1] == ["scontrol", "requeue", "4711"]
 

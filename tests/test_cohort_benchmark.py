@@ -59,7 +59,7 @@ def test_sides_hold_everyone(made: Path, stage: str, total: int) -> None:
 
 def test_a_table_of_stages_in_processes_of_their_own(tmp_path: Path, capsys) -> None:
     report = cohort.run(ROWS, tmp_path, tmp_path, ["read manifest"])
-    assert json.loads((tmp_path / "cohort.json").read_text()) == report
+    assert json.loads((tmp_path / "cohort.json").read_text(encoding="utf-8")) == report
     assert report["stages"]["read manifest"]["peak_mb"] > 50
     assert "read manifest" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["cohort.json"]  # the cohort is removed

@@ -155,7 +155,7 @@ def _written(root: Path, *names: str) -> dict[str, Any]:
     """Compare runs of `root` and return what ``compare.json`` holds."""
     files = list(compare_runs([root / name for name in names], root / "out", 1000, 0))
     assert files == [root / "out" / f"compare.{kind}" for kind in ("json", "md", "png")]
-    content: dict[str, Any] = json.loads(files[0].read_text())
+    content: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
     return content
 
 
@@ -357,9 +357,9 @@ def test_folds_are_compared_where_they_are_the_same(tmp_path: Path) -> None:
         pd.DataFrame(
             [
                 fold["metrics"] | {key: fold[key] for key in ("repeat", "fold")}
-                for fold in json.loads((tmp_path / name / "metrics.json").read_text())["crossval"][
-                    "per_fold"
-                ]
+                for fold in json.loads(
+                    (tmp_path / name / "metrics.json").read_text(encoding="utf-8")
+                )["crossval"]["per_fold"]
             ]
         )
         .groupby(["repeat", "fold"])
@@ -383,7 +383,7 @@ def test_a_fold_without_a_score_is_left_out(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         write_run(tmp_path / name, seed=seed, repeats=1)
     path = tmp_path / "a" / "metrics.json"
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     for fold in result["crossval"]["per_fold"][:2]:  # both seeds of the first fold
         fold["metrics"]["macro_auc"] = None
     write_json(path, result)
@@ -396,7 +396,7 @@ def test_folds_without_scores_are_not_compared(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         write_run(tmp_path / name, seed=seed, repeats=1)
         path = tmp_path / name / "metrics.json"
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         for fold in result["crossval"]["per_fold"]:
             del fold["metrics"]["macro_auc"]
         write_json(path, result)
@@ -426,7 +426,7 @@ def test_unlike_folds_are_not_compared(tmp_path: Path, changes: dict, reason: st
 def test_folds_of_unknown_size_are_not_compared(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         write_run(tmp_path / name, seed=seed, repeats=2)
-    (tmp_path / "a" / "folds.csv").write_text("repeat,fold\n0,1\n")
+    (tmp_path / "a" / "folds.csv").write_text("repeat,fold\n0,1\n", encoding="utf-8")
     assert _compare(tmp_path, "a", "b")["pairs"][0]["by_fold"]["available"]  # of b's table
     (tmp_path / "b" / "folds.csv").unlink()
     by_fold = _compare(tmp_path, "a", "b")["pairs"][0]["by_fold"]
@@ -442,7 +442,7 @@ def test_a_stamp_and_a_failed_audit_are_said_everywhere(
         result = _written(tmp_path, "a", "b")
     expected = [f"a carries the stamp: {SAME_PEOPLE}", "the audit of b failed"]
     assert result["warnings"] == expected
-    text = (tmp_path / "out" / "compare.md").read_text()
+    text = (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
     for warning in expected:
         assert warning in caplog.text
         assert f"> **Warning:** {warning}" in text
@@ -475,7 +475,7 @@ def test_other_training_people_are_noticed(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         write_run(tmp_path / name, seed=seed)
     path = tmp_path / "b" / "metrics.json"
-    result = json.loads(path.read_text())
+    result = json.loads(path.read_text(encoding="utf-8"))
     result["people"]["train"]["NonDemented"] += 1
     write_json(path, result)
     warnings = _compare(tmp_path, "a", "b")["warnings"]
@@ -548,7 +548,7 @@ def test_old_damaged_and_missing_results_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "b", schema="metrics/1")
     with pytest.raises(ResultError, match="metrics/1"):
         _compare(tmp_path, "a", "b")
-    (tmp_path / "b" / "metrics.json").write_text("{")
+    (tmp_path / "b" / "metrics.json").write_text("{", encoding="utf-8")
     with pytest.raises(ResultError, match="is damaged"):
         _compare(tmp_path, "a", "b")
     write_run(tmp_path / "b")
@@ -571,7 +571,7 @@ def test_the_stage_takes_names_and_paths(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "compare" / "oasis_2d_resnet18_vs_oasis_2d_densenet"
     assert files == [folder / f"compare.{kind}" for kind in ("json", "md", "png")]
     assert all(path.is_file() for path in files)
-    assert json.loads(files[0].read_text())["schema"] == "compare/1"
+    assert json.loads(files[0].read_text(encoding="utf-8"))["schema"] == "compare/1"
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None
         write_run(folder, seed=seed)
     first = next(compare.run(_config(tmp_path, *map(str, runs))))
     assert first.parent.name == "first_run_vs_second_run"
-    assert json.loads(first.read_text())["pairs"][0]["a"] == "first/run"
+    assert json.loads(first.read_text(encoding="utf-8"))["pairs"][0]["a"] == "first/run"
 
 
 def test_many_long_names_make_a_short_folder(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_one_seed_is_that_of_data_and_of_training():
 
 def test_file_goes_over_defaults_and_flags_go_over_the_file(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"train": {"epochs": 3, "lr": 0.5}, "classes": 2}))
+    path.write_text(json.dumps({"train": {"epochs": 3, "lr": 0.5}, "classes": 2}), encoding="utf-8")
     config = parse("--config", str(path), "--lr", "0.25")
     assert config.data.classes == 2
     assert config.train.epochs == 3
@@ -100,7 +100,7 @@ def test_file_goes_over_defaults_and_flags_go_over_the_file(tmp_path):
 
 def test_a_switch_in_the_file_can_be_turned_off_by_a_flag(tmp_path):
     path = tmp_path / "run.json"
-    path.write_text('{"resume": true}')
+    path.write_text('{"resume": true}', encoding="utf-8")
     assert parse("--config", str(path)).train.resume
     assert not parse("--config", str(path), "--no-resume").train.resume
 
@@ -243,7 +243,7 @@ def test_an_unknown_setting_is_refused(settings, hint):
 def test_a_file_that_holds_no_settings(tmp_path, content, kind, says):
     path = tmp_path / "run.json"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(kind, match=says):
         config_from_args(argparse.Namespace(config=path))
 

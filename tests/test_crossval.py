@@ -188,7 +188,7 @@ def test_folds_that_were_trained_are_not_overwritten_by_others(data, tmp_path):
 def test_a_damaged_fold_is_named(data, tmp_path):
     written = list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
     path = next(path for path in written if path.name == "repeat0_fold1_seed0.json")
-    path.write_text(path.read_text()[:200])
+    path.write_text(path.read_text(encoding="utf-8")[:200], encoding="utf-8")
     with pytest.raises(ManifestError, match=r"repeat0_fold1_seed0.json is damaged"):
         list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
 
@@ -198,7 +198,7 @@ def test_a_split_with_the_same_people_is_refused(data, tmp_path):
     shutil.copytree(data, folder)
     settings = read_settings(folder / "preprocessing.json")
     stamped = settings | {"stamps": ["same people in train and test"]}
-    (folder / "preprocessing.json").write_text(json.dumps(stamped))
+    (folder / "preprocessing.json").write_text(json.dumps(stamped), encoding="utf-8")
     with pytest.raises(LeakageError, match="same people on both sides"):
         list(crossval.run(run_config(folder, tmp_path, **SETTINGS)))
 

@@ -42,7 +42,7 @@ scan.quick = make
 def slowly(out, one, settings):
     time.sleep(0.2)
     reason = make(out, one, settings)
-    with open({log!r}, "a") as file:
+    with open({log!r}, "a", encoding="utf-8") as file:
         file.write(f"{{one.name}} {{os.getpid()}}\\n")
     return reason
 scan.make_scan = slowly
@@ -77,7 +77,7 @@ def wait_for(path: Path, pattern: str, seconds: float = 20) -> str:
     """Return the text of a file that another process writes, once it holds the pattern."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if path.is_file() and re.search(pattern, text := path.read_text()):
+        if path.is_file() and re.search(pattern, text := path.read_text(encoding="utf-8")):
             return text
         time.sleep(0.01)
     raise AssertionError(f"{path} does not hold {pattern} after {seconds} s")
@@ -112,14 +112,14 @@ def kill_half_way(log: Path, killed: list[int]) -> None:
 def test_worker_killed_half_way_loses_nothing_and_nothing_is_done_twice(tmp_path, scheduler):
     make_oasis(tmp_path / "data" / "oasis", CDRS)
     out, log, killed = tmp_path / "data" / "oasis_2d", tmp_path / "log", []
-    (tmp_path / "slow.py").write_text(SLOW.format(log=str(log)))
+    (tmp_path / "slow.py").write_text(SLOW.format(log=str(log)), encoding="utf-8")
     preload = ("--preload", str(tmp_path / "slow.py"))
     with started(tmp_path, "worker", scheduler, *preload, count=2):
         killer = Thread(target=kill_half_way, args=(log, killed))
         killer.start()
         list(run(config(tmp_path, dask=scheduler)))
         killer.join()
-    lines = [line.split() for line in log.read_text().splitlines()]
+    lines = [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
     assert killed
     assert {pid for _, pid in lines[12:]} == {pid for _, pid in lines} - {str(killed[0])}
     made = Counter(name for name, _ in lines)
@@ -142,7 +142,7 @@ def test_network_goes_to_a_worker_once(tmp_path, scheduler):
         found = list(run_parallel(cluster_tasks.features, chunks, dask=scheduler, **given))
     expected = [value for value, _ in map(lambda one: cluster_tasks.features(one, shared), chunks)]
     assert sorted(value for value, _ in found) == pytest.approx(sorted(expected), rel=1e-5)
-    unpacked = (tmp_path / "log").read_text().split()
+    unpacked = (tmp_path / "log").read_text(encoding="utf-8").split()
     assert sorted(unpacked) == sorted({str(pid) for _, pid in found})  # once each
 
 

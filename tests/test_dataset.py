@@ -218,7 +218,7 @@ def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
     (folder / "manifest.csv").unlink()
     with pytest.raises(DataNotFoundError, match=r"manifest\.csv"):
         open_dataset(folder, "2d", class_scheme(4))
-    (folder / "preprocessing.json").write_text("{broken")
+    (folder / "preprocessing.json").write_text("{broken", encoding="utf-8")
     with pytest.raises(ManifestError, match="damaged"):
         open_dataset(folder, "2d", class_scheme(4))
 

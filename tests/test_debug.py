@@ -167,7 +167,7 @@ def test_the_folder_is_removed(monkeypatch, capsys, stopped):
 
     def look(bench, checks):
         folders.append(bench.root)
-        (bench.root / "file").write_text("x")
+        (bench.root / "file").write_text("x", encoding="utf-8")
         if stopped:
             raise KeyboardInterrupt
         passing(bench, checks)
@@ -183,7 +183,9 @@ def test_help_imports_no_torch():
         "try: debug.main(['--help'])\n"
         "except SystemExit as done: print(done.code, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout.splitlines()[-1] == "0 False"
 
 

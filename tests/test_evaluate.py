@@ -40,7 +40,7 @@ def stamped(processed_2d, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stamped") / "phantom_2d"
     shutil.copytree(processed_2d, folder)
     settings = read_settings(folder / "preprocessing.json") | {"stamps": [STAMP]}
-    (folder / "preprocessing.json").write_text(json.dumps(settings))
+    (folder / "preprocessing.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
 
 
@@ -64,7 +64,7 @@ def test_the_files_are_those_returned(results):
 
 def test_metrics_json_holds_what_is_returned(results):
     folder, found = results
-    stored = json.loads((folder / "metrics.json").read_text())
+    stored = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     assert stored == {name: value for name, value in found.items() if name != "files"}
     assert stored["split"] == "test"
     assert stored["classes"] == ["NonDemented", "Demented"]
@@ -114,9 +114,11 @@ def test_people_of_another_study_are_scored_with_the_drift(processed_2d, tmp_pat
         other, tmp_path, dataset="phantom_2d", data_dir=other, checkpoint=path, run="abroad"
     )
     settings = read_settings(other / "preprocessing.json") | {"dataset": "other_2d"}
-    (other / "preprocessing.json").write_text(json.dumps(settings))
+    (other / "preprocessing.json").write_text(json.dumps(settings), encoding="utf-8")
     list(evaluate.run(config))
-    found = json.loads((tmp_path / "results" / "abroad" / "metrics.json").read_text())
+    found = json.loads(
+        (tmp_path / "results" / "abroad" / "metrics.json").read_text(encoding="utf-8")
+    )
     assert found["person"]["n_people"] == 14  # everyone, none of them trained on
     assert found["external"]["trained_on"] == "phantom_2d"
     assert found["external"]["n_validation"] == 4
@@ -182,7 +184,7 @@ def test_the_stage_scores_a_checkpoint_and_says_which(processed_2d, tmp_path):
     path = train_once(processed_2d, tmp_path)
     written = list(evaluate.run(run_config(processed_2d, tmp_path)))
     assert all(file.is_file() for file in written)
-    metrics = json.loads(written[0].read_text())
+    metrics = json.loads(written[0].read_text(encoding="utf-8"))
     name = "phantom_2d_efficientnet_lite0"
     assert written[0] == tmp_path / "results" / name / "metrics.json"
     assert (metrics["run"], metrics["dataset"]) == (name, "phantom_2d")

@@ -64,7 +64,7 @@ def test_every_file_is_there_and_the_json_comes_last(written):
 
 
 def test_the_json_says_what_was_done_and_what_could_not_be(written, processed):
-    content = json.loads(written["explain.json"].read_text())
+    content = json.loads(written["explain.json"].read_text(encoding="utf-8"))
     assert content["schema"] == "explain/1"
     assert content["method"] == "hirescam"
     assert content["n_people"] == len(
@@ -108,9 +108,9 @@ def test_only_the_first_people_of_each_class_are_drawn(processed, root, monkeypa
 def test_what_an_earlier_run_left_is_removed(processed, root):
     config = run_config(processed, root, samples=1, graded=0)
     folder = next(iter(run(config))).parent
-    (folder / "Gone.png").write_text("old")
-    (folder / "maps" / "old_map.nii.gz").write_text("old")
-    (folder / "notes.txt").write_text("mine")
+    (folder / "Gone.png").write_text("old", encoding="utf-8")
+    (folder / "maps" / "old_map.nii.gz").write_text("old", encoding="utf-8")
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     names = {path.name for path in run(config)}
     assert not (folder / "Gone.png").exists()
     assert not (folder / "maps" / "old_map.nii.gz").exists()

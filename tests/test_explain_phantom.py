@@ -57,7 +57,7 @@ def written(root):
 
 
 def test_group_maps_lie_in_template_space_with_their_people(written):
-    content = json.loads(written["explain.json"].read_text())
+    content = json.loads(written["explain.json"].read_text(encoding="utf-8"))
     folder = written["explain.json"].parent
     assert content["groups"]["available"]
     whole = [row for row in content["groups"]["maps"] if "," not in row["name"]]
@@ -166,7 +166,7 @@ def test_only_the_rightly_classified_ill_count_and_in_a_control_everyone(root):
 def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
     made = make(tmp_path, "2d", phantom_effect=0.0)
     written = {path.name: path for path in explain.run(made)}
-    content = json.loads(written["explain.json"].read_text())
+    content = json.loads(written["explain.json"].read_text(encoding="utf-8"))
     row = pd.read_csv(written["maps.csv"]).iloc[0]
     scan = nib.load(written["maps.csv"].parent / row["map_in_scan"])
     raw = next((tmp_path / "data" / "phantom").rglob(f"{row['subject']}_MR1*.img"))
@@ -200,7 +200,7 @@ def test_a_users_atlas_names_the_regions(root, tmp_path):
     labels = np.where(brain, 3, 0).astype(np.int16)
     labels[: labels.shape[0] // 2][brain[: labels.shape[0] // 2]] = 7
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "halves.nii.gz")
-    (tmp_path / "names.txt").write_text("3 one side\n7 the other\n")
+    (tmp_path / "names.txt").write_text("3 one side\n7 the other\n", encoding="utf-8")
     files = {"atlas": tmp_path / "halves.nii.gz", "atlas_labels": tmp_path / "names.txt"}
     written = {path.name: path for path in explain.run(config(root, "3d", **files))}
     table = pd.read_csv(written["regions.csv"])

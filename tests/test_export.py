@@ -33,7 +33,7 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
 
 def test_whoever_follows_the_description_gets_the_same_probabilities(exported, processed_2d):
     config, (network, description) = exported
-    about = json.loads(description.read_text())
+    about = json.loads(description.read_text(encoding="utf-8"))
     list(evaluate.run(config))
     folder = description.parents[1]
     rows = pd.read_csv(folder / "predictions.csv", dtype={"subject": str})
@@ -57,7 +57,7 @@ def test_whoever_follows_the_description_gets_the_same_probabilities(exported, p
 
 def test_the_description_names_its_network(exported):
     _, (network, description) = exported
-    about = json.loads(description.read_text())
+    about = json.loads(description.read_text(encoding="utf-8"))
     assert about["sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
     assert about["equality"]["largest_difference"] <= about["equality"]["tolerance"]
     assert "no basis for a diagnosis" in about["notice"]
@@ -68,7 +68,7 @@ def test_volumes_are_exported_in_their_own_order(processed_3d, tmp_path):
     checkpoint = train_once(processed_3d, tmp_path, backbone="simple")
     config = run_config(processed_3d, tmp_path, backbone="simple", checkpoint=str(checkpoint))
     network, description = export.run(config)
-    about = json.loads(description.read_text())
+    about = json.loads(description.read_text(encoding="utf-8"))
     assert about["input"]["axes"] == ["batch", "channel", "x", "y", "z"]
     for count in (1, 3):
         shape = (count, *about["input"]["shape"][1:])

@@ -119,5 +119,5 @@ def test_a_network_can_be_unpacked_in_a_fresh_process(model, data, tmp_path):
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).model.backbone)"
     command = [sys.executable, "-c", code, str(tmp_path / "work")]
     root = Path(__file__).resolve().parents[1]
-    said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    said = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=True)
     assert said.stdout == "resnet18\n"

@@ -208,7 +208,7 @@ def test_other_content_is_another_cache_and_the_old_one_goes(tmp_path):
     (old,) = folder.iterdir()
     kept = [folder / "notes.txt", folder / "images_mine.npy", tmp_path / "images_x.npy"]
     for path in kept:
-        path.write_text("of somebody else")
+        path.write_text("of somebody else", encoding="utf-8")
     stale, busy = (folder / f".images_{'0' * 24}.npy.{end}" for end in ("a1", "b2"))
     for path in (stale, busy):
         path.write_bytes(b"unfinished")
@@ -255,7 +255,7 @@ def test_data_sets_share_a_folder_without_meeting(tmp_path):
 
 def test_a_folder_that_cannot_be_written_names_the_flag(tmp_path, monkeypatch):
     manifest = slices(tmp_path)
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"cannot be written to .*file(.|\n)*--cache_dir"):
         read_all(manifest, tmp_path / "file")
 
@@ -325,7 +325,7 @@ def test_processes_may_build_it_at_once(tmp_path):
     root = Path(__file__).resolve().parents[1]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", BUILD, str(folder)]
-    running = [subprocess.Popen(command, cwd=root, text=True, **pipes) for _ in range(3)]
+    running = [subprocess.Popen(command, cwd=root, encoding="utf-8", **pipes) for _ in range(3)]
     for one in running:
         assert one.stdout.readline() == "ready\n"
     for one in running:
@@ -384,7 +384,7 @@ def test_memory_does_not_grow_with_what_was_read(tmp_path):
 
 
 def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -188,7 +188,7 @@ def clinical_table(folder: Path, **cdr: str) -> None:
         f"OAS1{name}_MR1,F,R,74,2,3,29,{value},1344,0.743,1.3,N/A" for name, value in cdr.items()
     ]
     head = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
-    (folder / "oasis_cross-sectional.csv").write_text("\n".join([head, *rows]))
+    (folder / "oasis_cross-sectional.csv").write_text("\n".join([head, *rows]), encoding="utf-8")
 
 
 @pytest.mark.parametrize("place", [".", "sub", "..", "../oasis"])

@@ -181,6 +181,6 @@ def test_table_values(tmp_path):
 )
 def test_malformed_table(tmp_path, text, message):
     path = tmp_path / "t.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=message):
         read_table(path)

@@ -104,7 +104,10 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
 def test_the_command_works_in_a_process_of_its_own(copied):
     given = words(copied, "--mode", "evaluate", "--dataset", "phantom_3d")
     done = subprocess.run(
-        [sys.executable, ROOT / "main.py", *given], capture_output=True, text=True, cwd=copied
+        [sys.executable, ROOT / "main.py", *given],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=copied,
     )
     assert done.returncode == 0, done.stderr
     assert "scored on" in done.stderr
@@ -112,13 +115,13 @@ def test_the_command_works_in_a_process_of_its_own(copied):
 
 
 def test_the_settings_written_repeat_the_run(copied):
-    first = (copied / "checkpoint_dir" / RUN / "history.json").read_text()
+    first = (copied / "checkpoint_dir" / RUN / "history.json").read_text(encoding="utf-8")
     stored = copied / "config.json"
     shutil.move(copied / "results_dir" / RUN / "config.json", stored)
     places = [f"--{name}={copied / name}" for name in ("data_root", "checkpoint_dir")]
     given = ["--mode", "train", "--config", stored, *places, f"--results_dir={copied / 'again'}"]
     assert main.main([str(word) for word in given]) == 0
-    assert (copied / "checkpoint_dir" / RUN / "history.json").read_text() == first
+    assert (copied / "checkpoint_dir" / RUN / "history.json").read_text(encoding="utf-8") == first
 
 
 def test_help_imports_no_torch():
@@ -127,7 +130,9 @@ def test_help_imports_no_torch():
         "try: main.main(['--help'])\n"
         "except SystemExit as done: print(done.code, sorted({'torch', 'cv2'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
     assert done.stdout.splitlines()[-1] == "0 []"
     assert "--mode" in done.stdout
 
@@ -272,7 +277,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 
 
 def test_the_stored_settings_are_those_of_the_checkpoint(made):
-    stored = json.loads((made / "results_dir" / RUN / "config.json").read_text())
+    stored = json.loads((made / "results_dir" / RUN / "config.json").read_text(encoding="utf-8"))
     content = torch.load(made / "checkpoint_dir" / RUN / "best_model.pth", weights_only=True)
     assert content["config"] == stored
     assert stored["data"]["dataset"] == "phantom"

@@ -49,7 +49,7 @@ def test_not_rated_stays_not_rated(tmp_path):
 
 def test_stamps_come_from_the_settings_beside_the_table(tmp_path):
     manifest(tmp_path).write(tmp_path)
-    (tmp_path / "preprocessing.json").write_text('{"stamps": ["people unknown"]}')
+    (tmp_path / "preprocessing.json").write_text('{"stamps": ["people unknown"]}', encoding="utf-8")
     assert Manifest.read(tmp_path).stamps == ("people unknown",)
 
 

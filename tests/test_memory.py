@@ -224,7 +224,7 @@ from src.memory import out_of_memory
 torch.set_num_threads(1)
 model = create_model("3d", "simple", 2)
 model(torch.rand(2, 1, 24, 24, 24)).sum().backward()  # libraries and threads are there
-pages = int(open("/proc/self/statm").read().split()[0])
+pages = int(open("/proc/self/statm", encoding="utf-8").read().split()[0])
 limit = pages * resource.getpagesize() + 200 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
@@ -239,7 +239,7 @@ except MriError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")
 def test_a_real_failure_of_the_processor_is_understood():
     command = [sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 2, done.stderr
     assert "training on 4 volumes at once" in done.stdout
     assert "--accumulate 2" in done.stdout

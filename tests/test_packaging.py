@@ -30,7 +30,7 @@ def call(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=folder, env={"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True,
+        capture_output=True, encoding="utf-8",
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_every_room_and_every_file_is_installed(installed):
 
 def test_the_command_speaks_of_itself(installed, tmp_path):
     script = installed / "bin" / "mri-ad"
-    assert "mri_ad.cli" in script.read_text()
+    assert "mri_ad.cli" in script.read_text(encoding="utf-8")
     help = call(installed, tmp_path, "--help").stdout
     assert "usage: mri-ad" in help
     assert "mri-ad --mode full" in help
@@ -68,7 +68,7 @@ def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, 
         "sys.exit(any(name == 'src' or name.startswith('src.') for name in sys.modules))"
     )
     checked = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, encoding="utf-8",
         env={"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
@@ -76,11 +76,11 @@ def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, 
 
 def test_what_is_installed_is_what_the_requirements_say(installed):
     (info,) = installed.glob("alzheimers_mri-*.dist-info")
-    text = (info / "METADATA").read_text()
-    wanted = [line.split()[0] for line in (ROOT / "requirements.txt").read_text().splitlines()
-              if line and not line.startswith("#")]  # fmt: skip
+    text = (info / "METADATA").read_text(encoding="utf-8")
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [line.split()[0] for line in lines if line and not line.startswith("#")]
     assert wanted
     assert all(f"Requires-Dist: {line}" in text for line in wanted)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
     assert all(f"Provides-Extra: {name}" in text for name in extras)

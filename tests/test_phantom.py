@@ -34,7 +34,10 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def records(root: Path) -> list[dict]:
-    return [json.loads(path.read_text()) for path in sorted((root / "truth").glob("*.json"))]
+    return [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((root / "truth").glob("*.json"))
+    ]
 
 
 def truth(root: Path, kind: str) -> dict[str, nib.Nifti1Image]:

@@ -48,7 +48,7 @@ def by_age(tmp_path_factory) -> Path:
 
 
 def record(root: Path, subject: str) -> dict:
-    return json.loads((root / "truth" / f"{subject}.json").read_text())
+    return json.loads((root / "truth" / f"{subject}.json").read_text(encoding="utf-8"))
 
 
 def people(root: Path) -> list[str]:

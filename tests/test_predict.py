@@ -46,7 +46,7 @@ def trained(request, tmp_path_factory):
 
 def answers(root, dim, path, **more):
     written = list(predict.run(settings(root, dim, input=path, **more)))
-    content = json.loads(written[-1].read_text())
+    content = json.loads(written[-1].read_text(encoding="utf-8"))
     assert all(file.is_file() for file in written)
     return content["answers"], written
 
@@ -112,7 +112,7 @@ def test_what_is_no_brain_gets_no_stage(trained, tmp_path):
         assert by_name[name]["stage"] is None
         assert by_name[name]["outside"]
         assert by_name[name]["reasons"]
-    text = next(path for path in written if path.suffix == ".csv").read_text()
+    text = next(path for path in written if path.suffix == ".csv").read_text(encoding="utf-8")
     assert "\n=" not in text
     with pytest.raises(ImageError, match="none of 1 scans"):
         answers(root, dim, tmp_path / "in/broken.nii.gz")
@@ -158,7 +158,7 @@ def test_inputs_that_are_none(tmp_path):
         find_inputs(tmp_path / "none")
     with pytest.raises(DataNotFoundError):
         find_inputs(tmp_path)
-    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "notes.txt").write_text("text", encoding="utf-8")
     with pytest.raises(ImageError, match="no scan"):
         find_inputs(tmp_path / "notes.txt")
 
@@ -168,7 +168,7 @@ def test_the_log_never_speaks_of_a_diagnosis(trained, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         _, written = answers(root, dim, write_brain(tmp_path / "a.nii.gz"), maps=False)
     assert "diagnos" not in caplog.text.lower()
-    told = json.loads(written[-1].read_text())
+    told = json.loads(written[-1].read_text(encoding="utf-8"))
     assert "no diagnosis" in told["notice"]
 
 

@@ -34,7 +34,9 @@ def torchrun(*words, **more):
     command += ["--nproc_per_node", "2", "--", *map(str, words)]  # -- as --run is no --run-path
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **more)
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, encoding="utf-8", **more
+    )
 
 
 def end_of(job):
@@ -103,7 +105,7 @@ def test_shares_come_back_batch_by_batch(of_two):
 
 
 def history(root, run):
-    return json.loads((root / "checkpoints" / run / "history.json").read_text())
+    return json.loads((root / "checkpoints" / run / "history.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -169,7 +169,9 @@ def test_new_scans_get_their_answer_in_words(tmp_path):
 def test_a_path_out_of_the_folder_is_refused(tmp_path, bad):
     folder = scored_run(tmp_path)
     table = add_maps(folder, ("S003",)) / "maps.csv"
-    table.write_text(table.read_text().replace("maps/person0.png", bad))
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("maps/person0.png", bad), encoding="utf-8"
+    )
     with pytest.raises(ManifestError, match="leads out"):
         build_report(folder)
 
@@ -177,18 +179,20 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path, bad):
 def test_maps_of_other_classes_are_left_out_and_it_is_said(tmp_path):
     folder = scored_run(tmp_path)
     file = add_maps(folder, ("S003",)) / "explain.json"
-    file.write_text(file.read_text().replace('"classes": 3', '"classes": 4'))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"classes": 3', '"classes": 4'), encoding="utf-8"
+    )
     assert "Maps were left out: they are of 4 classes" in read(build_report(folder)).words
 
 
 def test_maps_of_another_training_are_left_out_and_it_is_said(tmp_path):
     folder = scored_run(tmp_path)
     file = add_maps(folder, ("S003",)) / "explain.json"
-    content = json.loads(file.read_text())
-    settings = json.loads((folder / "metrics.json").read_text())["settings"]
+    content = json.loads(file.read_text(encoding="utf-8"))
+    settings = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["settings"]
     for epochs, said in ((30, False), (31, True)):
         train = settings["train"] | {"epochs": epochs}
-        file.write_text(json.dumps(content | {"trained": {"train": train}}))
+        file.write_text(json.dumps(content | {"trained": {"train": train}}), encoding="utf-8")
         words = read(build_report(folder)).words
         assert ("Maps were left out: they are of a model that was trained" in words) == said
 

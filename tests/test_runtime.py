@@ -1,5 +1,6 @@
 """Logging to stderr, progress bars, and what the environment says."""
 
+import ast
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from src.runtime import (
     weight_cache,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 JOB = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 
 
@@ -132,7 +134,60 @@ def test_weights_are_cached_where_torch_caches_them(monkeypatch):
 
 
 def test_no_other_module_reads_the_environment():
-    source = Path(__file__).resolve().parents[1] / "src"
     reads = re.compile(r"\benviron\b|\bgetenv\b")
-    readers = [path.name for path in source.rglob("*.py") if reads.search(path.read_text())]
+    sources = (ROOT / "src").rglob("*.py")
+    readers = [path.name for path in sources if reads.search(path.read_text(encoding="utf-8"))]
     assert readers == ["runtime.py"]
+
+
+def without_encoding(source):
+    """Return the lines that read or write text as the locale says, which differs by machine."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call):
+            continue
+        method = isinstance(call.func, ast.Attribute)
+        name = call.func.attr if method else getattr(call.func, "id", "")
+        given = {word.arg: getattr(word.value, "value", None) for word in call.keywords}
+        place = {"read_text": 0, "write_text": 1}.get(name)  # of the encoding
+        if name == "open":
+            rest = call.args[0 if method else 1 :]
+            mode = getattr(rest[0], "value", None) if rest else given.get("mode", "r")
+            text = isinstance(mode, str) and re.fullmatch(r"[rwaxt+]+", mode)
+        else:
+            text = place is not None and len(call.args) <= place
+        if "encoding" not in given and (text or given.get("text") is True):
+            found.append(call.lineno)
+    return found
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "path.read_text()",
+        "path.write_text(words)",
+        "open(path)",
+        "open(path, 'w')",
+        "path.open()",
+        "path.open(mode='a')",
+        "subprocess.run(command, text=True)",
+    ],
+)
+def test_text_whose_encoding_the_locale_decides_is_found(call):
+    assert without_encoding(f"\n{call}") == [2]
+    assert without_encoding(f"{call[:-1]}, encoding='utf-8')".replace("(,", "(")) == []
+
+
+@pytest.mark.parametrize(
+    "call", ["path.open('rb')", "open(path, 'wb')", "Image.open(path)", "run()"]
+)
+def test_bytes_have_no_encoding(call):
+    assert without_encoding(call) == []
+
+
+def test_every_text_file_names_its_encoding():
+    folders = [ROOT / name for name in ("src", "tests", "benchmarks")]
+    sources = [*ROOT.glob("*.py"), *(path for one in folders for path in one.rglob("*.py"))]
+    found = {path: without_encoding(path.read_text(encoding="utf-8")) for path in sources}
+    assert not {str(path): lines for path, lines in found.items() if lines}
+    assert len(found) > 200

@@ -216,7 +216,7 @@ def test_done_scan_is_not_made_again(tmp_path, monkeypatch):
     next(out.rglob("*.png")).unlink()
     make_once(scan, out, SETTINGS)
     assert len(made) == 2
-    record = json.loads((out / ".scans/a_b.json").read_text())
+    record = json.loads((out / ".scans/a_b.json").read_text(encoding="utf-8"))
     assert all((out / file["path"]).is_file() for file in record["files"])
 
 

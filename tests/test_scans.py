@@ -263,7 +263,7 @@ def test_a_folder_of_scans_with_its_table_and_page(many):
     table = pd.read_csv(out / "quality.csv").set_index("name")
     assert table.loc["good", "used"]
     assert not table.loc["bad", "used"]
-    page = (out / "montage.html").read_text()
+    page = (out / "montage.html").read_text(encoding="utf-8")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert page.count("<img") == 2
@@ -292,6 +292,6 @@ def test_steps_can_be_switched_off(many):
         many / "raw/good.nii.gz", many / "cut/a.nii.gz", ScanConfig(n4=False, register=False)
     )
     assert nib.load(cut.path).shape == CUT_SHAPE
-    (many / "plain/a.json").write_text("{}")
+    (many / "plain/a.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ManifestError, match="damaged"):
         read_standard(many / "plain/a.nii.gz")

@@ -217,7 +217,7 @@ def coronal_record(folder, **changes):
     stored["to_ras"] = FRAME.to_ras.tolist()
     content = {"key": "", "grid": [7, 5], "stored": stored, "files": files, **changes}
     (folder / ".scans").mkdir(exist_ok=True)
-    (folder / ".scans" / "P01_MR1.json").write_text(json.dumps(content))
+    (folder / ".scans" / "P01_MR1.json").write_text(json.dumps(content), encoding="utf-8")
     return read_scan_record(folder, "P01", "MR1")
 
 
@@ -326,7 +326,7 @@ def test_a_volume_that_does_not_fit_the_record(tmp_path):
 
 def test_records_that_are_not_there_say_what_to_do(tmp_path):
     coronal_record(tmp_path)
-    (tmp_path / "P01_MR1.json").write_text("{}")
+    (tmp_path / "P01_MR1.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataNotFoundError, match="--mode preprocess again"):
         read_scan_record(tmp_path, "P02", "MR1")
     with pytest.raises(DataNotFoundError):
@@ -336,8 +336,12 @@ def test_records_that_are_not_there_say_what_to_do(tmp_path):
 def test_a_record_of_an_earlier_version_is_refused(tmp_path):
     coronal_record(tmp_path)
     path = tmp_path / ".scans" / "P01_MR1.json"
-    old = {key: value for key, value in json.loads(path.read_text()).items() if key != "stored"}
-    path.write_text(json.dumps(old))
+    old = {
+        key: value
+        for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+        if key != "stored"
+    }
+    path.write_text(json.dumps(old), encoding="utf-8")
     with pytest.raises(ManifestError, match=r"does not say where its scan lies(.|\n)*preprocess"):
         read_scan_record(tmp_path, "P01", "MR1")
 

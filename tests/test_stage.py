@@ -35,7 +35,7 @@ def make_oasis(root, cdrs=(0, 0, 0, 0.5, 0.5, 0.5, 1, 1, 1, 2, ""), shape=(17, 2
         data = speckled(ellipsoid(shape, 0.1 + 0.03 * number), number)
         save_analyze(folder / f"{session}_mpr_n4_anon_111_t88_masked_gfc.img", data)
         rows.append(f"{session},{'FM'[number % 2]},R,{60 + number},2,3,29,{cdr},1400,0.75,1.2,N/A")
-    (root / "oasis_cross-sectional.csv").write_text("\n".join(rows) + "\n")
+    (root / "oasis_cross-sectional.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
 
 
@@ -82,7 +82,7 @@ def test_3d_end_to_end_and_the_way_back(tmp_path, oasis):
     assert volume.shape == (32, 32, 32)
     assert volume.dtype == np.float16
     assert 0 <= volume.min() <= volume.max() <= 1
-    record = json.loads((out / ".scans" / f"{row['subject']}_MR1.json").read_text())
+    record = json.loads((out / ".scans" / f"{row['subject']}_MR1.json").read_text(encoding="utf-8"))
     matrix = np.array(record["files"][0]["to_stored"])
     centre = (matrix @ [15.5, 15.5, 15.5, 1])[:3]
     np.testing.assert_allclose(centre, (8, 10, 7), atol=0.51)
@@ -164,10 +164,10 @@ def test_missing_raw_data_and_a_strangers_folder(tmp_path, oasis):
         list(run(config(tmp_path, data_dir=tmp_path / "nowhere")))
     mine = tmp_path / "data" / "oasis_2d" / "notes.txt"
     mine.parent.mkdir()
-    mine.write_text("mine")
+    mine.write_text("mine", encoding="utf-8")
     with pytest.raises(ManifestError, match="did not make"):
         list(run(config(tmp_path)))
-    assert mine.read_text() == "mine"
+    assert mine.read_text(encoding="utf-8") == "mine"
 
 
 def test_two_workers_make_the_same_files(tmp_path, oasis):

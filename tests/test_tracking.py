@@ -40,14 +40,14 @@ def tracked(processed_2d, tmp_path_factory):
 
 def test_tensorboard_holds_the_history_and_the_scores(tracked):
     root, config, checkpoint, _ = tracked
-    history = json.loads((checkpoint.parent / "history.json").read_text())
+    history = json.loads((checkpoint.parent / "history.json").read_text(encoding="utf-8"))
     folder = root / "results" / config.run_name
     scalars = scalars_of(folder / "tensorboard")
     assert [step for step, _ in scalars["train/train_loss"]] == history["epoch"]
     for name in ("train_loss", "val_loss", "val_balanced_accuracy", "lr"):
         values = [value for _, value in scalars[f"train/{name}"]]
         assert np.allclose(values, history[name], rtol=1e-5)
-    scores = json.loads((folder / "metrics.json").read_text())["person"]
+    scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["person"]
     for name, part in (("", "value"), ("_low", "low"), ("_high", "high")):
         ((_, value),) = scalars[f"test/accuracy{name}"]
         assert value == pytest.approx(scores["metrics"]["accuracy"][part], rel=1e-5)
@@ -61,7 +61,7 @@ def test_mlflow_holds_one_run_of_training_and_scores(tracked):
     client = mlflow.MlflowClient(tracking_uri=config.train.mlflow)
     place = client.get_experiment_by_name("alzheimers-mri").experiment_id
     (run,) = client.search_runs([place])
-    history = json.loads((checkpoint.parent / "history.json").read_text())
+    history = json.loads((checkpoint.parent / "history.json").read_text(encoding="utf-8"))
     losses = client.get_metric_history(run.info.run_id, "train/train_loss")
     assert [m.step for m in losses] == history["epoch"]
     assert np.allclose([m.value for m in losses], history["train_loss"])
@@ -72,14 +72,19 @@ def test_mlflow_holds_one_run_of_training_and_scores(tracked):
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"metrics.json", "history.json", "training_curves.png"} <= kept
     assert not any(name.endswith(".pth") for name in kept)
-    memory = json.loads((root / "results" / config.run_name / "mlflow.json").read_text())
+    memory = json.loads(
+        (root / "results" / config.run_name / "mlflow.json").read_text(encoding="utf-8")
+    )
     assert memory["run_id"] == run.info.run_id
 
 
 def test_tracking_does_not_change_the_training(tracked, processed_2d, tmp_path):
     _, _, checkpoint, _ = tracked
     plain = train_once(processed_2d, tmp_path, epochs=2)
-    history = [json.loads((one.parent / "history.json").read_text()) for one in (checkpoint, plain)]
+    history = [
+        json.loads((one.parent / "history.json").read_text(encoding="utf-8"))
+        for one in (checkpoint, plain)
+    ]
     assert history[0] == history[1]
 
 

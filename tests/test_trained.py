@@ -137,7 +137,7 @@ def test_data_of_the_same_origin_are_no_external_test(
     folder = tmp_path / here
     shutil.copytree(processed_2d, folder)
     settings = read_settings(folder / "preprocessing.json") | {"dataset": here}
-    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'))
+    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'), encoding="utf-8")
     path = saved(tmp_path, content, dataset=trained_on, subjects=[])
     with pytest.raises(LeakageError, match=says):
         open_with(folder, tmp_path, path, dataset="phantom_2d", data_dir=folder)
@@ -175,6 +175,6 @@ def test_a_data_set_stamped_with_the_same_people_passes(processed_2d, tmp_path, 
     folder = tmp_path / "phantom_2d"
     shutil.copytree(processed_2d, folder)
     settings = read_settings(folder / "preprocessing.json") | {"stamps": [SAME_PEOPLE]}
-    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'))
+    (folder / "preprocessing.json").write_text(str(settings).replace("'", '"'), encoding="utf-8")
     path = saved(tmp_path, content, subjects=hash_subjects(["PHAN_0003"]))
     assert open_with(folder, tmp_path, path).data.manifest.stamps == (SAME_PEOPLE,)

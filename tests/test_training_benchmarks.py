@@ -14,7 +14,7 @@ from src.errors import ConfigError, MriError
 @pytest.mark.parametrize(("backbone", "shape"), [("resnet18", (33, 40)), ("simple", (24, 28, 33))])
 def test_an_epoch_in_every_way(backbone, shape, tmp_path, capsys):
     found = epoch.run((epoch.Case(backbone, shape, 4, 2, 1.0),), rounds=1, folder=tmp_path)
-    assert json.loads((tmp_path / "epoch.json").read_text()) == found
+    assert json.loads((tmp_path / "epoch.json").read_text(encoding="utf-8")) == found
     losses = found["cases"][0]["first_loss"]
     assert losses[epoch.PLAIN] == pytest.approx(losses[epoch.OURS], abs=1e-3)
     assert set(found["cases"][0]["seconds"]) == {epoch.PLAIN, *epoch.PRECISION}
