@@ -1,15 +1,26 @@
 # Two commands: `make demo` and `make test`. Both make .venv once; a second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that share the tests, file by file. The inputs are small: a second thread in each would only wait.
+WORKERS ?= 2
+THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# glibc gives freed tensors back to the system, and asks for them again page by page: up to half of the time.
+KEEP := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
+SHARED := -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-quick lint clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python main.py --mode full --dataset phantom_2d --image_size 160 --epochs 8
 
 test: .venv/test.stamp
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage erase
+	$(THREADS) $(KEEP) $(BIN)/python -m coverage run $(SHARED)
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+test-quick: .venv/test.stamp
+	$(THREADS) $(KEEP) $(BIN)/python $(SHARED) -m "not slow"
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -21,6 +21,18 @@ torch.set_num_threads(1)  # the inputs are small: more threads only wait for eac
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Fixtures draw the same numbers in whatever order and process the tests run."""
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """And so does the test, whether its fixtures were made for it or for one before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """Return the folder of the real data sets, which are not part of the project."""
