@@ -1,5 +1,6 @@
 """TensorBoard and MLflow, read back with their own packages."""
 
+import contextlib
 import json
 import sys
 
@@ -32,9 +33,10 @@ def scalars_of(folder):
 def tracked(processed_2d, tmp_path_factory):
     root = tmp_path_factory.mktemp("tracking")
     asked = {"epochs": 2, "tensorboard": True, "mlflow": f"sqlite:///{root / 'runs.db'}"}
-    checkpoint = train_once(processed_2d, root, **asked)
-    config = run_config(processed_2d, root, checkpoint=str(checkpoint), **asked)
-    written = list(evaluate.run(config))
+    with contextlib.chdir(root):  # beside a database, MLflow keeps files in ./mlruns
+        checkpoint = train_once(processed_2d, root, **asked)
+        config = run_config(processed_2d, root, checkpoint=str(checkpoint), **asked)
+        written = list(evaluate.run(config))
     return root, config, checkpoint, written
 
 
