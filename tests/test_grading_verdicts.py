@@ -147,6 +147,8 @@ def test_a_model_of_one_kind_of_people_is_not_known() -> None:
         ((2.0, 1.3, 3.0), "PASS"),
         ((2.0, 1.2, 3.0), "WARN"),
         ((2.0, 0.9, 3.0), "WARN"),
+        ((2.0, None, None), "PASS"),  # one person: no interval, which the n beside it tells
+        ((1.1, None, None), "WARN"),
         ((0.9, 0.5, 1.5), "FAIL"),
     ],
 )

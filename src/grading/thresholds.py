@@ -70,14 +70,18 @@ class Check:
     def verdict(self, value: Interval) -> str:
         """Return PASS, WARN or FAIL."""
         sign = 1 if self.more_is_better else -1
-        low = value["value"] if value["low"] is None else value["low"]
-        judged = low if self.by_low else value["value"]
+        judged = lower_end(value) if self.by_low else value["value"]
         if self.fails is not None and sign * value["value"] <= sign * self.fails:
             return FAIL
         good = judged > self.passes if self.by_low else sign * judged >= sign * self.passes
         if good:
             return PASS
         return FAIL if self.strict else WARN
+
+
+def lower_end(value: Interval) -> float:
+    """Return the lower end, or the value itself of so few people that there is no interval."""
+    return float(value["value"] if value["low"] is None else value["low"])
 
 
 #: Every threshold there is; the reasons stand at the top of this module.

@@ -13,7 +13,7 @@ import numpy as np
 from ..audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN
 from ..intervals import Interval, interval, resample_people
 from .similarity import mean_of
-from .thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
+from .thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS, lower_end
 
 Section = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -193,7 +193,7 @@ class _Judge:
             FAIL: "maps do not point to it",
         }[verdict]
         rival = section["rival"]
-        if verdict == PASS and value["low"] <= rival["energy_ratio"]:
+        if verdict == PASS and lower_end(value) <= rival["energy_ratio"]:
             verdict = WARN
             meaning = (
                 f"a map of the {rival['method']}, without a model, has {rival['energy_ratio']:.2f}"
