@@ -8,7 +8,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 KEEP := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
 SHARED := -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-quick lint clean
+.PHONY: demo test test-quick lint lock test-lowest clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python main.py --mode full --dataset phantom_2d --image_size 160 --epochs 8
@@ -28,7 +28,7 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The torch of the requirements goes first: torchvision alone would choose another.
+# The torch of the lock goes first: torchvision alone would choose another.
 .venv/demo.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep -o '^torch==[0-9.]*' requirements.txt)"
@@ -39,5 +39,21 @@ lint: .venv/test.stamp
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
+# Pins that fit the ranges of pyproject.toml stay; for newer ones add UV="--upgrade-package NAME", or UV=--upgrade.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --annotation-style line \
+  --custom-compile-command "make lock" $(UV) pyproject.toml
+lock: .venv/test.stamp
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --all-extras --constraint requirements.txt --output-file requirements-dev.txt
+
+# The lowest version that pyproject.toml admits of each package, in an environment of its own.
+test-lowest: .venv/test.stamp
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	$(BIN)/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct --all-extras \
+	  pyproject.toml --output-file .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt
+	.venv-lowest/bin/python debug.py --step all
+	.venv-lowest/bin/python -m pytest $(QUICK)
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MriError
+from .optional import install_command
 
 _CONNECT = 5  # seconds until a scheduler must have answered
 _PATIENCE = 30.0  # seconds without any worker until that is an error
-_INSTALL = "python -m pip install -r requirements-cluster.txt"
 _START = (
     "start scheduler and workers in the project's folder with `python -m dask scheduler` and "
     "`python -m dask worker ADDRESS`, in this same Python environment"
@@ -86,7 +86,7 @@ def _connected(address: str) -> Iterator[Any]:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise MriError(
-            f"--dask needs {error.name}, which is not installed", hint=_INSTALL
+            f"--dask needs {error.name}, which is not installed", hint=install_command("cluster")
         ) from None
     # A network is sent once, on purpose: Dask's warning of large graphs does not apply.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "4GB"}):

@@ -1,4 +1,4 @@
-"""Packages that only some commands need, imported when they are used."""
+"""Packages that only some commands need: an extra of ``pyproject.toml``, imported when used."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Any
 from .errors import ConfigError
 
 
-def optional(name: str, needs: str, group: str) -> Any:
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: in a clone from there, else beside the package."""
+    project = "." if __name__.startswith("src.") else "alzheimers-mri"
+    return f'python -m pip install "{project}[{extra}]"'
+
+
+def optional(name: str, needs: str, extra: str) -> Any:
     """Return an optional package.
 
     Args:
         name: Of its module.
         needs: Who needs it, such as ``"raw scans need"``.
-        group: It stands in ``requirements-<group>.txt``.
+        extra: Of ``pyproject.toml`` that holds it.
 
     Raises:
         ConfigError: It cannot be imported; the hint is the command that installs it.
@@ -24,5 +30,5 @@ def optional(name: str, needs: str, group: str) -> Any:
     except ImportError as error:
         raise ConfigError(
             f"{needs} {name}, which cannot be imported: {error}",
-            hint=f"pip install -r requirements-{group}.txt",
+            hint=install_command(extra),
         ) from None

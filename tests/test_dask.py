@@ -199,7 +199,7 @@ def test_package_that_is_not_installed(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MriError, match=f"needs {package}") as caught:
         list(run_parallel(cluster_tasks.square, [1], workers=1, dask="tcp://127.0.0.1:9"))
-    assert "requirements-cluster.txt" in caught.value.hint
+    assert caught.value.hint == 'python -m pip install ".[cluster]"'
 
 
 def test_worker_that_does_not_see_the_folder(tmp_path):

@@ -73,7 +73,7 @@ def standardise(source: Path, target: Path, settings: ScanConfig) -> StandardSca
     Raises:
         ImageError: It cannot be read, or no brain is found or laid.
         DataNotFoundError: There is no such scan.
-        ConfigError: A package of ``requirements-scans.txt`` is missing.
+        ConfigError: A package of the extra ``scans`` is missing.
     """
     key = scan_key(source, settings)
     done = _finished(target, key)
