@@ -97,7 +97,10 @@ def choose_precision(asked: str, device: torch.device) -> tuple[str, str]:
         major, minor = torch.cuda.get_device_capability(device)
         return "bf16", f"CUDA SM {major}.{minor} computes it natively"
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
+        tell = getattr(torch.cpu, "get_capabilities", None)  # torch 2.9 has none
+        if tell is None:
+            return "no", f"torch {torch.__version__} does not tell what this processor can"
+        able = tell()
         for unit in _BF16_UNITS:
             if able.get(unit):
                 return "bf16", f"this processor computes it natively, with {unit}"

@@ -75,8 +75,15 @@ def test_a_gpu_too_many(two_gpus):
 )
 def test_precision_on_a_cpu(monkeypatch, asked, unit, expected, says):
     able = {"avx512_bf16": False, "amx_bf16": False, unit: True}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert choose_precision(asked, torch.device("cpu")) == (expected, says)
+
+
+def test_a_torch_that_does_not_know_the_processor_computes_fp32_and_says_why(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    choice, why = choose_precision("auto", torch.device("cpu"))
+    assert choice == "no"
+    assert why == f"torch {torch.__version__} does not tell what this processor can"
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "no")])
