@@ -46,6 +46,10 @@ lock: .venv/test.stamp
 	$(LOCK) --output-file requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt --output-file requirements-dev.txt
 
+# Minutes each, and about processes, browsers and speed more than about the versions of packages.
+SLOW := audit_large benchmark_preprocessing benchmarks canary cohort_benchmark crossval dask notebook packaging processes \
+  report_browser trained training_benchmarks
+
 # The lowest version that pyproject.toml admits of each package, in an environment of its own.
 test-lowest: .venv/test.stamp
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
@@ -53,7 +57,7 @@ test-lowest: .venv/test.stamp
 	  pyproject.toml --output-file .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt
 	.venv-lowest/bin/python debug.py --step all
-	.venv-lowest/bin/python -m pytest $(QUICK)
+	.venv-lowest/bin/python -m pytest $(SLOW:%=--ignore tests/test_%.py)
 
 clean:
 	rm -rf .venv .venv-lowest
