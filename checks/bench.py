@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SMALL = {
     **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 3, "image_size": 64},
     **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 2, "epochs": 2},
-    **{"workers": 1, "device": "cpu"},
+    **{"graded": 1, "workers": 1, "device": "cpu"},
 }
 
 

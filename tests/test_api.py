@@ -42,6 +42,7 @@ def test_an_unknown_public_name_is_an_attribute_error():
         _ = src.Nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dim", "backbone"), [("2d", "efficientnet_lite0"), ("3d", "resnet_small")]
 )

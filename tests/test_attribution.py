@@ -73,6 +73,7 @@ def test_gradcam_equals_captum_at_an_inner_layer(name: str) -> None:
     assert found == pytest.approx(fine, abs=1e-5, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "simple"])
 def test_integrated_gradients_equal_captum(name: str) -> None:
     classifier = exact(name)

@@ -15,6 +15,8 @@ from src.options import build_config
 from src.preprocess import run
 from src.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):

@@ -22,6 +22,8 @@ from src.metrics import METRICS
 from src.out_of_fold import FOLD_METRICS
 from src.predictions import Predictions, unweighted
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"backbone": "resnet18", "freeze_backbone": True, "folds": 3, "repeats": 2}
 

@@ -29,6 +29,8 @@ from src.manifest import Manifest
 from src.parallel import run_parallel
 from src.preprocess import run
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("distributed")
 TESTS = Path(__file__).resolve().parent
 CDRS = (0, 0.5, 1, 2) * 5

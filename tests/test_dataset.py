@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ellipsoid, make_processed
+from conftest import VOLUME, ellipsoid, make_processed
 
 from src.api import create_data_loaders
 from src.dataset import EvenBatches, make_loader, own_dataset
@@ -46,7 +46,7 @@ def test_items_are_grey_with_the_class_of_the_scheme(processed_2d, processed_3d)
     assert label == 2  # the last row is ModerateDemented, class 2 of 3
     assert slices.rows["label"].iloc[-1] == "ModerateDemented"
     volume, _ = open_dataset(processed_3d, "3d", class_scheme(4))[0]
-    assert volume.shape == (1, 36, 40, 33)
+    assert volume.shape == (1, *VOLUME)
     assert volume.dtype == torch.float16
     assert slices.people_per_class().tolist() == [4, 4, 4]
     assert slices.class_counts().tolist() == [12, 12, 12]
@@ -108,7 +108,7 @@ def test_a_batch_is_the_items_in_its_order(processed_2d, processed_3d):
 
 def test_no_rows_are_an_empty_batch(processed_3d):
     images, labels = open_dataset(processed_3d, "3d", class_scheme(4)).__getitems__([])
-    assert images.shape == (0, 1, 36, 40, 33)
+    assert images.shape == (0, 1, *VOLUME)
     assert (images.dtype, labels.dtype) == (torch.float16, torch.int64)
     assert labels.shape == (0,)
 

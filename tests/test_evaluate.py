@@ -23,6 +23,8 @@ from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest, read_settings
 
+pytestmark = pytest.mark.slow
+
 STAMP = "people unknown"
 
 

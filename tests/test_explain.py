@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import VOLUME
 from tiny_runs import run_config, train_once
 
 from src.attribution import Attribution
@@ -22,6 +23,8 @@ from src.explanation.cases import cell_of, find_cases, map_of
 from src.manifest import PEOPLE_UNKNOWN, Manifest
 from src.sessions import images_of, placed
 from src.trained import open_trained
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 
@@ -92,7 +95,7 @@ def test_every_test_person_has_a_row_and_its_maps(written, processed):
         there = nib.affines.apply_affine(np.linalg.inv(scan.affine), peak).round().astype(int)
         assert scan.get_fdata()[tuple(there)] == pytest.approx(1, abs=0.05)
         assert np.diag(scan.affine)[:3].tolist() == [-2, 1, 3]
-        assert scan.shape == ((36, 40, 3) if len(rows) > len(table) else (36, 40, 33))
+        assert scan.shape == ((36, 40, 3) if len(rows) > len(table) else VOLUME)
 
 
 def test_only_the_first_people_of_each_class_are_drawn(processed, root, monkeypatch):

@@ -25,6 +25,8 @@ from src.options import build_config
 from src.sessions import images_of, placed
 from src.trained import open_trained
 
+pytestmark = pytest.mark.slow
+
 
 def config(root, dim, **settings) -> RunConfig:
     small = {

@@ -15,6 +15,8 @@ from tiny_runs import run_config, train_once
 from src import evaluate, export
 from src.errors import CheckpointError, ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(processed_2d, tmp_path_factory):

@@ -30,7 +30,7 @@ def words(folder, *more):
     """Return the flags of a run that is over in seconds and stays in `folder`."""
     small = "--phantom_subjects 12 --phantom_voxel 4 --image_size 64 --num_slices 2"
     small += " --volume_size 32 --classes 2 --weights none --epochs 1 --bootstrap 100 --samples 1"
-    small += " --device cpu --workers 1"
+    small += " --graded 1 --device cpu --workers 1"
     places = [
         f"--{name}={folder / name}" for name in ("data_root", "checkpoint_dir", "results_dir")
     ]
@@ -73,6 +73,7 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_each_stage_leaves_its_files(made):
     places = [
         "data_root/phantom_3d/manifest.csv",
@@ -86,6 +87,7 @@ def test_each_stage_leaves_its_files(made):
     assert [place for place in places if not (made / place).is_file()] == []
 
 
+@pytest.mark.slow
 def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     assert main.main(words(tmp_path, "--mode", "full", "--dataset", "phantom_2d")) == 0
     out, err = capsys.readouterr()
@@ -101,6 +103,7 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     Manifest.read(tmp_path / "data_root" / "phantom_2d").check_disjoint()
 
 
+@pytest.mark.slow
 def test_the_command_works_in_a_process_of_its_own(copied):
     given = words(copied, "--mode", "evaluate", "--dataset", "phantom_3d")
     done = subprocess.run(
@@ -114,6 +117,7 @@ def test_the_command_works_in_a_process_of_its_own(copied):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_settings_written_repeat_the_run(copied):
     first = (copied / "checkpoint_dir" / RUN / "history.json").read_text(encoding="utf-8")
     stored = copied / "config.json"
@@ -174,6 +178,7 @@ def test_missing_data_name_what_makes_them(tmp_path, capsys, mode, says):
     assert files(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["evaluate", "gradcam"])
 def test_a_checkpoint_of_another_data_set(made, tmp_path, capsys, mode):
     path = made / "checkpoint_dir" / RUN / "best_model.pth"
@@ -184,6 +189,7 @@ def test_a_checkpoint_of_another_data_set(made, tmp_path, capsys, mode):
     assert files(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["evaluate", "gradcam"])
 @pytest.mark.parametrize("share", [0.3, 0.99])
 def test_a_damaged_checkpoint(copied, capsys, mode, share):
@@ -195,6 +201,7 @@ def test_a_damaged_checkpoint(copied, capsys, mode, share):
     assert files(copied) == before
 
 
+@pytest.mark.slow
 def test_a_processed_image_that_is_gone(copied, capsys):
     gone = next((copied / "data_root" / "phantom_3d" / "test").rglob("*.npy"))
     gone.unlink()
@@ -205,6 +212,7 @@ def test_a_processed_image_that_is_gone(copied, capsys):
     assert files(copied) == before
 
 
+@pytest.mark.slow
 def test_resuming_what_never_ran(copied, capsys):
     given = ["--mode", "train", "--dataset", "phantom_3d", "--resume", "--run", "new"]
     assert "nothing to resume" in refused(capsys, *words(copied, *given))
@@ -276,6 +284,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
         main.main(words(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_stored_settings_are_those_of_the_checkpoint(made):
     stored = json.loads((made / "results_dir" / RUN / "config.json").read_text(encoding="utf-8"))
     content = torch.load(made / "checkpoint_dir" / RUN / "best_model.pth", weights_only=True)

@@ -236,6 +236,7 @@ except MriError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")
 def test_a_real_failure_of_the_processor_is_understood():
     command = [sys.executable, "-c", PROGRAM]

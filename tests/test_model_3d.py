@@ -58,6 +58,7 @@ def test_a_scan_does_not_depend_on_its_batch(name: str) -> None:
     assert torch.allclose(together, alone, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "batch", "steps"), [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60)]
 )

@@ -20,6 +20,8 @@ from src.options import build_config
 from src.prediction.ensemble import combined
 from src.prediction.inputs import find_inputs
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("SimpleITK")
 
 

@@ -25,6 +25,8 @@ from src.errors import MriError
 from src.processes import in_order, others_needed, share_of, speaks_first, what_is_kept
 from src.runtime import Place
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

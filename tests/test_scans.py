@@ -200,6 +200,7 @@ def whole_head(data, size, rng):
     return np.clip(head, 0, None).astype(np.float32), data > 0
 
 
+@pytest.mark.slow
 def test_the_skull_of_a_turned_and_sheared_head_is_taken_off(tmp_path):
     pytest.importorskip("deepbet")
     data, affine = brain()
@@ -246,6 +247,7 @@ def many(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_of_scans_with_its_table_and_page(many):
     sources = list_scans_in(many / "raw")
     out = many / "standard"

@@ -211,6 +211,7 @@ def test_channels_last_does_not_change_the_losses(dim):
     torch.testing.assert_close(placed, curve(dim), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", ["2d", "3d"])
 def test_bf16_stays_near_the_losses_of_fp32(dim):
     half = curve(dim, way=lambda model: place(model, CPU), precision="bf16")

@@ -16,6 +16,8 @@ from src.errors import ConfigError
 from src.options import build_config
 from src.tracking import open_tracker
 
+pytestmark = pytest.mark.slow
+
 
 def scalars_of(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
