@@ -26,10 +26,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .config import RunConfig, config_from_args
+from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .errors import AuditFailed, ConfigError, MriError
 from .options import add_config_arguments
 from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
+from .words import nearest
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
 STAGES = {
@@ -62,9 +63,21 @@ class Parser(argparse.ArgumentParser):
     """A parser that takes ``--batch-size`` for ``--batch_size`` and answers in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and where help is; leave with status 2."""
-        _say(f"error: {message}\n  fix: {COMMAND} --help lists every flag")
+        """Print what is wrong, what was probably meant and where help is; leave with status 2."""
+        _say(f"error: {message}\n  fix: {self._meant(message)}{COMMAND} --help lists every flag")
         self.exit(2)
+
+    def _meant(self, message: str) -> str:
+        """Return a question with the nearest flag or value for argparse's sentence, if any is."""
+        wrong = re.search(r"invalid choice: '?([^' ]+)'? \(choose from (.*)\)", message)
+        if wrong:
+            near = nearest(wrong[1], re.findall(r"[^\s',]+", wrong[2]))
+        else:
+            flags = re.findall(r"--(\w+)(?!-)\b", self.format_usage())
+            _, _, unknown = message.partition("unrecognized arguments:")
+            names = re.findall(r"(?:^|\s)--(no-)?([\w-]+)", unknown)
+            near = [f"--{no}{flag}" for no, name in names for flag in nearest(name, flags)]
+        return f"did you mean {' and '.join(near)}? " if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -180,7 +193,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.runs and args.mode != "compare":
         raise ConfigError(
             f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
-            hint=f"{COMMAND} --help lists every flag",
+            hint=_flag_for(args.runs[0]) or f"{COMMAND} --help lists every flag",
         )
     config = config_from_args(args)  # whatever can be checked without data is checked first
     if args.mode == "full":
@@ -189,6 +202,15 @@ def _run(args: argparse.Namespace) -> None:
         written = run_stage(args.mode, config)
         if args.mode in REPORTED:
             run_report(config, written)
+
+
+def _flag_for(word: str) -> str:
+    """Return the flag that a word without one was probably meant for; empty where none is near."""
+    for flag, known in (("dataset", [*COHORTS, *DATASETS]), ("mode", [*STAGES, "full"])):
+        near = [word] if word in known else nearest(word, known)
+        if near:
+            return f"--{flag} {near[0]}"
+    return ""
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:

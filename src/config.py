@@ -234,9 +234,9 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
 
 def _check_backbone(name: str, dim: str) -> None:
     if name not in BACKBONES["2d"] + BACKBONES["3d"]:
-        raise UnknownNameError("backbone", name, BACKBONES["2d"] + BACKBONES["3d"])
+        raise UnknownNameError(f"{dim} backbone", name, BACKBONES[dim])
     if name not in BACKBONES[dim]:
-        fitting = ", ".join(BACKBONES[dim])
         raise ConfigError(
-            f"backbone {name} does not take {dim} images", hint=f"--backbone {fitting}"
+            f"backbone {name} does not take {dim} images",
+            hint=f"--backbone {DEFAULT_BACKBONE[dim]}, or another of {', '.join(BACKBONES[dim])}",
         )

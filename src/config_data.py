@@ -58,6 +58,13 @@ class DataConfig:
     seed: int = option(0, "seed of phantom, split and training")
 
     def __post_init__(self) -> None:
+        if self.dataset not in COHORTS and self.dataset in COHORTS.values():
+            raw = next(raw for raw, stem in COHORTS.items() if stem == self.dataset)
+            raise ConfigError(
+                f"dataset {self.dataset!r} can be {raw} or a processed {self.dataset}_2d, _3d",
+                hint=f"--dataset {raw} for preprocess and full, --dataset {self.dataset}_2d or "
+                f"--dataset {self.dataset}_3d for the others",
+            )
         if self.dataset not in COHORTS and self.dataset not in DATASETS:
             raise UnknownNameError("dataset", self.dataset, [*COHORTS, *DATASETS])
         named = DATASETS.get(self.dataset, ("", None))[1]

@@ -6,9 +6,10 @@ exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
+
+from .words import nearest
 
 
 class MriError(Exception):
@@ -37,7 +38,7 @@ class UnknownNameError(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1)
+        near = nearest(name, known)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
         super().__init__(f"unknown {kind}: {name!r} (known: {', '.join(known)})", hint=hint)
 

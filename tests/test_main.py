@@ -145,7 +145,7 @@ def test_help_imports_no_torch():
     ("given", "says"),
     [
         (["--dataset", "osais"], "unknown dataset: 'osais'"),
-        (["--backbone", "resnet_18"], "unknown backbone: 'resnet_18'"),
+        (["--backbone", "resnet_18"], "unknown 2d backbone: 'resnet_18'"),
         (["--dataset", "oasis_3d", "--dim", "2d"], "--dataset oasis_3d contradicts --dim 2d"),
         (["--classes", "5"], "argument --classes: invalid choice"),
         (["--epochs", "0"], "--epochs 0 is not in 1 to 10000"),
@@ -160,6 +160,38 @@ def test_help_imports_no_torch():
 def test_wrong_flags_are_refused_before_anything_is_written(tmp_path, capsys, given, says):
     assert says in refused(capsys, *words(tmp_path), *given)
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--learning_rate 0.1", "did you mean --lr?"),
+        ("--learning-rate=0.1 --model resnet18", "did you mean --lr and --backbone?"),
+        ("--batchsize 3", "did you mean --batch_size?"),
+        ("--num_epochs 3", "did you mean --epochs?"),
+        ("--n_folds 3", "did you mean --folds?"),
+        ("--output_dir x", "did you mean --results_dir?"),
+        ("--no-augmentt", "did you mean --no-augment?"),
+        ("--epoch 3", "did you mean --epochs?"),
+        ("--mode eval", "did you mean evaluate?"),
+        ("--mode crosval", "did you mean crossval?"),
+        ("--loss focl", "did you mean focal?"),
+        ("--dataset kaggle", "--dataset kaggle_orig for preprocess and full"),
+        ("--backbone resnet34", "did you mean 'resnet50'?"),
+        ("--backbone simple", "--backbone efficientnet_lite0, or another of resnet18"),
+        ("evaluate", "--mode evaluate"),
+        ("kaggle_3d", "--dataset kaggle_3d"),
+    ],
+)
+def test_what_was_probably_meant(tmp_path, capsys, given, meant):
+    sentence = refused(capsys, *words(tmp_path), *given.split())
+    assert f"fix: {meant}" in sentence
+    assert files(tmp_path) == {}
+
+
+def test_a_flag_that_is_like_none_names_the_help(tmp_path, capsys):
+    sentence = refused(capsys, *words(tmp_path), "--xyzzy")
+    assert sentence.endswith("fix: python main.py --help lists every flag")
 
 
 @pytest.mark.parametrize(
