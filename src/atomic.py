@@ -12,7 +12,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path` and rename it to `path` when the block ends well.
 
     Args:
@@ -22,6 +22,7 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Yields:
         The open file. When the block raises, nothing stays behind.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
@@ -36,8 +37,9 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
 
 
-def write_json(path: Path, content: Any) -> Path:
+def write_json(path: str | Path, content: Any) -> Path:
     """Write `content` as indented JSON, with NaN refused so that every reader can parse it."""
+    path = Path(path)
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with atomic_file(path, "w") as file:
         file.write(text)

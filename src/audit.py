@@ -101,7 +101,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
 
 
-def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
+def audit_folder(folder: str | Path, dim: str, *, seed: int = 0) -> Audit:
     """Check a folder's split; every image is read once or twice, none is kept.
 
     Of more than `audit_search.LARGE` images, `audit_pairs.MOST_ASKED` are looked for on earlier
@@ -118,6 +118,7 @@ def audit_folder(folder: Path, dim: str, *, seed: int = 0) -> Audit:
         ManifestError: The manifest is none, or a folder with images is no class folder.
         ImageError: No file could be read.
     """
+    folder = Path(folder)
     started = time.monotonic()
     data = read_set(folder, dim)
     # 14 kB a volume are nothing for 1,000 and too much for 100,000.

@@ -48,7 +48,7 @@ class AuditSet:
     stamps: tuple[str, ...] = ()
 
 
-def read_set(folder: Path, dim: str) -> AuditSet:
+def read_set(folder: str | Path, dim: str) -> AuditSet:
     """List the images of a folder with their side, class and, where names tell it, person.
 
     Args:
@@ -60,6 +60,7 @@ def read_set(folder: Path, dim: str) -> AuditSet:
         DataNotFoundError: There is no such folder, or no image in it.
         ManifestError: The manifest is none, or a folder with images is no class folder.
     """
+    folder = Path(folder)
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
         known = "named by the manifest"

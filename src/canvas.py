@@ -39,12 +39,13 @@ def wrapped(text: str, width: float, points: float, most: int = 6) -> list[str]:
 
 
 def write_figure(
-    figure: Figure, path: Path, title: str, caption: str, stamps: Sequence[str]
+    figure: Figure, path: str | Path, title: str, caption: str, stamps: Sequence[str]
 ) -> Path:
     """Write `figure` as PNG, with stamps (red) and title above it and caption below it.
 
     The picture grows by these lines, so nothing in the figure is covered or cut off.
     """
+    path = Path(path)
     width, height = figure.get_size_inches()
     above = 0.08
     for text, points, colour in (

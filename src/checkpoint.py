@@ -49,12 +49,13 @@ _LIBRARIES = (
 )
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
+def load_tensors(path: str | Path) -> dict[str, Any]:
     """Read a dictionary of tensors and plain values, never code, onto the CPU.
 
     Raises:
         CheckpointError: The file is missing, truncated, of another kind, or holds pickled code.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no such weight file: {path}", hint="python main.py --mode train")
     try:
@@ -76,20 +77,22 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> Path:
+def save_checkpoint(path: str | Path, content: dict[str, Any]) -> Path:
     """Write a checkpoint whole or not at all, stamped with format and library versions."""
+    path = Path(path)
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     with atomic_file(path) as file:
         torch.save({"format": FORMAT, "versions": versions, **content}, file)
     return path
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint that `save_checkpoint` wrote.
 
     Raises:
         CheckpointError: As `load_tensors`, or the file is not one of this project's checkpoints.
     """
+    path = Path(path)
     content = load_tensors(path)
     ours = {"model", "config", "preprocessing", "format"}
     if ours <= content.keys() and content["format"] != FORMAT:
@@ -111,12 +114,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: str | Path) -> None:
     """Load every tensor of `state` into `model`, or say which do not fit.
 
     Raises:
         CheckpointError: A tensor is missing, unexpected or of another shape.
     """
+    path = Path(path)
     own = model.state_dict()
     wrong = sorted(own.keys() ^ state.keys())
     wrong += [name for name in own if name in state and own[name].shape != state[name].shape]

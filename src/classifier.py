@@ -10,14 +10,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .calibration import Calibration
 from .conformal import Conformal
-from .errors import ConfigError
+from .errors import ConfigError, require_kind
 from .losses import OrdinalHead
 from .predictions import Predictions
 from .registry import Registry
@@ -171,6 +171,23 @@ def _linear_head(width: int, num_classes: int) -> nn.Linear:
     nn.init.normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
     return head
+
+
+def require_classifier(model: Any, call: str) -> None:
+    """Refuse what is no model of this project, such as the name of one.
+
+    Args:
+        model: What was given.
+        call: Who takes it: ``"Trainer"``.
+
+    Raises:
+        ConfigError: With how to make one.
+    """
+    hint = "model = create_model(model_dim='2d')"
+    if isinstance(model, str) and model in MODEL_REGISTRY:
+        hint = f"create_model(model_dim={MODEL_REGISTRY.get(model).dim!r}, backbone={model!r})"
+    wanted = "a model that create_model made"
+    require_kind(f"{call}(model=...)", model, Classifier, wanted, hint)
 
 
 @dataclass(frozen=True)

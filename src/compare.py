@@ -68,7 +68,7 @@ def run(config: RunConfig) -> Iterator[Path]:
 
 
 def compare_runs(
-    folders: Sequence[Path], out: Path, n_bootstrap: int = 2000, seed: int = 0
+    folders: Sequence[str | Path], out: str | Path, n_bootstrap: int = 2000, seed: int = 0
 ) -> Iterator[Path]:
     """Compare the runs in `folders`, log the table, and write what comes out into `out`.
 
@@ -81,8 +81,9 @@ def compare_runs(
     Yields:
         ``compare.json``, ``compare.md`` and ``compare.png``.
     """
-    names = name_runs(folders)
-    runs = [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+    out, places = Path(out), [Path(one) for one in folders]
+    names = name_runs(places)
+    runs = [read_run(folder, name) for folder, name in zip(places, names, strict=True)]
     result = compare(runs, n_bootstrap, seed)
     for warning in result["warnings"]:
         logger.warning("WARNING: %s", warning)

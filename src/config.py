@@ -30,7 +30,7 @@ from .config_model import (
 )
 from .errors import ConfigError, UnknownNameError
 from .labels import class_scheme
-from .options import build_config, option, settings_from_args
+from .options import build_config, checked, option, settings_from_args
 
 __all__ = [
     "BACKBONES",
@@ -59,6 +59,7 @@ MAP_METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "ig", "occlusion"
 MAP_TARGETS = ("predicted", "true", "demented")
 
 
+@checked
 @dataclass(frozen=True)
 class EvalConfig:
     """How a checkpoint is scored."""
@@ -84,6 +85,7 @@ class EvalConfig:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class CrossvalConfig:
     """Repeated cross-validation by person."""
@@ -113,6 +115,7 @@ class CrossvalConfig:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class ExplainConfig:
     """Which maps are made, and how they are tested."""
@@ -146,6 +149,7 @@ class ExplainConfig:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class PredictConfig:
     """What is said of new scans."""
@@ -156,6 +160,7 @@ class PredictConfig:
     maps: bool = option(True, "predict: make a map of every scan")
 
 
+@checked
 @dataclass(frozen=True)
 class RunConfig:
     """All parts, and where the run happens."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError, UnknownNameError
 from .labels import class_scheme
-from .options import option
+from .options import checked, option
 
 #: Raw cohort -> the first part of the name of its processed data sets.
 COHORTS = {
@@ -25,9 +26,12 @@ DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim
 def require(good: bool, what: str) -> None:
     """Raise `ConfigError` unless `good`."""
     if not good:
-        raise ConfigError(what, hint="python main.py --help lists every flag and its range")
+        named = re.match(r"--(\w+)", what)
+        change = f"change --{named[1]} (in Python: {named[1]}=); " if named else ""
+        raise ConfigError(what, hint=f"{change}python main.py --help lists every flag")
 
 
+@checked
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, which people, which classes."""
@@ -117,6 +121,7 @@ class DataConfig:
         return self.data_root / self.name
 
 
+@checked
 @dataclass(frozen=True)
 class PhantomConfig:
     """The synthetic cohort that needs no download."""
@@ -149,6 +154,7 @@ class PhantomConfig:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class PreprocessConfig:
     """How voxels become processed files."""
@@ -168,6 +174,7 @@ class PreprocessConfig:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class ScanConfig:
     """What is done to raw scans (``scans``, ``bids``, and new ones) before anything else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .config_data import require
-from .options import option
+from .options import checked, option
 
 BACKBONES = {
     "2d": ("resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"),
@@ -16,6 +16,7 @@ LOSSES = ("ce", "focal", "ordinal")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
 
 
+@checked
 @dataclass(frozen=True)
 class ModelConfig:
     """Which network, from which weights."""
@@ -37,6 +38,7 @@ class ModelConfig:
         require(0 <= self.dropout < 1, f"--dropout {self.dropout:g} is not in 0 to 1")
 
 
+@checked
 @dataclass(frozen=True)
 class TrainConfig:
     """How the network is trained."""

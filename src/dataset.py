@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .errors import ConfigError, ManifestError
+from .errors import ConfigError, ManifestError, require_kind
 from .image_cache import ImageCache
 from .labels import ClassScheme
 from .manifest import Manifest
@@ -203,9 +203,13 @@ def own_dataset(loader: DataLoader[Any]) -> MriDataset:
     Raises:
         ConfigError: Another kind of loader, whose people cannot be told apart.
     """
+    hint = "train_loader, test_loader = create_data_loaders(data_dir)"
+    if isinstance(loader, tuple | list):
+        hint = f"give one of the {len(loader)}: {hint}"
+    require_kind("a loader", loader, DataLoader, "what create_data_loaders returns", hint)
     if isinstance(loader.dataset, MriDataset):
         return loader.dataset
     raise ConfigError(
         f"a loader of {type(loader.dataset).__name__} does not say which person an image is of",
-        hint="make it with create_data_loaders",
+        hint=hint,
     )

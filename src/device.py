@@ -70,7 +70,9 @@ def _choose_alone(name: str | None) -> tuple[torch.device, str]:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}", hint="--device cuda, mps or cpu") from None
+        raise ConfigError(
+            f"unknown device {name!r}", hint="choose cpu, or a GPU by cuda (NVIDIA) or mps (Apple)"
+        ) from None
     here = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -80,7 +82,10 @@ def _choose_alone(name: str | None) -> tuple[torch.device, str]:
     if device.type == "cuda" and there:
         there = (device.index or 0) < torch.cuda.device_count()
     if not there:
-        raise ConfigError(f"device {name!r} is not available on this machine", hint="--device cpu")
+        raise ConfigError(
+            f"device {name!r} is not available on this machine",
+            hint="choose cpu, or leave the device out for the best there is",
+        )
     return device, "asked for"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from .words import nearest
 
@@ -41,6 +42,28 @@ class UnknownNameError(ConfigError):
         near = nearest(name, known)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
         super().__init__(f"unknown {kind}: {name!r} (known: {', '.join(known)})", hint=hint)
+
+
+def require_kind(
+    argument: str, value: Any, kinds: type | tuple[type, ...], wanted: str, hint: str
+) -> None:
+    """Refuse an argument of the wrong type in one sentence; True and False are no numbers.
+
+    Args:
+        argument: Where it was given: ``"Trainer(config=...)"``.
+        value: What was given.
+        kinds: Types that are taken; None among them is written ``type(None)``.
+        wanted: What is taken, in words: ``"a TrainConfig"``.
+        hint: What to write instead.
+
+    Raises:
+        ConfigError: `value` is of another type.
+    """
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        found = type(value).__name__
+        article = "an" if found[0].lower() in "aeiou" else "a"
+        raise ConfigError(f"{argument} takes {wanted}, found {article} {found}", hint=hint)
 
 
 class DataNotFoundError(MriError, FileNotFoundError):

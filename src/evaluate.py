@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from torch.utils.data import DataLoader
 
 from .answers import Answers
 from .calibration import Calibration
-from .classifier import Classifier
+from .classifier import Classifier, require_classifier
 from .config import RunConfig
 from .conformal import LEVELS, Conformal, estimable, prediction_sets
 from .dataset import MriDataset, make_loader, own_dataset, require_people
 from .device import choose_device
-from .errors import ConfigError
+from .errors import ConfigError, require_kind
 from .external import drift
 from .folds import Division, make_folds
 from .inference import place, predict
@@ -91,8 +92,17 @@ class Evaluator:
         n_bootstrap: int = 2000,
         permutations: int = 0,
     ) -> None:
+        require_classifier(model, "Evaluator")
         self.data = own_dataset(test_loader)
         require_people(self.data)
+        for word, number, least in (
+            ("n_bootstrap", n_bootstrap, 100),
+            ("permutations", permutations, 0),
+        ):
+            hint = f"{word}={2000 if least else 0}"
+            require_kind(f"Evaluator({word}=...)", number, Integral, "a whole number", hint)
+            if number < least:
+                raise ConfigError(f"Evaluator({word}={number}) is under {least}", hint=hint)
         self.device, reason = choose_device(None if device is None else str(device))
         logger.info("device: %s (%s)", self.device, reason)
         self.model = place(model, self.device)
@@ -108,7 +118,7 @@ class Evaluator:
         self,
         save_dir: str | Path,
         *,
-        figure_dir: Path | None = None,
+        figure_dir: str | Path | None = None,
         context: dict[str, Any] | None = None,
         trained: Trained | None = None,
         started: float | None = None,
@@ -140,7 +150,7 @@ class Evaluator:
             )
         known["seconds"] = time.monotonic() - started
         results, files = write_results(
-            *(folder, figure_dir or folder / "figures", answers, known),
+            *(folder, Path(figure_dir or folder / "figures"), answers, known),
             n_bootstrap=self.n_bootstrap,
             permutations=self.permutations,
         )

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from .api import backbone_entry
 from .attribution import Target, capture, computing, finite, to_maximum
 from .cam_methods import CAM_METHODS, resize
-from .errors import ConfigError, UnknownNameError
+from .device import choose_device
+from .errors import ConfigError, UnknownNameError, require_kind
 
 
 class GradCAM:
@@ -48,13 +49,17 @@ class GradCAM:
         method: str = "gradcam",
     ) -> None:
         if method not in CAM_METHODS:
-            raise UnknownNameError("method", method, CAM_METHODS)
+            raise UnknownNameError("method", str(method), CAM_METHODS)
+        hint = "model = create_model(model_dim='2d')"
+        require_kind("GradCAM(model=...)", model, nn.Module, "a network", hint)
+        hint = "get_target_layer(model), or model.get_submodule('...') for another by its name"
+        require_kind("GradCAM(target_layer=...)", target_layer, nn.Module, "a layer", hint)
         if not any(module is target_layer for module in model.modules()):
             raise ConfigError(
                 f"the layer {type(target_layer).__name__} is not part of the model",
                 hint="get_target_layer(model) returns one that is",
             )
-        self.model = model if device is None else model.to(device)
+        self.model = model if device is None else model.to(choose_device(str(device))[0])
         self.target_layer, self.method = target_layer, method
 
     def __enter__(self) -> GradCAM:
@@ -82,6 +87,8 @@ class GradCAM:
         Raises:
             ConfigError: As `generate_cams`, or `x` is a batch of several.
         """
+        hint = "torch.from_numpy(image), or loader.dataset[0][0].float()"
+        require_kind("generate_cam(x)", x, Tensor, "a tensor", hint)
         volume = any(isinstance(module, nn.Conv3d) for module in self.model.modules())
         if x.ndim == (4 if volume else 3):
             x = x.unsqueeze(0)
@@ -129,6 +136,8 @@ def get_target_layer(model: nn.Module, backbone_name: str | None = None) -> nn.M
         UnknownNameError: No backbone has that name.
         ConfigError: The model is of another backbone, or does not name its own.
     """
+    hint = "model = create_model(model_dim='2d')"
+    require_kind("get_target_layer(model)", model, nn.Module, "a network", hint)
     own = getattr(model, "backbone", None)
     name = backbone_name or own
     if name is None:

@@ -21,13 +21,14 @@ Images = NDArray[np.uint8] | NDArray[np.float16]
 _AGAIN = "remove it and run --mode preprocess again"
 
 
-def read_content(path: Path) -> bytes:
+def read_content(path: str | Path) -> bytes:
     """Return the content of a processed file.
 
     Raises:
         DataNotFoundError: It is gone.
         ImageError: It cannot be read.
     """
+    path = Path(path)
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -77,6 +77,6 @@ def class_scheme(num_classes: int) -> ClassScheme:
     Raises:
         ConfigError: Another number was asked for.
     """
-    if num_classes not in _SCHEMES:
-        raise ConfigError(f"no scheme of {num_classes} classes", hint="--classes 4, 3 or 2")
+    if not isinstance(num_classes, int) or num_classes not in _SCHEMES:
+        raise ConfigError(f"no scheme of {num_classes!r} classes", hint="ask for 4, 3 or 2")
     return _SCHEMES[num_classes]

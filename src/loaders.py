@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .cohorts.kaggle_names import people_of_classes
+from .cohorts.raw_files import how_to_preprocess, likely_cohort
+from .config import DATASETS, DataConfig
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from .image_cache import ImageCache
@@ -38,14 +40,14 @@ _NAMED = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(
 
 
 def open_dataset(
-    folder: Path,
+    folder: str | Path,
     dim: str,
     scheme: ClassScheme,
     *,
     min_age: float = 0,
     seed: int = 0,
     allow_leaks: bool = False,
-    cache_dir: Path | None = None,
+    cache_dir: str | Path | None = None,
 ) -> MriDataset:
     """Open the training split of a processed folder; its other splits follow from it.
 
@@ -64,22 +66,27 @@ def open_dataset(
         LeakageError: A person or a file stands on two sides, and `allow_leaks` is off.
     """
     folder = Path(folder)
+    cache_dir = Path(cache_dir) if cache_dir else None
+    folder = Path(folder)
     if not folder.is_dir():
-        raise DataNotFoundError(folder, hint=_how_to_make(folder))
+        raise DataNotFoundError(folder, hint=_how_to_make(folder, dim))
     settings: dict[str, Any] = {}
     if (folder / SETTINGS).is_file():
         settings = read_settings(folder / SETTINGS)
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
     elif settings or (folder / ".scans").is_dir():
-        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder))
+        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder, dim))
     else:
         manifest = read_class_folders(folder, dim, seed)
     stored = settings.get(
         "dim", "3d" if manifest.table["path"].str.endswith(".npy").any() else "2d"
     )
     if stored != dim:
-        raise ConfigError(f"{folder} holds {stored} images, not {dim}", hint=f"--dim {stored}")
+        raise ConfigError(
+            f"{folder} holds {stored} images, not {dim}",
+            hint=f"--dim {stored} (in Python: model_dim={stored!r})",
+        )
     try:
         manifest.check_disjoint()
     except LeakageError as error:
@@ -95,7 +102,7 @@ def open_dataset(
     return MriDataset(kept, "train", scheme, settings, cache)
 
 
-def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
+def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
     """List ``train/<class>/``, ``test/<class>/`` (and ``val/<class>/``) as a manifest.
 
     People are read from names such as ``OAS1_0061_MR1_slice07.png``, or from the counting names of
@@ -106,12 +113,13 @@ def read_class_folders(folder: Path, dim: str, seed: int = 0) -> Manifest:
         DataNotFoundError: No image lies in such folders.
         ManifestError: A class folder is none of the four stages.
     """
+    folder = Path(folder)
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*/*/*")):
         if path.suffix.lower() in _SUFFIXES[dim] and path.parts[-3].lower() in _FOLDER_SPLITS:
             rows.append(_row(folder, path))
     if not rows:
-        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder))
+        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder, dim))
     if all(row["unknown"] for row in rows):
         _recover_counted(rows)
     unknown = sum(row.pop("unknown") for row in rows)
@@ -159,8 +167,13 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def _how_to_make(folder: Path) -> str:
-    name = folder.name
-    if any(name.endswith(end) for end in ("_2d", "_3d")):
-        return f"python main.py --mode preprocess --dataset {name}"
+def _how_to_make(folder: Path, dim: str) -> str:
+    name = folder.name.removesuffix("_official")
+    if name in DATASETS:
+        official = " --official_split" * (name != folder.name)
+        return f"python main.py --mode preprocess --dataset {name}{official}"
+    cohort = likely_cohort(folder)
+    if cohort is not None:  # raw files: the processed ones are made elsewhere
+        made = DataConfig(dataset=cohort, dim=dim).processed_dir
+        return f"{how_to_preprocess(cohort, folder, dim)}, then open {made}"
     return f"name a folder with {MANIFEST}, or with {' / '.join(SPLITS)} and class folders in them"

@@ -70,23 +70,28 @@ class Manifest:
         return manifest
 
     @classmethod
-    def from_columns(cls, root: Path, *, stamps: tuple[str, ...] = (), **columns: Any) -> Manifest:
+    def from_columns(
+        cls, root: str | Path, *, stamps: tuple[str, ...] = (), **columns: Any
+    ) -> Manifest:
         """Build a manifest from named columns; those not given are empty."""
+        root = Path(root)
         return cls(pd.DataFrame(columns), root, stamps)
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest:
+    def read(cls, folder: str | Path) -> Manifest:
         """Read ``manifest.csv`` and the stamps that stand in ``preprocessing.json`` beside it.
 
         Raises:
             DataNotFoundError: The folder has no manifest.
             ManifestError: The table is not one.
         """
+        folder = Path(folder)
         path = folder / MANIFEST
         if not path.is_file():
-            raise DataNotFoundError(
-                path, hint=f"python main.py --mode preprocess --dataset {folder.name}"
-            )
+            hint = "name a folder that --mode preprocess made, such as data/oasis_2d"
+            if folder.name.endswith(("_2d", "_3d")):
+                hint = f"python main.py --mode preprocess --dataset {folder.name}"
+            raise DataNotFoundError(path, hint=hint)
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -95,8 +100,9 @@ class Manifest:
         stamps = read_settings(settings).get("stamps", []) if settings.is_file() else []
         return cls(table, folder, tuple(stamps))
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: str | Path) -> Path:
         """Write ``manifest.csv`` into `folder` and return its path."""
+        folder = Path(folder)
         with atomic_file(folder / MANIFEST, "w") as file:
             self.table.to_csv(file, index=False)
         return folder / MANIFEST
@@ -191,12 +197,13 @@ class Manifest:
                 )
 
 
-def read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: str | Path) -> dict[str, Any]:
     """Return the JSON object in `path`.
 
     Raises:
         ManifestError: The file is damaged.
     """
+    path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

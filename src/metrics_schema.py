@@ -50,13 +50,14 @@ def check_metrics(content: Any) -> None:
             _check_score(content[part], content["classes"], part)
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(path: str | Path) -> dict[str, Any]:
     """Read a ``metrics.json`` and check it.
 
     Raises:
         DataNotFoundError: There is no such file.
         ResultError: The file is damaged, of another schema version, or breaks the schema.
     """
+    path = Path(path)
     if not path.is_file():
         raise DataNotFoundError(path, hint=_AGAIN)
     try:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import inspect
 import json
 import math
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ConfigError, DataNotFoundError, UnknownNameError
+from .errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
 
 C = TypeVar("C")
 
@@ -25,6 +28,43 @@ C = TypeVar("C")
 def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
     """Declare a field that is also a flag: its default, its help and its allowed values."""
     return field(default=default, metadata={"help": text, "choices": choices})
+
+
+def checked(config: type[C]) -> type[C]:
+    """Let a config's constructor refuse unknown names and wrong types before it checks ranges.
+
+    Whole numbers are taken for fractions, and text for paths. Goes above ``@dataclass``.
+
+    Raises:
+        UnknownNameError: By the constructor: a name is no setting.
+        ConfigError: By the constructor: a value is of another type, or not one of the choices.
+    """
+    make = config.__init__
+    form = inspect.signature(make)
+
+    @functools.wraps(make)
+    def checking(self: Any, *given: Any, **named: Any) -> None:
+        for name in named:
+            if name not in form.parameters:
+                known = [parameter for parameter in form.parameters if parameter != "self"]
+                raise UnknownNameError(f"setting of {config.__name__}", name, known)
+        values = form.bind(self, *given, **named).arguments
+        hints = typing.get_type_hints(config)
+        for item in dataclasses.fields(typing.cast(Any, config)):
+            if item.name not in values:
+                continue
+            value, kind = values[item.name], hints[item.name]
+            if "help" in item.metadata:
+                values[item.name] = _converted(item, value, kind)
+            elif dataclasses.is_dataclass(kind):
+                word = kind.__name__  # type: ignore[union-attr]
+                argument = f"{config.__name__}({item.name}=...)"
+                hint = f"{item.name}={word}(...), with its settings in the brackets"
+                require_kind(argument, value, typing.cast(type, kind), f"a {word}", hint)
+        make(**values)
+
+    config.__init__ = checking  # type: ignore[method-assign, assignment]
+    return config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, config: type) -> None:
@@ -122,10 +162,10 @@ def _add_flag(group: argparse._ArgumentGroup, item: dataclasses.Field[Any], hint
 
 
 def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
-    hints, values = typing.get_type_hints(part), dict(fixed)
+    values = dict(fixed)
     for item in dataclasses.fields(part):
         if item.name in flat and item.name not in fixed:
-            values[item.name] = _converted(item, flat[item.name], hints[item.name])
+            values[item.name] = flat[item.name]
     return part(**values)
 
 
@@ -133,8 +173,8 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     if value is None and isinstance(hint, types.UnionType):
         return None
     kind, choices = _plain_type(hint), item.metadata["choices"]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind in (int, float) and isinstance(value, Integral) and not isinstance(value, bool):
+        value = kind(value)
     if kind is Path and isinstance(value, str):
         value = Path(value)
     wrong = ""
@@ -147,7 +187,7 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     if wrong:
         raise ConfigError(
             f"setting {item.name!r}: {value!r} {wrong}",
-            hint="correct the flag or the settings file",
+            hint=f"correct {item.name} where it was given: as a flag, in a file or in Python",
         )
     return value
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .atomic import atomic_file, write_json
 from .cohorts import phantom
+from .cohorts.raw_files import how_to_preprocess, likely_cohort
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
 from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError
@@ -93,7 +94,15 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
         if cohort.raw:
             hint = "name the folder of the scans with --data_dir"
         raise DataNotFoundError(root, hint=hint)
-    return cohort.index(root)
+    try:
+        return cohort.index(root)
+    except (DataNotFoundError, ManifestError) as error:
+        likely = likely_cohort(root)
+        if likely in (None, cohort.name):
+            raise
+        command = how_to_preprocess(str(likely), root, config.data.model_dim)
+        error.hint = f"{root} looks like {likely}: {command}"
+        raise
 
 
 def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, list[pd.DataFrame]]:

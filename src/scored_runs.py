@@ -60,12 +60,13 @@ class ScoredRun:
         return replace(self, rows=as_binary(rows) if binary else rows)
 
 
-def find_run(results_dir: Path, name: str) -> Path:
+def find_run(results_dir: str | Path, name: str) -> Path:
     """Return the folder of a run: a name below `results_dir`, or a path.
 
     Raises:
         DataNotFoundError: There is no such run; the message names the nearest ones.
     """
+    results_dir = Path(results_dir)
     for folder in (results_dir / name, Path(name)):
         if (folder / "metrics.json").is_file():
             return folder
@@ -94,13 +95,14 @@ def name_runs(folders: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else long
 
 
-def read_run(folder: Path, name: str) -> ScoredRun:
+def read_run(folder: str | Path, name: str) -> ScoredRun:
     """Read ``metrics.json`` and ``people.csv`` of a run.
 
     Raises:
         DataNotFoundError: One of them is missing.
         ResultError: One of them is damaged or too old, or gives a person two classes.
     """
+    folder = Path(folder)
     result, path = read_metrics(folder / "metrics.json"), folder / "people.csv"
     if not path.is_file():
         raise DataNotFoundError(path, hint=_AGAIN)

@@ -118,7 +118,7 @@ def find_checkpoint(config: RunConfig) -> Path:
     return found[-1]
 
 
-def load_trained(path: Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
+def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
     """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
 
     Args:
@@ -128,6 +128,7 @@ def load_trained(path: Path, dim: str | None = None) -> tuple[Classifier, dict[s
     Raises:
         CheckpointError: The file is damaged, or takes other images.
     """
+    path = Path(path)
     content = load_checkpoint(path)
     if dim not in (None, content["dim"]):
         raise CheckpointError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from torch.utils.data import DataLoader
 from .atomic import write_json
 from .calibration import fit_calibration
 from .checkpoint import hash_subjects, load_checkpoint, save_checkpoint
-from .classifier import Classifier
-from .config import TrainConfig
+from .classifier import Classifier, require_classifier
+from .config import RunConfig, TrainConfig
 from .conformal import fit_conformal
 from .dataset import MriDataset, own_dataset, require_people
 from .device import open_accelerator
-from .errors import ConfigError
+from .errors import ConfigError, require_kind
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import place, predict
 from .memory import recompute_activations
@@ -64,7 +65,7 @@ class Trainer:
         validation: After training, the logits of validation people, one row per person.
 
     Raises:
-        ConfigError: A loader is not of this project, or classes and model do not fit.
+        ConfigError: Model, loader or config is not of this project, or they do not fit.
         ManifestError: There are no training or no validation people.
     """
 
@@ -80,10 +81,16 @@ class Trainer:
         on_epoch: Callable[[dict[str, float]], None] | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
+        require_classifier(model, "Trainer")
+        kinds = (TrainConfig, type(None))
+        hint = "from src.config import TrainConfig; config=TrainConfig(lr=0.001, epochs=10)"
+        if isinstance(config, RunConfig):
+            hint = "config=config.train, its part about training"
+        require_kind("Trainer(config=...)", config, kinds, "a TrainConfig", hint)
+        self.train_data = own_dataset(train_loader)
         self.model, self.loader, self.config = model, train_loader, config or TrainConfig()
         self.accelerator = accelerator or open_accelerator(device, self.config.precision)
         self.device = self.accelerator.device
-        self.train_data = own_dataset(train_loader)
         self.val_data, self.test_data = self._choose_validation(eval_loader)
         self.run_settings = run_settings or {"train": asdict(self.config)}
         self.validation: Predictions | None = None
@@ -122,9 +129,14 @@ class Trainer:
 
         Raises:
             CheckpointError: ``resume`` was asked for and there is nothing that fits.
-            ConfigError: The loss is no longer finite.
+            ConfigError: `num_epochs` is none, or the loss is no longer finite.
         """
-        epochs = num_epochs or self.config.epochs
+        hint = "num_epochs=10, or leave it out for the config's"
+        kinds = (Integral, type(None))
+        require_kind("train(num_epochs=...)", num_epochs, kinds, "a whole number or None", hint)
+        if num_epochs is not None and num_epochs < 1:
+            raise ConfigError(f"train(num_epochs={num_epochs}) trains nothing", hint=hint)
+        epochs = self.config.epochs if num_epochs is None else int(num_epochs)
         folder = Path(save_dir) if save_dir else None
         place(self.model, self.device)
         if self.model.frozen:

@@ -93,16 +93,17 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def load_features(features: nn.Module, path: Path, rename: Rename) -> None:
+def load_features(features: nn.Module, path: str | Path, rename: Rename) -> None:
     """Load a foreign state dict into `features`, its first convolution summed to one channel.
 
     Raises:
         CheckpointError: The file cannot be read, or is of another network.
     """
+    path = Path(path)
     _load_foreign(features, _tensors_in(path), path, rename)
 
 
-def load_weight_file(model: nn.Module, path: Path, rename: Rename | None) -> str:
+def load_weight_file(model: nn.Module, path: str | Path, rename: Rename | None) -> str:
     """Load a foreign state dict, or a checkpoint of ours, into a `Classifier`.
 
     A checkpoint's head is taken when it has as many classes; else the head starts fresh.
@@ -118,6 +119,7 @@ def load_weight_file(model: nn.Module, path: Path, rename: Rename | None) -> str
     Raises:
         CheckpointError: The file is missing, unreadable or of another network.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(
             f"no such weights: {str(path)!r} is neither imagenet, none nor a file",

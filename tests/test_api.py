@@ -1,6 +1,8 @@
 """The public API, as a notebook uses it, and its instant import."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,27 @@ import torch
 
 import src
 from src.api import create_model, open_run_data, reader_workers
+from src.audit import audit_folder
+from src.checkpoint import load_checkpoint
+from src.cohorts.oasis import index_oasis
+from src.compare import compare_runs
 from src.config import RunConfig, TrainConfig
-from src.errors import CheckpointError, ConfigError, UnknownNameError
+from src.errors import (
+    CheckpointError,
+    ConfigError,
+    DataNotFoundError,
+    MriError,
+    UnknownNameError,
+)
+from src.labels import class_scheme
+from src.loaders import open_dataset
+from src.manifest import Manifest
+from src.maps.atlas import read_atlas
 from src.options import build_config
+from src.prediction.inputs import find_inputs
+from src.report import build_report
+from src.scored_runs import read_run
+from src.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -93,7 +113,10 @@ def test_pretrained_loads_weights_in_2d_only():
     [
         (("4d",), ConfigError, "'4d' is neither '2d' nor '3d'"),
         (("2d", "simple"), ConfigError, "simple is 3d, the data are 2d"),
-        (("3d", "resnet18"), ConfigError, r"--backbone simple, resnet, resnet_small"),
+        (("3d", "resnet18"), ConfigError, "model_dim='2d', or backbone='simple', which is 3d"),
+        (("2d", 18), ConfigError, r"create_model\(backbone=...\) takes a name, found an int"),
+        (("2d", None, "4"), ConfigError, r"num_classes=...\) takes a whole number, found a str"),
+        (("2d", None, 4, "imagenet"), ConfigError, "takes True or False, found a str"),
         (("2d", "resnet_18"), UnknownNameError, "did you mean 'resnet18'"),
         (("2d", None, 1), ConfigError, "2 classes or more"),
         (("2d", None, 4, False, "tpu"), ConfigError, "unknown device 'tpu'"),
@@ -102,6 +125,138 @@ def test_pretrained_loads_weights_in_2d_only():
 def test_wrong_arguments(arguments, error, says):
     with pytest.raises(error, match=says):
         create_model(*arguments)
+
+
+@pytest.fixture(scope="module")
+def given(request):
+    """A model and the loaders that it fits."""
+    folder = request.getfixturevalue("processed_2d")
+    model = src.create_model("2d", pretrained=False)
+    return model, *src.create_data_loaders(folder, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("call", "says", "fix"),
+    [
+        (
+            lambda model, train, test: src.Trainer(model, train, config={"lr": 1e-3}),
+            "Trainer(config=...) takes a TrainConfig, found a dict",
+            "config=TrainConfig(lr=0.001, epochs=10)",
+        ),
+        (
+            lambda model, train, test: src.Trainer(model, train, config=RunConfig()),
+            "takes a TrainConfig, found a RunConfig",
+            "config=config.train",
+        ),
+        (
+            lambda model, train, test: src.Trainer("resnet18", train),
+            "Trainer(model=...) takes a model that create_model made, found a str",
+            "create_model(model_dim='2d', backbone='resnet18')",
+        ),
+        (
+            lambda model, train, test: src.Trainer(model, (train, test)),
+            "a loader takes what create_data_loaders returns, found a tuple",
+            "give one of the 2",
+        ),
+        (
+            lambda model, train, test: src.Trainer(model, train, device="gpu"),
+            "unknown device 'gpu'",
+            "choose cpu, or a GPU by cuda",
+        ),
+        (
+            lambda model, train, test: src.Trainer(model, train, device="cpu").train(num_epochs=0),
+            "train(num_epochs=0) trains nothing",
+            "num_epochs=10, or leave it out",
+        ),
+        (
+            lambda model, train, test: src.Trainer(model, train, device="cpu").train(1.5),
+            "train(num_epochs=...) takes a whole number or None, found a float",
+            "num_epochs=10",
+        ),
+        (
+            lambda model, train, test: src.Evaluator("model.pth", test),
+            "Evaluator(model=...) takes a model that create_model made",
+            "model = create_model(model_dim='2d')",
+        ),
+        (
+            lambda model, train, test: src.Evaluator(model, test, "cpu", n_bootstrap=0),
+            "Evaluator(n_bootstrap=0) is under 100",
+            "n_bootstrap=2000",
+        ),
+        (
+            lambda model, train, test: src.GradCAM(model, "features.8"),
+            "GradCAM(target_layer=...) takes a layer, found a str",
+            "get_target_layer(model)",
+        ),
+        (
+            lambda model, train, test: src.GradCAM(model, src.get_target_layer(model), "gpu"),
+            "unknown device 'gpu'",
+            "choose cpu",
+        ),
+        (
+            lambda model, train, test: src.GradCAM(model, src.get_target_layer(model)).generate_cam(
+                np.zeros((1, 64, 64), np.float32)
+            ),
+            "generate_cam(x) takes a tensor, found a ndarray",
+            "torch.from_numpy(image)",
+        ),
+        (
+            lambda model, train, test: src.get_target_layer("resnet18"),
+            "get_target_layer(model) takes a network, found a str",
+            "model = create_model",
+        ),
+        (lambda *_: TrainConfig(learning_rate=1e-3), "'learning_rate'", "did you mean 'lr'?"),
+        (lambda *_: TrainConfig(epochs="3"), "setting 'epochs': '3' is no int", "in Python"),
+        (lambda *_: TrainConfig(precision="half"), "none of auto, fp32, bf16", "in Python"),
+        (lambda *_: TrainConfig(epochs=0), "--epochs 0 is not in 1", "(in Python: epochs=)"),
+        (
+            lambda *_: RunConfig(train={"lr": 1e-3}),
+            "RunConfig(train=...) takes a TrainConfig, found a dict",
+            "train=TrainConfig(...)",
+        ),
+    ],
+)
+def test_natural_mistakes_get_a_sentence_in_the_words_of_python(given, call, says, fix):
+    with pytest.raises(ConfigError) as caught:
+        call(*given)
+    assert says in caught.value.message
+    assert fix in caught.value.hint
+
+
+def test_whole_numbers_are_taken_for_fractions_and_text_for_paths():
+    config = TrainConfig(lr=1, weight_decay=0, epochs=np.int64(3))
+    assert [type(v) for v in (config.lr, config.weight_decay, config.epochs)] == [float, float, int]
+    assert RunConfig(results_dir="there").results_dir == Path("there")
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "says", "fix"),
+    [
+        ({"dataset_type": "oasis"}, ConfigError, "was made from phantom", "='phantom', or leave"),
+        ({"dataset_type": "fantom"}, UnknownNameError, "unknown dataset_type", "'phantom'"),
+        ({"dataset_type": ""}, UnknownNameError, "unknown dataset_type: ''", "choose one of"),
+        ({"model_dim": "3d"}, ConfigError, "holds 2d images, not 3d", "2d"),
+        ({"model_dim": 2}, ConfigError, "model_dim 2 is neither", "model_dim='2d' for slices"),
+        ({"batch_size": "8"}, ConfigError, "takes a whole number or None", "batch_size=4"),
+        ({"num_workers": -1}, ConfigError, "num_workers -1 is negative", "num_workers=0"),
+        ({"splits": "train"}, ConfigError, "takes a tuple of names, found a str", "splits=("),
+        ({"splits": ("valid",)}, UnknownNameError, "unknown split: 'valid'", "'val'"),
+        ({"min_age": "60"}, ConfigError, "takes a number of years, found a str", "min_age=60"),
+        ({"num_classes": 5}, ConfigError, "no scheme of 5 classes", "ask for 4, 3 or 2"),
+        ({"num_classes": "4"}, ConfigError, "no scheme of '4' classes", "ask for 4, 3 or 2"),
+    ],
+)
+def test_wrong_arguments_of_loaders(processed_2d, named, error, says, fix):
+    with pytest.raises(error) as caught:
+        src.create_data_loaders(processed_2d, **named)
+    assert says in caught.value.message
+    assert fix in caught.value.hint
+
+
+def test_loaders_take_the_cohort_from_the_data_and_the_folder_as_text(processed_2d, tmp_path):
+    train, test = src.create_data_loaders(str(processed_2d), cache_dir=str(tmp_path / "cache"))
+    assert train.dataset.settings["cohort"] == "phantom"
+    assert len(next(iter(test))[0])
 
 
 def test_weights_that_are_no_file():
@@ -133,3 +288,68 @@ def test_the_folder_named_wins_over_the_data_root(processed_2d):
 def test_training_for_no_epochs_is_refused():
     with pytest.raises(ConfigError, match="--epochs 0"):
         TrainConfig(epochs=0)
+
+
+def _readers():
+    """Return every public function whose name says that it reads, lists or writes at a path."""
+    verbs = r"(load|save|read|open|list|index|find|audit_folder|compare_runs|build_report|gather)"
+    found = []
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and re.match(verbs + r"(_|$)", node.name):
+                hints = {
+                    one.arg: ast.unparse(one.annotation)
+                    for one in [*node.args.args, *node.args.kwonlyargs]
+                    if one.annotation and re.match("Path|str [|] Path", ast.unparse(one.annotation))
+                }
+                if hints:
+                    found.append((f"{file.stem}.{node.name}", hints))
+    return found
+
+
+#: Called by one place each, which has a Path.
+INNER = {"crossval.read", "audit_files.read_pictures", "train_state.save"}
+
+
+def test_public_readers_take_a_path_as_text():
+    readers = _readers()
+    assert len(readers) > 35
+    wrong = {
+        name: hints
+        for name, hints in readers
+        if name not in INNER and not all(hint.startswith("str | Path") for hint in hints.values())
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda gone: load_checkpoint(gone),
+        lambda gone: load_trained(gone),
+        lambda gone: read_run(gone, "run"),
+        lambda gone: audit_folder(gone, "2d"),
+        lambda gone: build_report(gone),
+        lambda gone: Manifest.read(gone),
+        lambda gone: open_dataset(gone, "2d", class_scheme(4)),
+        lambda gone: read_atlas(gone, gone),
+        lambda gone: find_inputs(gone),
+        lambda gone: next(compare_runs([gone, "b"], "out")),
+        lambda gone: index_oasis(gone),
+        lambda gone: src.create_data_loaders(gone),
+    ],
+)
+def test_a_missing_path_given_as_text_is_named(tmp_path, call):
+    gone = str(tmp_path / "gone")
+    with pytest.raises(MriError, match=re.escape(gone)):
+        call(gone)
+
+
+def test_a_raw_folder_given_to_loaders_names_the_command_that_preprocesses_it(tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "disc1").mkdir(parents=True)
+    (folder / "disc1" / "OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc.img").touch()
+    with pytest.raises(DataNotFoundError) as caught:
+        src.create_data_loaders(str(folder), model_dim="3d")
+    command = f"python main.py --mode preprocess --dataset oasis --dim 3d --data_dir {folder}"
+    assert caught.value.hint == f"{command}, then open {Path('data/oasis_3d')}"

@@ -55,7 +55,7 @@ def test_an_unknown_name(name):
 def test_a_device_that_is_not_there(no_gpu, name):
     with pytest.raises(ConfigError, match="not available on this machine") as caught:
         choose_device(name)
-    assert caught.value.hint == "--device cpu"
+    assert caught.value.hint == "choose cpu, or leave the device out for the best there is"
 
 
 def test_a_gpu_too_many(two_gpus):

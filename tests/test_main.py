@@ -322,3 +322,30 @@ def test_the_stored_settings_are_those_of_the_checkpoint(made):
     content = torch.load(made / "checkpoint_dir" / RUN / "best_model.pth", weights_only=True)
     assert content["config"] == stored
     assert stored["data"]["dataset"] == "phantom"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "likely"),
+    [
+        ("kaggle_orig", "train/MildDemented/a.nii.gz", "kaggle_nifti"),
+        ("kaggle_nifti", "train/MildDemented/a.jpg", "kaggle_orig"),
+        ("oasis", "sub-01/anat/sub-01_T1w.nii.gz", "bids"),
+        ("bids", "mine/head.nii.gz", "scans"),
+    ],
+)
+def test_a_folder_of_another_cohort_names_that_cohort(tmp_path, capsys, dataset, file, likely):
+    raw = tmp_path / "raw"
+    (raw / file).parent.mkdir(parents=True)
+    (raw / file).touch()
+    given = ["--mode", "preprocess", "--dataset", dataset, "--data_dir", raw]
+    sentence = refused(capsys, *words(tmp_path / "out"), *given)
+    command = f"python main.py --mode preprocess --dataset {likely} --dim 2d --data_dir {raw}"
+    assert sentence.endswith(f"fix: {raw} looks like {likely}: {command}")
+
+
+def test_a_processed_folder_of_another_cohort_names_its_data_set(made, tmp_path, capsys):
+    given = ["--mode", "train", "--dataset", "oasis_3d"]
+    given += ["--data_dir", made / "data_root" / "phantom_3d"]
+    sentence = refused(capsys, *words(tmp_path), *given)
+    assert "was made from phantom, and --dataset says oasis" in sentence
+    assert sentence.endswith("fix: --dataset phantom_3d")

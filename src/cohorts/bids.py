@@ -24,7 +24,7 @@ HOMEPAGE = "https://bids.neuroimaging.io"
 
 
 @register_cohort("bids", homepage=HOMEPAGE, axes=None, side_known=True, raw=True)
-def index_bids(root: Path) -> Manifest:
+def index_bids(root: str | Path) -> Manifest:
     """List the T1w scans of a BIDS data set or a CAPS folder.
 
     All runs and acquisitions of a person are listed; they share `subject`, so a split grouped by
@@ -41,6 +41,7 @@ def index_bids(root: Path) -> Manifest:
         DataNotFoundError: There is no T1w scan.
         ManifestError: A table is malformed, or files and tables contradict each other.
     """
+    root = Path(root)
     files, people, kind = list_bids(root), root, "BIDS"
     if not files:
         files, people, kind = list_caps(root), root / "subjects", "CAPS"

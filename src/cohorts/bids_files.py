@@ -52,13 +52,14 @@ class T1wFile:
     session: str
 
 
-def list_bids(root: Path) -> list[T1wFile]:
+def list_bids(root: str | Path) -> list[T1wFile]:
     """List the raw T1w scans of a BIDS data set, by path.
 
     Raises:
         ManifestError: A file names another person or session than its folder, or two files are
             the same scan.
     """
+    root = Path(root)
     found: list[T1wFile] = []
     unknown: list[str] = []
     for subject in _folders(root, "sub-"):
@@ -75,7 +76,7 @@ def list_bids(root: Path) -> list[T1wFile]:
     return _single(found)
 
 
-def list_caps(root: Path) -> list[T1wFile]:
+def list_caps(root: str | Path) -> list[T1wFile]:
     """List the scans that ``t1-linear`` wrote into a CAPS folder, by path.
 
     Of a scan that is there whole and cropped, the whole one is listed.
@@ -83,6 +84,7 @@ def list_caps(root: Path) -> list[T1wFile]:
     Raises:
         ManifestError: As `list_bids`.
     """
+    root = Path(root)
     whole: list[T1wFile] = []
     cropped: list[T1wFile] = []
     unknown: list[str] = []

@@ -30,7 +30,7 @@ class ImageFile:
     side: str | None
 
 
-def list_images(root: Path, suffixes: tuple[str, ...], *, hint: str) -> list[ImageFile]:
+def list_images(root: str | Path, suffixes: tuple[str, ...], *, hint: str) -> list[ImageFile]:
     """List the files under `root` that end in one of `suffixes`, in whatever case, by path.
 
     Args:
@@ -41,6 +41,7 @@ def list_images(root: Path, suffixes: tuple[str, ...], *, hint: str) -> list[Ima
     Raises:
         DataNotFoundError: There is no such folder, or no such file in it.
     """
+    root = Path(root)
     if not root.is_dir():
         raise DataNotFoundError(root, hint=hint)
     found = sorted(_images(root, suffixes), key=lambda image: image.path)

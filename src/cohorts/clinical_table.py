@@ -25,12 +25,13 @@ _EMPTY = ["", "N/A", "NA", "NaN", "nan"]
 _HINT = "download it again from https://www.oasis-brains.org and save it as CSV"
 
 
-def find_table(root: Path) -> Path | None:
+def find_table(root: str | Path) -> Path | None:
     """Return the table that belongs to the images under `root`, or None.
 
     Looked for in `root` at any depth, in the two folders above, and in ``oasis`` beside `root`;
     the first place that has one wins, and there the path with the fewest folders.
     """
+    root = Path(root)
     above = root.absolute().parents[:2]
     # A table in `root` itself wins, so 100,000 folders below need not be searched for others.
     places = [root.glob(_PATTERN), root.rglob(_PATTERN)]
@@ -43,7 +44,7 @@ def find_table(root: Path) -> Path | None:
     return None
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
     """Read the clinical table.
 
     Returns:
@@ -55,6 +56,7 @@ def read_table(path: Path) -> pd.DataFrame:
         ManifestError: It is no CSV table, a column is missing, an ID stands in two rows, or a
             value is no number or no CDR.
     """
+    path = Path(path)
     rows = _read_text(path)
     _refuse_repeats(rows["ID"], path)
     numbers = {name: _number(rows, column, path) for column, name in _NUMBERS.items()}

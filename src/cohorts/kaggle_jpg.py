@@ -34,7 +34,7 @@ _OASIS = re.compile(r"(OAS1_\d{4})_(MR\d)_(mpr-\d)_(\d+)")
 
 
 @register_cohort(COHORT, homepage=HOMEPAGE, axes=None, side_known=False, layout="slice")
-def index_kaggle_jpg(root: Path) -> Manifest:
+def index_kaggle_jpg(root: str | Path) -> Manifest:
     """List the slices in class folders under `root`, with the person each belongs to.
 
     Args:
@@ -51,6 +51,7 @@ def index_kaggle_jpg(root: Path) -> Manifest:
         ManifestError: A folder's name is no stage, a folder contradicts the clinical table, or the
             table is malformed.
     """
+    root = Path(root)
     images = list_images(root, SUFFIXES, hint=f"download {HOMEPAGE} and unpack it into {root}")
     require_stages(root, images)
     named = sum(_OASIS.fullmatch(image.stem) is not None for image in images)

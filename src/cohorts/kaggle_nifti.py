@@ -35,7 +35,7 @@ _BIDS_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.])")
 
 
 @register_cohort(COHORT, homepage=HOMEPAGE, axes=None, side_known=True)
-def index_kaggle_nifti(root: Path) -> Manifest:
+def index_kaggle_nifti(root: str | Path) -> Manifest:
     """List the NIfTI volumes under `root`.
 
     Args:
@@ -52,6 +52,7 @@ def index_kaggle_nifti(root: Path) -> Manifest:
         ManifestError: A folder contradicts the table, a path names two people, two volumes are
             the same scan, or no volume has a label.
     """
+    root = Path(root)
     images = list_images(
         root, SUFFIXES, hint=f"download OASIS-1 volumes as NIfTI from {HOMEPAGE} into {root}"
     )

@@ -29,7 +29,7 @@ IMAGE_ENDS = "_t88_masked_gfc.img"
 
 
 @register_cohort("oasis", homepage=HOMEPAGE, axes="LAS", side_known=False)
-def index_oasis(root: Path) -> Manifest:
+def index_oasis(root: str | Path) -> Manifest:
     """List the OASIS-1 sessions that have both a table row and an image under `root`.
 
     The 20 repeat sessions (``MR2``) share `subject` with their ``MR1``, so a split grouped by
@@ -48,6 +48,7 @@ def index_oasis(root: Path) -> Manifest:
         ManifestError: The table is malformed, an image has no row in it, or a session has two
             images.
     """
+    root = Path(root)
     table = find_table(root) or root / TABLE
     return index_session_tree(
         root, table, r"OAS1_\d{4}", "oasis", hint=f"download it from {HOMEPAGE} into {root}"
@@ -55,7 +56,7 @@ def index_oasis(root: Path) -> Manifest:
 
 
 def index_session_tree(
-    root: Path, table_path: Path, key_pattern: str, cohort: str, *, hint: str
+    root: str | Path, table_path: str | Path, key_pattern: str, cohort: str, *, hint: str
 ) -> Manifest:
     """List the sessions of a folder that is laid out, and has a table, as OASIS-1 has.
 
@@ -73,6 +74,8 @@ def index_session_tree(
         DataNotFoundError: Folder, table or images are missing.
         ManifestError: Table and images contradict each other or the contract.
     """
+    root = Path(root)
+    table_path = Path(table_path)
     for path in (root, table_path):
         if not path.exists():
             raise DataNotFoundError(path, hint=hint)

@@ -47,7 +47,7 @@ _CAPPED_AGE = re.compile(r"(\d+)\+")
 MAX_TABLE = 100_000_000  # bytes
 
 
-def read_text_table(path: Path, *, separator: str, hint: str) -> pd.DataFrame:
+def read_text_table(path: str | Path, *, separator: str, hint: str) -> pd.DataFrame:
     """Read a table as text.
 
     Args:
@@ -62,6 +62,7 @@ def read_text_table(path: Path, *, separator: str, hint: str) -> pd.DataFrame:
     Raises:
         ManifestError: It is no such table, or a column's name stands twice.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_TABLE:
             raise ManifestError(f"{path} is larger than {MAX_TABLE / 1e6:.0f} MB", hint=hint)

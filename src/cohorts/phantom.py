@@ -44,13 +44,14 @@ _LEFTOVER = re.compile(r"\.(PHAN_\d{4}|phantom_cross|cohort\.json)")  # of a kil
 
 
 @register_cohort("phantom", homepage=HOMEPAGE, axes="LAS", side_known=True)
-def index_phantom(root: Path) -> Manifest:
+def index_phantom(root: str | Path) -> Manifest:
     """List the sessions of a phantom cohort; as `index_oasis`, of which it has layout and table.
 
     Raises:
         DataNotFoundError: The cohort has not been made.
         ManifestError: Its table and images contradict each other.
     """
+    root = Path(root)
     hint = "python main.py --mode preprocess --dataset phantom"
     return index_session_tree(root, root / TABLE, r"PHAN_\d{4}", "phantom", hint=hint)
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DataNotFoundError
+from ..labels import stage_from_folder
+from .visible_files import visible_files
 
 #: Endings of files that hold a whole scan.
 SUFFIXES = (".nii.gz", ".nii", ".img", ".mgz", ".mgh", ".mgh.gz")
 _DICOM_AT = 128  # bytes before the word DICM
+_OASIS = re.compile(r"OAS1_\d{4}")
 
 
-def list_scans_in(folder: Path) -> dict[str, Path]:
+def list_scans_in(folder: str | Path) -> dict[str, Path]:
     """List every scan below a folder: files with one of `SUFFIXES`, and folders of DICOM files.
 
     Names that begin with a dot are left out, and links to folders are not followed.
@@ -26,6 +31,7 @@ def list_scans_in(folder: Path) -> dict[str, Path]:
     Raises:
         DataNotFoundError: The folder is not there.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataNotFoundError(folder, hint="name the folder of the scans")
     paths = sorted(_scans_below(folder))
@@ -45,8 +51,42 @@ def list_scans_in(folder: Path) -> dict[str, Path]:
     return names
 
 
-def is_dicom(path: Path) -> bool:
+def likely_cohort(folder: Path) -> str | None:
+    """Return the raw cohort that a folder looks like, by names alone; None where by none.
+
+    Tables and the files of a BIDS data set tell, else the first image by path.
+    """
+    if not folder.is_dir():
+        return None
+    names = {path.name for path in folder.iterdir()}
+    if "phantom_cross-sectional.csv" in names:
+        return "phantom"
+    if "dataset_description.json" in names or any(name.startswith("sub-") for name in names):
+        return "bids"
+    for place, files in visible_files(folder, skip=(".", "__MACOSX")):
+        staged = any(stage_from_folder(part) for part in place.split("/"))
+        for name in sorted(files):
+            if name.lower().endswith("_t88_masked_gfc.img"):
+                return "oasis"
+            if name.lower().endswith((".nii.gz", ".nii")):
+                named = staged or _OASIS.search(place + name)
+                return "kaggle_nifti" if named else "scans"
+            if name.lower().endswith((".jpg", ".jpeg", ".png")) and staged:
+                return "kaggle_orig"
+        if any(is_dicom(folder / place / name) for name in files[:3]):
+            return "scans"
+    return None
+
+
+def how_to_preprocess(cohort: str, folder: Path, dim: str = "2d") -> str:
+    """Return the command that makes a processed data set of a raw folder."""
+    place = shlex.quote(str(folder))
+    return f"python main.py --mode preprocess --dataset {cohort} --dim {dim} --data_dir {place}"
+
+
+def is_dicom(path: str | Path) -> bool:
     """Return whether a file is DICOM, by its first bytes."""
+    path = Path(path)
     try:
         with path.open("rb") as file:
             return file.read(_DICOM_AT + 4)[_DICOM_AT:] == b"DICM"

@@ -32,7 +32,7 @@ _SUFFIX = re.compile(r"\.(nii\.gz|nii|img|hdr|mgz|mgh)$", re.IGNORECASE)
 
 
 @register_cohort("scans", homepage="", axes=None, side_known=True, raw=True)
-def index_scans(root: Path) -> Manifest:
+def index_scans(root: str | Path) -> Manifest:
     """List every scan below `root`: NIfTI, Analyze, MGH files and folders of DICOM files.
 
     Args:
@@ -47,6 +47,7 @@ def index_scans(root: Path) -> Manifest:
         DataNotFoundError: There is no scan.
         ManifestError: The table is malformed, or one of its rows names two scans.
     """
+    root = Path(root)
     found = list_scans_in(root)
     if not found:
         raise DataNotFoundError(

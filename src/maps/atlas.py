@@ -61,7 +61,7 @@ def coarse_atlas() -> Atlas:
     return Atlas(REGIONS, labels, "coarse regions of ICBM152, made from its tissue maps and sulci")
 
 
-def read_atlas(file: Path, labels_file: Path) -> Atlas:
+def read_atlas(file: str | Path, labels_file: str | Path) -> Atlas:
     """Read an atlas of numbered regions and lay it on the template's grid, nearest voxel.
 
     Numbers with the same name become one region, which joins left and right where a labels file
@@ -77,6 +77,8 @@ def read_atlas(file: Path, labels_file: Path) -> Atlas:
         ImageError: The image is damaged, too large, not one of whole numbers, or not in MNI space.
         ManifestError: The labels are malformed, or a number in the image has no name.
     """
+    file = Path(file)
+    labels_file = Path(labels_file)
     for path in (file, labels_file):
         if not path.is_file():
             raise DataNotFoundError(path, hint="name an atlas with --atlas and --atlas_labels")
@@ -93,12 +95,13 @@ def read_atlas(file: Path, labels_file: Path) -> Atlas:
     return _on_template(numbers, affine, named, file.name)
 
 
-def read_labels(path: Path) -> dict[int, str]:
+def read_labels(path: str | Path) -> dict[int, str]:
     """Read the names of an atlas's numbers; see `read_atlas`.
 
     Raises:
         ManifestError: The file is too large, no text, or has a line without number and name.
     """
+    path = Path(path)
     if path.stat().st_size > _MAX_TEXT:
         raise ManifestError(f"{path.name} is larger than 1 MB, too large for names", hint=_LINES)
     try:

@@ -127,7 +127,7 @@ class ScanRecord:
     slices: dict[str, int | None]
 
 
-def read_scan_record(root: Path, subject: str, session: str) -> ScanRecord:
+def read_scan_record(root: str | Path, subject: str, session: str) -> ScanRecord:
     """Read where the processed files of one session lie.
 
     Args:
@@ -139,11 +139,13 @@ def read_scan_record(root: Path, subject: str, session: str) -> ScanRecord:
         DataNotFoundError: The session has no record.
         ManifestError: The record is damaged, of an older version, or of slices that differ in size.
     """
+    root = Path(root)
     return read_named_record(root, f"{subject}_{session}")
 
 
-def read_named_record(root: Path, name: str) -> ScanRecord:
+def read_named_record(root: str | Path, name: str) -> ScanRecord:
     """Read where the processed files of scan `name` lie; raises as `read_scan_record`."""
+    root = Path(root)
     path = root / RECORDS / f"{name}.json"
     inside = path.resolve().parent == (root / RECORDS).resolve()  # a name may hold "../"
     record = read_record(root, name) if inside else None

@@ -40,7 +40,7 @@ class Input:
         return self.sources[0]
 
 
-def find_inputs(path: Path) -> list[Input]:
+def find_inputs(path: str | Path) -> list[Input]:
     """List what is to be answered, by name.
 
     Args:
@@ -51,6 +51,7 @@ def find_inputs(path: Path) -> list[Input]:
         DataNotFoundError: There is nothing, or nothing that is a scan.
         ImageError: A file that is no scan.
     """
+    path = Path(path)
     if path.is_file():
         return [_one_file(path)]
     if not path.is_dir():
@@ -64,8 +65,9 @@ def find_inputs(path: Path) -> list[Input]:
     return found
 
 
-def is_bids(path: Path) -> bool:
+def is_bids(path: str | Path) -> bool:
     """Return whether a folder is a BIDS data set, by its description or its people."""
+    path = Path(path)
     if not path.is_dir():
         return False
     return (path / "dataset_description.json").is_file() or any(path.glob("sub-*/"))

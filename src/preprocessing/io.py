@@ -69,7 +69,7 @@ class Volume:
         return np.asarray(nib.apply_orientation(array, self.orientation))
 
 
-def read_volume(path: Path, axes: str | None = None) -> Volume:
+def read_volume(path: str | Path, axes: str | None = None) -> Volume:
     """Read an Analyze 7.5 or NIfTI file, once, without a second copy of its voxels.
 
     Args:
@@ -80,6 +80,7 @@ def read_volume(path: Path, axes: str | None = None) -> Volume:
     Raises:
         ImageError: The file is damaged, empty, 4D, not finite, or larger than `MAX_VOXELS`.
     """
+    path = Path(path)
     try:
         # Read, not mapped: a fault of the disk is then an error, not the end of the process, and
         # one long read is many times faster than page after page.
@@ -106,12 +107,13 @@ def read_volume(path: Path, axes: str | None = None) -> Volume:
     )
 
 
-def read_slice(path: Path) -> NDArray[np.uint8]:
+def read_slice(path: str | Path) -> NDArray[np.uint8]:
     """Read one 8-bit image as grey levels ``(H, W)``.
 
     Raises:
         ImageError: The file is damaged, empty or larger than `MAX_PIXELS`.
     """
+    path = Path(path)
     try:
         with Image.open(
             path

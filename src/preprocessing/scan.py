@@ -64,12 +64,13 @@ def scan_key(scan: Scan, settings: PreprocessConfig) -> str:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def read_record(out: Path, name: str) -> dict[str, Any] | None:
+def read_record(out: str | Path, name: str) -> dict[str, Any] | None:
     """Return the record of scan `name`, or None when there is none.
 
     Raises:
         ManifestError: The record is damaged.
     """
+    out = Path(out)
     path = out / RECORDS / f"{name}.json"
     if not path.is_file():
         return None

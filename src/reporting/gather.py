@@ -52,7 +52,7 @@ class RunFiles:
         return self.folder.resolve().name
 
 
-def gather(folder: Path) -> RunFiles:
+def gather(folder: str | Path) -> RunFiles:
     """Read the files of a run.
 
     Args:
@@ -64,6 +64,7 @@ def gather(folder: Path) -> RunFiles:
         ResultError: ``metrics.json`` breaks its contract.
         ManifestError: Another file is damaged.
     """
+    folder = Path(folder)
     scored, said = folder / METRICS, folder / PREDICTIONS
     if not scored.is_file() and not said.is_file():
         raise DataNotFoundError(scored, hint=_hint(folder))

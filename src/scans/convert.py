@@ -40,7 +40,7 @@ class RawScan:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
 
-def read_any(source: Path) -> RawScan:
+def read_any(source: str | Path) -> RawScan:
     """Read a scan; nothing of it is changed but the order of its axes.
 
     A header whose axes are not at right angles is honoured: the scan is resampled to a grid whose
@@ -54,6 +54,7 @@ def read_any(source: Path) -> RawScan:
         DataNotFoundError: It is not there.
         ConfigError: It is DICOM and SimpleITK is not installed.
     """
+    source = Path(source)
     if source.is_dir():
         return _squared(*_read_series(source))
     if not source.is_file():

@@ -62,7 +62,7 @@ class StandardScan:
     registered: bool
 
 
-def standardise(source: Path, target: Path, settings: ScanConfig) -> StandardScan:
+def standardise(source: str | Path, target: str | Path, settings: ScanConfig) -> StandardScan:
     """Bring one raw scan to the standard, unless that is done already.
 
     Args:
@@ -75,6 +75,8 @@ def standardise(source: Path, target: Path, settings: ScanConfig) -> StandardSca
         DataNotFoundError: There is no such scan.
         ConfigError: A package of the extra ``scans`` is missing.
     """
+    source = Path(source)
+    target = Path(target)
     key = scan_key(source, settings)
     done = _finished(target, key)
     if done is not None:
@@ -94,12 +96,13 @@ def standardise(source: Path, target: Path, settings: ScanConfig) -> StandardSca
     return read_standard(target)
 
 
-def read_standard(target: Path) -> StandardScan:
+def read_standard(target: str | Path) -> StandardScan:
     """Read what `standardise` wrote.
 
     Raises:
         ManifestError: The record is missing or damaged.
     """
+    target = Path(target)
     path = _record(target)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
