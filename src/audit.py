@@ -46,8 +46,9 @@ from .audit_verdicts import (
     sides_of,
     verdict_of,
 )
-from .config import RunConfig
+from .config import RunConfig, dataset_flags
 from .errors import AuditFailed, DataNotFoundError, ImageError
+from .words import counted
 
 logger = logging.getLogger(__name__)
 SCHEMA = "audit/1"
@@ -86,7 +87,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     folder = config.data.data_dir or config.data.processed_dir
     name = config.run or (folder.resolve().name if config.data.data_dir else config.data.name)
     if not folder.is_dir():
-        hint = f"python main.py --mode preprocess --dataset {config.data.name}"
+        hint = f"python main.py --mode preprocess {dataset_flags(config.data.name)}"
         raise DataNotFoundError(folder, hint=f"{hint}, or name a folder with --data_dir")
     audit = audit_folder(folder, config.data.model_dim, seed=config.data.seed)
     logger.info("%s", format_audit(audit.report))
@@ -125,7 +126,7 @@ def audit_folder(folder: str | Path, dim: str, *, seed: int = 0) -> Audit:
     paths = [folder / path for path in data.rows["path"]]
     files = read_files(paths, 1) if len(paths) > LARGE else read_files(paths)
     if (files.facts["damaged"] != "").all():
-        raise ImageError(f"none of {len(data.rows)} files in {folder} can be read")
+        raise ImageError(f"of {counted(len(data.rows), 'file')} in {folder}, none can be read")
     rows = _with_facts(data, files)
     search = search_of(folder, rows, files.thumbnails, read_pictures)
     sides = [(side, np.flatnonzero(rows["split"] == side)) for side in sides_of(rows)]
@@ -152,8 +153,11 @@ def audit_folder(folder: str | Path, dim: str, *, seed: int = 0) -> Audit:
 
 def format_audit(report: dict[str, Any]) -> str:
     """Return a report as a short table for the log."""
-    people = "people unknown" if report["n_people"] is None else f"{report['n_people']} people"
-    head = f"{report['folder']}: {report['n_images']} images, {people}, {report['seconds']:.0f} s"
+    people = (
+        "people unknown" if report["n_people"] is None else counted(report["n_people"], "person")
+    )
+    images = counted(report["n_images"], "image")
+    head = f"{report['folder']}: {images}, {people}, {report['seconds']:.0f} s"
     lines = [f"  {c['verdict']:<10}{c['name']:<17}{c['sentence']}" for c in report["checks"]]
     return "\n".join([head, *lines, f"  verdict: {report['verdict']}"])
 

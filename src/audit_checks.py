@@ -29,6 +29,7 @@ from .audit_verdicts import (
 from .canvas import plain
 from .errors import AuditFailed
 from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
+from .words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +116,18 @@ def check_people(rows: pd.DataFrame) -> Check:
     if both:
         total = numbers["people"]
         return Check(
-            name, FAIL, f"{len(both)} of {total} people are on both sides", numbers, examples
+            name,
+            FAIL,
+            f"{len(both)} of {counted(total, 'person is', 'people are')} on both sides",
+            numbers,
+            examples,
         )
     if unnamed:
-        said = f"{unnamed} of {len(rows)} images name no person"
+        said = f"{unnamed} of {counted(len(rows), 'image names', 'images name')} no person"
         return Check(name, NOT_KNOWN, said, numbers | {"images_without_person": unnamed})
-    return Check(name, PASS, f"none of {numbers['people']} people is on two sides", numbers)
+    return Check(
+        name, PASS, f"none of {counted(numbers['people'], 'person')} is on two sides", numbers
+    )
 
 
 def check_identical(rows: pd.DataFrame) -> Check:
@@ -152,7 +159,7 @@ def check_identical(rows: pd.DataFrame) -> Check:
         said = f"{len(found)} pictures are on both sides, bit by bit"
         return Check(name, FAIL, said, numbers, [_names(group) for group in groups])
     if numbers["copies"]:
-        said = f"{numbers['copies']} files are copies of others on their own side"
+        said = counted(numbers["copies"], "file is a copy", "files are copies") + " on its own side"
         conflict = f", {numbers['copies_with_another_label']} of them under two labels"
         pairs = [_names(group) for _, group in islice(doubled.groupby(columns[-1]), MAX_EXAMPLES)]
         return Check(name, WARN, said + conflict, numbers, pairs)
@@ -182,10 +189,11 @@ def check_sessions(rows: pd.DataFrame) -> Check:
     numbers = {"people_with_several": int((several > 1).sum()), "people_divided": len(people)}
     if not people:
         count = numbers["people_with_several"]
-        said = f"none of {count} people with several sessions is divided"
+        said = f"none of {counted(count, 'person')} with several sessions is divided"
         return Check(name, PASS, said if count else "everybody has one session", numbers)
     examples = [_scans_of(repeated[repeated["person"] == who]) for who in people[:MAX_EXAMPLES]]
-    said = f"{len(people)} people have one session or acquisition here and another there"
+    have = counted(len(people), "person has", "people have")
+    said = f"{have} one session or acquisition here and another there"
     return Check(name, FAIL, said, numbers, examples)
 
 

@@ -28,6 +28,7 @@ from .folds import Division
 from .manifest import Manifest
 from .metrics import score
 from .predictions import Array, Integers, Predictions
+from .words import counted
 
 #: A column that more than this share of the people lack is not known.
 MAX_MISSING = 0.1
@@ -200,7 +201,7 @@ def missing_reason(
         if count == len(people):
             return f"the manifest has no {plural}"
         if count > MAX_MISSING * len(people):
-            return f"{plural} are missing for {count} of {len(people)} people"
+            return f"{plural} are missing for {count} of {counted(len(people), 'person')}"
     return None
 
 

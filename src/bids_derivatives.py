@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file, write_json
+from .words import counted
 
 logger = logging.getLogger(__name__)
 PIPELINE = "mri-ad"
@@ -81,7 +82,8 @@ def write_derivatives(
             files.append(target)
         rows.append(_row(answer, subject, session, inside, model["classes"]))
     if foreign:
-        logger.warning("%d scans have no BIDS name: they are not in the derivative", foreign)
+        have = counted(foreign, "scan has", "scans have")
+        logger.warning("%s no BIDS name: not in the derivative", have)
     return [*files, *_write_root(root, rows, source, model)]
 
 

@@ -28,6 +28,7 @@ from .reliability import (
     error_interval,
     errors_if_perfect,
 )
+from .words import counted
 
 Method = Literal["none", "temperature", "vector"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -230,7 +231,9 @@ def _shift(intercept: Interval, few_people: bool) -> str:
 def _why_none(rows: Predictions) -> str:
     """Return why nothing can be fitted on these people; empty where something can."""
     if rows.n_people < FEW_PEOPLE:
-        return f"{rows.n_people} validation people; under {FEW_PEOPLE}, nothing is fitted"
+        return (
+            f"{counted(rows.n_people, 'validation person')}; under {FEW_PEOPLE}, nothing is fitted"
+        )
     if len(np.unique(rows.labels)) < 2:
         return "the validation people are all of one class"
     if (rows.predicted == rows.labels).all():  # the larger the scale, the better, without end

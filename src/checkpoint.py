@@ -24,6 +24,7 @@ import torch
 
 from .atomic import atomic_file
 from .errors import CheckpointError
+from .words import nearest
 
 FORMAT = 2
 _KEYS = {
@@ -57,7 +58,7 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no such weight file: {path}", hint="python main.py --mode train")
+        raise CheckpointError(f"no such weight file: {path}", hint=_those_there(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -136,6 +137,18 @@ def hash_subjects(subjects: Iterable[str]) -> list[str]:
     """Return a sorted, one-way hash of each person's name (64 bits, hexadecimal)."""
     digests = {hashlib.blake2b(name.encode(), digest_size=8).hexdigest() for name in subjects}
     return sorted(digests)
+
+
+def _those_there(path: Path) -> str:
+    """Return how to have a checkpoint: the nearest by its name and the others there, or train."""
+    folders = dict.fromkeys((path.parent, path.parent.parent))
+    found = {str(one) for folder in folders for one in folder.glob("*/best_model.pth")}
+    found |= {str(one) for one in path.parent.glob("*.pth")}
+    if not found:
+        return "python main.py --mode train"
+    first = (nearest(str(path), found) or sorted(found))[0]
+    others = sorted(found - {first})[:9]
+    return f"--checkpoint {first}" + (f"; also there: {', '.join(others)}" if others else "")
 
 
 def _why_not_unpickled(path: Path, error: Exception) -> str:

@@ -281,7 +281,7 @@ def build_classifier(
         CheckpointError: The weights cannot be had, or do not fit.
     """
     model = Classifier(entry, num_classes, dropout, ordinal=ordinal)
-    origin = _load_weights(model, entry, weights)
+    origin = load_initial_weights(model, entry, weights)
     model.pretrained = not origin.startswith("none")
     if freeze_backbone:
         model.freeze_backbone()
@@ -293,8 +293,8 @@ def build_classifier(
     return model
 
 
-def _load_weights(model: Classifier, entry: ModelEntry, weights: str | None) -> str:
-    """Load what `weights` names and return what that was."""
+def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | None) -> str:
+    """Load what `weights` names, as for `build_classifier`, and return what that was."""
     if weights is None and entry.imagenet_file is None:
         return f"none, trained from scratch: there are no ImageNet weights of {entry.name}"
     if weights == "none":

@@ -106,14 +106,24 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     Raises:
         MriError: An input is missing or malformed; the message names the command that makes it.
     """
-    about = config.predict.input if name == "predict" else config.data.name
-    about = config.run_name if name == "report" else about
-    logger.info("== %s: %s ==", name, ", ".join(config.runs) or about)
+    logger.info("== %s ==", ": ".join(filter(None, [name, _about(name, config)])))
     written = []
     for path in importlib.import_module(f".{STAGES[name]}", __package__).run(config):
         logger.info("wrote %s", path)
         written.append(path)
     return written
+
+
+def _about(name: str, config: RunConfig) -> str:
+    """Return what a stage is about, as its heading names it; empty where nothing was named."""
+    named = {
+        "predict": config.predict.input,
+        "export": config.evaluate.checkpoint or config.data.name,
+        "audit": config.data.data_dir or config.data.name,
+        "report": config.run_name,
+        "compare": ", ".join(config.runs),
+    }
+    return str(named.get(name, config.data.name) or "")
 
 
 def is_processed(config: RunConfig) -> bool:
@@ -123,7 +133,8 @@ def is_processed(config: RunConfig) -> bool:
 
 
 def run_full(config: RunConfig) -> None:
-    """Run every stage and end with the files to look at."""
+    """Run every stage and end with the folders written and the page to open."""
+    importlib.import_module(".preflight", __package__).check_before(config, *FULL)
     written: list[Path] = []
     for name in FULL:
         if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):
@@ -133,11 +144,11 @@ def run_full(config: RunConfig) -> None:
         if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
             config = replace(config, data=replace(config.data, data_dir=None))
     written += run_report(config, written)
-    print("\ndone. Look at:")
-    for path in written:
-        shown = path.suffix in (".html", ".md", ".png", ".json", ".csv")
-        if shown and path.is_relative_to(config.results_dir):
-            print(f"  {path}")
+    print("\ndone. What was made lies in:")
+    for folder in dict.fromkeys(path.parent for path in written):
+        print(f"  {folder}")
+    first = [path for path in written if path.name in ("metrics.md", "report.html")]
+    print(f"open {first[-1]}")
 
 
 def run_report(config: RunConfig, written: Sequence[Path]) -> list[Path]:

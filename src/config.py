@@ -18,6 +18,7 @@ from .config_data import (
     PhantomConfig,
     PreprocessConfig,
     ScanConfig,
+    dataset_flags,
     require,
 )
 from .config_model import (
@@ -53,6 +54,7 @@ __all__ = [
     "ScanConfig",
     "TrainConfig",
     "config_from_args",
+    "dataset_flags",
 ]
 
 MAP_METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "ig", "occlusion")

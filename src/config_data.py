@@ -31,6 +31,12 @@ def require(good: bool, what: str) -> None:
         raise ConfigError(what, hint=f"{change}python main.py --help lists every flag")
 
 
+def dataset_flags(name: str) -> str:
+    """Return the flags that choose a processed data set: of ``kaggle_2d_official``, two."""
+    dataset = name.removesuffix("_official")
+    return f"--dataset {dataset}" + " --official_split" * (dataset != name)
+
+
 @checked
 @dataclass(frozen=True)
 class DataConfig:

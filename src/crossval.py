@@ -32,15 +32,20 @@ from .folds import Fold, folds_hash, folds_table, make_folds, with_fold
 from .frozen import predict_features
 from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings
+from .optimisation import make_optimizer
 from .options import config_to_dict
 from .out_of_fold import Unit, collect_units, fold_scores, joined
 from .predictions import per_person
+from .preflight import check_before
 from .report_files import write_results
-from .runtime import progress
+from .runtime import progress, said_once
 from .trainer import Trainer
+from .words import counted
 
 logger = logging.getLogger(__name__)
 
+#: What lives in modules that say the same of every fold.
+_SETUP = (Classifier, choose_device, predict_features, make_optimizer)
 VERSION = 1  # raise it when the same settings would give other answers
 
 
@@ -57,6 +62,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         ManifestError: ``--collect``, and folds are missing.
     """
     started = time.monotonic()
+    if not config.crossval.collect:
+        check_before(config, "crossval")
     study = Study(config)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
@@ -72,7 +79,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     missing = len(read) - len(units)
     if missing:
         raise ManifestError(
-            f"{missing} of {len(read)} folds are missing in {folder / 'folds'}",
+            f"{missing} of {counted(len(read), 'fold is', 'folds are')} missing in "
+            f"{folder / 'folds'}",
             hint="run the same command without --collect, or with --fold and --repeat",
         )
     answers, crossval = collect_units(units, study.folds, study.data)
@@ -111,8 +119,7 @@ class Study:
             )
         self.data = opened.everyone("train")
         self.folds = self._make_folds(self.data.manifest)
-        self.device, reason = choose_device(config.device)
-        logger.info("device: %s (%s)", self.device, reason)
+        self.device, _ = choose_device(config.device)
         self._frozen: Classifier | None = None
 
     def jobs(self, *, every: bool = False) -> list[tuple[Fold, int]]:
@@ -131,7 +138,8 @@ class Study:
         Raises:
             ConfigError: Other folds are there, and some of them were trained.
         """
-        logger.info("folds: %d people, hash %s", len(self._people()), folds_hash(self.folds))
+        people = counted(len(self._people()), "person")
+        logger.info("folds: %s, hash %s", people, folds_hash(self.folds))
         path, text = (
             folder / "folds.csv",
             folds_table(self.folds).to_csv(index=False, lineterminator="\n"),
@@ -161,11 +169,12 @@ class Study:
         todo = [job for job in jobs if self.read(folder, *job) is None]
         if len(todo) < len(jobs):
             logger.info("%d of %d folds are there already", len(jobs) - len(todo), len(jobs))
-        for fold, seed in progress(todo, desc="folds"):
-            unit = self.fit(with_fold(self.data.manifest, fold), fold, seed)
-            yield write_json(
-                _unit_file(folder, fold, seed), {"identity": self.identity(), **unit.to_dict()}
-            )
+        with said_once(*_SETUP):
+            for fold, seed in progress(todo, desc="folds"):
+                unit = self.fit(with_fold(self.data.manifest, fold), fold, seed)
+                yield write_json(
+                    _unit_file(folder, fold, seed), {"identity": self.identity(), **unit.to_dict()}
+                )
 
     def fit(self, manifest: Manifest, fold: Fold, seed: int, *, keep: bool = True) -> Unit:
         """Train on one fold and answer its test people.
@@ -288,9 +297,10 @@ class Study:
             logger.warning(
                 "--permute_labels trains %d networks", count * self.config.crossval.folds
             )
-        for number in progress(range(len(null), count), desc="shuffled labels"):
-            null.append(self._shuffled_score(number))
-            write_json(path, {"identity": self.identity(), "null": null})
+        with said_once(*_SETUP):
+            for number in progress(range(len(null), count), desc="shuffled labels"):
+                null.append(self._shuffled_score(number))
+                write_json(path, {"identity": self.identity(), "null": null})
         first = [unit.people for unit in units if unit.repeat == unit.seed == 0]
         observed = fold_scores(joined(first))
         return {

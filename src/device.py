@@ -14,11 +14,14 @@ from accelerate.utils import InitProcessGroupKwargs
 
 from .errors import ConfigError
 from .runtime import Place, place_in_job
+from .words import counted
 
 logger = logging.getLogger(__name__)
 #: A process may wait this long for another, which may be building the image cache. One that died
 #: is noticed at once.
 PATIENCE = timedelta(hours=2)
+#: accelerate's words -> the words of everybody else.
+_PRECISIONS = {"no": "float32", "bf16": "bfloat16"}
 #: Processors that multiply bfloat16 natively: a step takes half the time. Others emulate it.
 _BF16_UNITS = ("amx_bf16", "avx512_bf16")
 
@@ -54,7 +57,7 @@ def _own_gpu(device: torch.device, place: Place) -> torch.device:
     there = torch.cuda.device_count()
     if place.local_count > there:
         raise ConfigError(
-            f"{place.local_count} processes on a machine with {there} GPUs",
+            f"{place.local_count} processes on a machine with {counted(there, 'GPU')}",
             hint=f"torchrun --nproc_per_node {there}, or --device cpu",
         )
     return torch.device("cuda", place.local_index)
@@ -66,7 +69,7 @@ def _choose_alone(name: str | None) -> tuple[torch.device, str]:
             return torch.device("cuda"), f"found {torch.cuda.get_device_name()}"
         if torch.backends.mps.is_available():
             return torch.device("mps"), "found Apple's GPU"
-        return torch.device("cpu"), f"no GPU found; {torch.get_num_threads()} threads"
+        return torch.device("cpu"), f"no GPU found; {counted(torch.get_num_threads(), 'thread')}"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -121,7 +124,7 @@ def open_accelerator(device: str | torch.device | None, precision: str) -> Accel
     """
     chosen, reason = choose_device(None if device is None else str(device))
     used, why = choose_precision(precision, chosen)
-    logger.info("device: %s (%s); precision: %s (%s)", chosen, reason, used, why)
+    logger.info("device: %s (%s); precision: %s (%s)", chosen, reason, _PRECISIONS[used], why)
     return make_accelerator(chosen, used)
 
 

@@ -29,6 +29,7 @@ from .folds import Division, make_folds
 from .inference import place, predict
 from .options import config_to_dict
 from .predictions import Predictions, per_person
+from .preflight import check_before
 from .report_files import write_results
 from .tracking import open_tracker
 from .trained import Trained, open_trained
@@ -47,6 +48,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         LeakageError: Test people were trained on.
     """
     started = time.monotonic()
+    check_before(config, "evaluate")
     trained = open_trained(config)
     loader = make_loader(trained.data, config.batch_size)
     evaluator = Evaluator(

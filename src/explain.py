@@ -35,6 +35,7 @@ from .maps.collect import Collected
 from .maps.space import to_scan_grid
 from .maps.template import Placement, fit_placement
 from .options import config_to_dict
+from .preflight import check_before
 from .runtime import progress
 from .sessions import images_of, mean_image, placed
 from .trained import open_trained
@@ -58,6 +59,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         CheckpointError: There is no checkpoint: maps of untrained weights mean nothing.
         ConfigError: A method, layer, class or atlas that does not fit.
     """
+    check_before(config, "gradcam")
     context = _open(config)
     atlas = _atlas(config)
     cases = find_cases(context.trained, _device(context), config.explain.target)
@@ -78,7 +80,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         sections["regions"], more = write_regions(context, collected, grade)
         yield from (*files, *more)
     if grade is not None:
-        logger.info("maps graded: %s", grade["verdict"])
+        logger.info("maps graded: %s; grade.png shows every test", grade["verdict"])
         yield grade_figure(
             context.folder / "grade.png", grade, context.trained.run_name, context.caption(),
             stamps=context.stamps(grade),

@@ -17,6 +17,7 @@ import pandas as pd
 from .errors import ConfigError
 from .labels import STAGES
 from .manifest import Manifest
+from .words import counted
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def make_folds(
     people = manifest.people()["label"].dropna()
     if len(people) < 2 * folds:
         raise ConfigError(
-            f"{folds} folds of {len(people)} rated people in {manifest.root}",
+            f"{folds} folds of {counted(len(people), 'rated person')} in {manifest.root}",
             hint="fewer --folds, or more people",
         )
     made = []

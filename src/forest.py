@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from .canvas import wrapped
 from .figures import COLOURS
+from .words import counted
 
 #: A part of ``metrics.json``, or None where it was not computed.
 Section = Mapping[str, Any] | None
@@ -65,10 +66,14 @@ class Panel:
     chance: float | None = None
 
 
+#: Why a section that nobody asked for cannot be drawn.
+NOT_ASKED = "not part of this result"
+
+
 def missing(section: Section) -> str:
     """Return why a section cannot be drawn; empty where it can."""
     if not section:
-        return "not part of this result"
+        return NOT_ASKED
     if section.get("available", True):
         return ""
     return str(section.get("reason") or "not available")
@@ -102,7 +107,7 @@ def people(n: int | None) -> str:
     """Return ``n = 40 people``; empty where the number is not known."""
     if n is None:
         return ""
-    return "n = 1 person" if n == 1 else f"n = {n} people"
+    return f"n = {counted(n, 'person')}"
 
 
 def shortened(text: Any, length: int) -> str:

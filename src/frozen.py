@@ -31,6 +31,7 @@ from .labels import class_scheme
 from .losses import OrdinalHead, make_loss
 from .optimisation import class_weights
 from .predictions import Predictions
+from .words import counted
 
 logger = logging.getLogger(__name__)
 #: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.
@@ -104,6 +105,7 @@ def gather_people(
         datasets: No person in two of them.
         device: Where the model is.
     """
+    logger.info("backbone frozen: the head is fitted to the mean features of each person")
     features = np.concatenate([dataset_features(model, data, device) for data in datasets])
     rows = pd.concat([data.rows for data in datasets], ignore_index=True)
     labels = np.concatenate([data.labels for data in datasets])
@@ -134,7 +136,8 @@ def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: 
     labels, k = people.labels, model.num_classes
     if len(labels) < 4 or len(np.unique(labels)) < 2:
         raise ConfigError(
-            f"a head cannot be fitted to {len(labels)} people of {len(np.unique(labels))} classes",
+            f"a head cannot be fitted to {counted(len(labels), 'person')} of "
+            f"{counted(len(np.unique(labels)), 'class', 'classes')}",
             hint="preprocess more people",
         )
     weights = class_weights(np.bincount(labels, minlength=k), cap)

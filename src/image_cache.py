@@ -39,6 +39,7 @@ from .errors import ConfigError, ImageError, ManifestError, MriError
 from .image_file import Images, decode, fingerprint, read_content, read_header
 from .manifest import Manifest
 from .runtime import progress, usable_cores
+from .words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +176,8 @@ class ImageCache:
         """Decode every file and write the images, a few of them in memory at a time."""
         if not len(self._names):
             raise ManifestError(f"the manifest of {self.root} lists no image")
-        logger.info("%d images of %s are decoded, once", len(self._names), self.root)
+        images = counted(len(self._names), "image")
+        logger.info("decoding %s of %s, once", images, self.root)
         first = self._decoded(0)
         shape, needed = (len(self._names), *first.shape), len(self._names) * first.nbytes
         header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}

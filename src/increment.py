@@ -47,6 +47,7 @@ from .baselines import missing_reason
 from .intervals import Interval, Metric, estimate_and_resample, interval
 from .metrics import brier
 from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person
+from .words import counted
 
 COLUMNS = ("age", "sex", "nwbv", "etiv")
 #: Head measures that come from a segmentation and are not always known.
@@ -151,7 +152,7 @@ def _too_few(y: Integers) -> str | None:
     """Return why nothing can be said of so few people."""
     demented = int(y.sum())
     if len(y) < _MIN_PEOPLE:
-        return f"{len(y)} people with known columns; under {_MIN_PEOPLE}: not estimable"
+        return f"{counted(len(y), 'person')} with known columns; under {_MIN_PEOPLE}: not estimable"
     if min(demented, len(y) - demented) < FEW_PEOPLE:
         return f"{demented} of {len(y)} people are demented; under {FEW_PEOPLE} in a group"
     return None

@@ -12,6 +12,7 @@ from .dataset import MriDataset, make_loader
 from .errors import CheckpointError
 from .predictions import Predictions
 from .runtime import progress
+from .words import counted
 
 
 def place(model: Classifier, device: torch.device) -> Classifier:
@@ -71,7 +72,7 @@ def as_predictions(dataset: MriDataset, parts: list[torch.Tensor]) -> Prediction
     bad = int((~np.isfinite(logits)).any(axis=1).sum())
     if bad:
         raise CheckpointError(
-            f"the model's scores are not finite for {bad} of {len(logits)} images",
+            f"the model's scores are not finite for {bad} of {counted(len(logits), 'image')}",
             hint="train again with a lower --lr, or --precision fp32",
         )
     return Predictions(dataset.labels, logits, dataset.subjects)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .cohorts.kaggle_names import people_of_classes
 from .cohorts.raw_files import how_to_preprocess, likely_cohort
-from .config import DATASETS, DataConfig
+from .config import DATASETS, DataConfig, dataset_flags
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from .image_cache import ImageCache
@@ -25,6 +25,7 @@ from .manifest import (
     read_settings,
 )
 from .splits import cut_validation
+from .words import counted
 
 logger = logging.getLogger(__name__)
 _SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}
@@ -98,7 +99,7 @@ def open_dataset(
     kept, removed = manifest.at_least_age(min_age)
     if len(removed):
         people = removed["subject"].nunique()
-        logger.info("--min_age %g leaves out %d people", min_age, people)
+        logger.info("--min_age %g leaves out %s", min_age, counted(people, "person"))
     return MriDataset(kept, "train", scheme, settings, cache)
 
 
@@ -129,7 +130,8 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
         **{name: [row[name] for row in rows] for name in rows[0]},
     )
     if unknown:
-        logger.warning("%d of %d file names in %s name no person", unknown, len(rows), folder)
+        names = counted(len(rows), "file name")
+        logger.warning("%d of %s in %s name no person", unknown, names, folder)
     if not (manifest.table["split"] == "val").any():
         manifest = cut_validation(manifest, fraction=0.15, seed=seed)
     return manifest
@@ -168,10 +170,8 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def _how_to_make(folder: Path, dim: str) -> str:
-    name = folder.name.removesuffix("_official")
-    if name in DATASETS:
-        official = " --official_split" * (name != folder.name)
-        return f"python main.py --mode preprocess --dataset {name}{official}"
+    if folder.name.removesuffix("_official") in DATASETS:
+        return f"python main.py --mode preprocess {dataset_flags(folder.name)}"
     cohort = likely_cohort(folder)
     if cohort is not None:  # raw files: the processed ones are made elsewhere
         made = DataConfig(dataset=cohort, dim=dim).processed_dir

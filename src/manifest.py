@@ -19,6 +19,7 @@ import pandas as pd
 from .atomic import atomic_file
 from .errors import DataNotFoundError, LeakageError, ManifestError
 from .labels import STAGES
+from .words import counted
 
 MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
 SPLITS = ("train", "val", "test")
@@ -185,13 +186,14 @@ class Manifest:
         if SAME_PEOPLE in self.stamps:
             return
         placed = self.table.dropna(subset=["split"])
-        for column, what in (("subject", "people"), ("fingerprint", "identical files")):
+        for column, what in (("subject", "person"), ("fingerprint", "identical file")):
             sides = placed.dropna(subset=[column]).groupby(column)["split"].nunique()
             both = list(sides.index[sides > 1])
             if both:
                 some = ", ".join(both[:3])
                 raise LeakageError(
-                    f"{len(both)} {what} on both sides of the split in {self.root}, such as {some}",
+                    f"{counted(len(both), what)} on both sides of the split in {self.root}, "
+                    f"such as {some}",
                     hint="split by person, as --mode preprocess does; "
                     "--allow_leaks goes on and stamps the result",
                 )

@@ -25,6 +25,7 @@ from .predictions import (
     ratio,
     unweighted,
 )
+from .words import counted
 
 
 def recall(sample: Weighted) -> Array:
@@ -165,7 +166,7 @@ def format_table(result: dict[str, Any], classes: Sequence[str], unit: str = "im
     """Return a result of `score` as aligned text for the log; `unit` is what several rows are."""
     n_people, n_rows = result["n_people"], result["n_rows"]
     images = "" if n_rows == n_people else f"{n_rows} {unit} of "
-    lines = [f"scored on {images}{_people(n_people)}, with 95 % intervals"]
+    lines = [f"scored on {images}{counted(n_people, 'person')}, with 95 % intervals"]
     for name, values in result["metrics"].items():
         if not (name == "within_one" and len(classes) == 2):  # two classes are never further apart
             lines.append(f"  {name:<20}{_format_value(values)}")
@@ -188,7 +189,7 @@ def _format_class(values: dict[str, Any], correct: int) -> str:
     if low is not None:
         text += f" ({100 * low:.0f}-{100 * high:.0f} %)"
     if values["few_people"]:
-        return f"{text}, few people ({_people(values['n_people'])}): not estimable"
+        return f"{text}, {counted(values['n_people'], 'person')}, too few: AUC not estimable"
     auc = "not estimable" if values["auc"]["value"] is None else _format_value(values["auc"])
     return f"{text}, AUC {auc}"
 
@@ -220,7 +221,7 @@ def _score_class(
         scores["auc"] = undefined  # it compares with the others, who are as few
     if predictions.by_person and n_rows:
         scores["recall"] = wilson_interval(correct, n_rows)
-    unit = "people" if predictions.by_person else f"images of {_people(n_people)}"
+    unit = "people" if predictions.by_person else f"images of {counted(n_people, 'person')}"
     note = f"{correct} of {n_rows} {unit}; under {FEW_PEOPLE}: not estimable" if few else ""
     return {
         "n_people": n_people,
@@ -246,19 +247,21 @@ def _score_constant(
 
 
 def _notes(per_class: dict[str, dict[str, Any]], confusion: Integers) -> list[str]:
-    notes = [
-        f"{name}: {_people(values['n_people'])} in test, and a full share of every class average"
+    few = [
+        f"{name} ({values['n_people']})"
         for name, values in per_class.items()
         if 0 < values["n_people"] < FEW_PEOPLE
     ]
+    notes = []
+    if few:
+        notes.append(
+            f"few people were scored of {', '.join(few)}; an average over classes weighs every "
+            "class alike, so a few people move it far"
+        )
     notes += [f"{name}: {v['note']}" for name, v in per_class.items() if not v["n_people"]]
     if np.trace(confusion) == confusion.sum():
         notes.append("no error was made: resampling cannot tell how rare errors are")
     return notes
-
-
-def _people(n: int) -> str:
-    return "1 person" if n == 1 else f"{n} people"
 
 
 def _hits(sample: Weighted) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .intervals import Metric, estimate_and_resample, interval
 from .predictions import FEW_PEOPLE, Array, Predictions, Weighted, as_binary, per_person
+from .words import counted
 
 #: .05 to .60 in steps of .0125.
 THRESHOLDS: tuple[float, ...] = tuple(float(t) for t in np.linspace(0.05, 0.6, 45).round(4))
@@ -54,7 +55,8 @@ def decision_curve(
     demented = int((per_person(predictions).labels > 0).sum())
     healthy = predictions.n_people - demented
     if min(demented, healthy) < FEW_PEOPLE:
-        reason = f"{demented} demented people and {healthy} others; {FEW_PEOPLE} of each are needed"
+        both = f"{counted(demented, 'demented person')} and {counted(healthy, 'other')}"
+        reason = f"{both}; {FEW_PEOPLE} of each are needed"
         return {"available": False, "reason": reason}
     values = estimate_and_resample(predictions, [net_benefits(predictions, at)], n_bootstrap, seed)
     band = _intervals(*values["model"])

@@ -28,9 +28,11 @@ from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
 from .prediction.images import Preparer
 from .prediction.inputs import find_inputs, is_bids
 from .prediction.map_files import write_answer_map
+from .preflight import check_before
 from .reference import FLAG_RATE
 from .runtime import progress, usable_cores
 from .trained import find_checkpoint
+from .words import counted
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"
@@ -57,6 +59,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     if config.predict.input is None:
         raise ConfigError("--mode predict needs --input PATH", hint="a scan, or a folder of scans")
     started = time.monotonic()
+    check_before(config, "predict")
     device, reason = choose_device(config.device)
     logger.info("device: %s (%s)", device, reason)
     items = find_inputs(config.predict.input)
@@ -64,9 +67,9 @@ def run(config: RunConfig) -> Iterator[Path]:
     folder = config.results_dir / run_name_of(config, ensemble) / "predict"
     _clear(folder)
     workers = config.workers or min(usable_cores(), len(items))
-    prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
     options = config.explain
     attribution = Attribution(ensemble.members[0].model, options.method, options.layer)
+    prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
     side_known = bool(ensemble.content["preprocessing"].get("side_known"))
     answers = {
         item.name: no_answer(item, failed[item.name], len(ensemble.members))
@@ -101,7 +104,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     if len(failed) == len(items):
         first = items[0]
         raise ImageError(
-            f"none of {len(items)} scans can be answered; {first.name}: {failed[first.name]}",
+            f"of {counted(len(items), 'scan')}, none can be answered; {first.name}: "
+            f"{failed[first.name]}",
             hint=f"every reason stands in {folder / 'predictions.csv'}",
         )
 

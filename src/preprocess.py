@@ -24,6 +24,7 @@ from .preprocessing.tables import list_scans, processed_table, rejected_rows
 from .runtime import usable_cores
 from .scans.cohort import standard_scans
 from .splits import count_people, keep_official_split, split_by_person
+from .words import counted
 
 logger = logging.getLogger(__name__)
 _MAX_REJECTED = 0.05
@@ -56,7 +57,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     for name in stale:
         remove_scan(out, name)
     logger.info(
-        "%d of %d scans are already processed in %s", len(scans) - len(todo), len(scans), out
+        "%d of %s already processed in %s",
+        *(len(scans) - len(todo), counted(len(scans), "scan is", "scans are"), out),
     )
     reasons = _process(todo, out, config)
     rejected = pd.concat([*removed, rejected_rows(manifest, reasons)], ignore_index=True)
@@ -110,10 +112,11 @@ def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, l
     staying = raw.table["label"].notna() | cohort.raw
     rated, unrated = raw.partition(staying, "not rated (no CDR)")
     kept, young = rated.at_least_age(config.data.min_age)
-    for rows, why in ((unrated, "have no CDR"), (young, "are under --min_age or have no age")):
+    for rows, why in ((unrated, "no CDR"), (young, "under --min_age, or of unknown age")):
         if len(rows):
             sessions = len(rows.drop_duplicates(["subject", "session"]))
-            logger.info("%d of %d sessions %s and are left out", sessions, _sessions(raw), why)
+            every = counted(_sessions(raw), "session")
+            logger.info("left out (%s): %d of %s", why, sessions, every)
     if not len(kept):
         raise ManifestError(
             f"no {'' if cohort.raw else 'rated '}scan is left in {raw.root}",
@@ -158,7 +161,7 @@ def _process(scans: list[Scan], out: Path, config: RunConfig) -> dict[str, str]:
     lost = sorted({scan.name for scan in scans} - reasons.keys() - _recorded(out))
     if lost:  # on a network file system whose view lags behind
         raise ManifestError(
-            f"{out} shows no record of {len(lost)} scans that were made, such as {lost[0]}",
+            f"{out} shows no record of {counted(len(lost), 'scan')} just made, such as {lost[0]}",
             hint="run the same command again: finished scans are kept",
         )
     return reasons
@@ -198,7 +201,8 @@ def _stop_if_many(reasons: dict[str, str], scans: int, out: Path) -> None:
         logger.warning("rejected %s: %s", name, reason)
     if len(reasons) > max(1, _MAX_REJECTED * scans):
         raise ImageError(
-            f"{len(reasons)} of {scans} scans cannot be used, more than {_MAX_REJECTED:.0%}",
+            f"{len(reasons)} of {counted(scans, 'scan')} cannot be used, more than "
+            f"{_MAX_REJECTED:.0%}",
             hint=f"read the reasons in {out / REJECTED}, mend or remove those files, run again",
         )
 

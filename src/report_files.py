@@ -18,6 +18,7 @@ from .metrics_schema import check_metrics
 from .predictions import Predictions
 from .result_figures.write import write_score_figures
 from .scoring import judge
+from .words import counted
 
 logger = logging.getLogger(__name__)
 #: Columns of the table in the log.
@@ -168,7 +169,7 @@ def _write_csv(path: Path, table: pd.DataFrame) -> Path:
 
 def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> Iterator[Path]:
     classes, stamps, person = answers.scheme.classes, results["stamps"], results["person"]
-    title = f"{results['run']}, {person['n_people']} {answers.split} people"
+    title = f"{results['run']}, {counted(person['n_people'], f'{answers.split} person')}"
     rows = answers.calibrated
     counts = [values["n_people"] for values in person["per_class"].values()]
     unit = "people" if rows.by_person else f"answers, {len(rows.labels) // rows.n_people} a person"

@@ -18,6 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from .intervals import Interval, interval, wilson_interval
 from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person, take_rows
+from .words import counted
 
 #: Fewer people than this say nothing about repeatability.
 MIN_PEOPLE = 5
@@ -125,7 +126,9 @@ def test_retest(
     if not len(class_first) == len(class_second) == n:
         raise ValueError(f"{n} scores, {len(class_first)} and {len(class_second)} classes")
     if n < MIN_PEOPLE:
-        return _unavailable(f"{n} people have two sessions; {MIN_PEOPLE} are needed")
+        return _unavailable(
+            f"{counted(n, 'person has', 'people have')} two sessions; {MIN_PEOPLE} are needed"
+        )
     if np.ptp(scores) <= _ROUNDING * np.abs(scores).max():
         return _unavailable("everyone has the same score in both sessions")
     change = scores[:, 1] - scores[:, 0]

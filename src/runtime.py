@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import _TqdmLoggingHandler
@@ -51,6 +51,31 @@ def configure_logging(level: int = logging.INFO) -> None:
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+@contextmanager
+def said_once(*parts: Callable[..., Any]) -> Iterator[None]:
+    """Let the modules that these functions or classes live in log a sentence once.
+
+    However often they repeat it; warnings are not held back.
+    """
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno > logging.INFO or text not in said:
+            said.add(text)
+            return True
+        return False
+
+    loggers = [logging.getLogger(part.__module__) for part in parts]
+    for logger in loggers:
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_new)
 
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:

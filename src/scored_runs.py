@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ import pandas as pd
 from .errors import ConfigError, DataNotFoundError
 from .metrics_schema import ResultError, read_metrics
 from .predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
+from .words import counted, nearest
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10
@@ -70,12 +71,35 @@ def find_run(results_dir: str | Path, name: str) -> Path:
     for folder in (results_dir / name, Path(name)):
         if (folder / "metrics.json").is_file():
             return folder
-    known = sorted(path.parent.name for path in results_dir.glob("*/metrics.json"))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"runs in {results_dir}: {', '.join(known[:10])}" if known else _AGAIN
-    if near:
-        hint = f"did you mean {' or '.join(map(repr, near))}?"
+    known = [path.parent.name for path in results_dir.glob("*/metrics.json")]
+    hint = how_to_have(results_dir, name, known) or _AGAIN
     raise DataNotFoundError(results_dir / name / "metrics.json", hint=hint)
+
+
+def how_to_have(results_dir: Path, name: str, known: Iterable[str]) -> str:
+    """Return what to do about a run without results: score it, or take one that is there.
+
+    Args:
+        results_dir: Folder of the runs.
+        name: Of the run asked for.
+        known: Names of those that can be taken.
+
+    Returns:
+        The command that scores a run that was trained; else the nearest names and the others that
+        are there; empty where none is.
+    """
+    settings = results_dir / name / "config.json"
+    if settings.is_file():
+        mode = "crossval" if (settings.parent / "folds.csv").is_file() else "evaluate"
+        words = ("python", "main.py", "--mode", mode, "--config", str(settings), "--run", name)
+        return shlex.join(words)
+    known = sorted(known)
+    near = nearest(name, known, most=3)
+    others = ", ".join([one for one in known if one not in near][:10])
+    if near:
+        said = f"did you mean {' or '.join(map(repr, near))}?"
+        return f"{said} Also in {results_dir}: {others}" if others else said
+    return f"runs in {results_dir}: {others}" if others else ""
 
 
 def name_runs(folders: Sequence[Path]) -> list[str]:
@@ -145,7 +169,8 @@ def share_people(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     shared = sorted(set.intersection(*(set(run.rows.subjects.tolist()) for run in runs)))
     if len(shared) < FEWEST_PEOPLE:
         raise ConfigError(
-            f"{len(shared)} people are in all of {', '.join(run.name for run in runs)}; "
+            f"{counted(len(shared), 'person is', 'people are')} in all of "
+            f"{', '.join(run.name for run in runs)}; "
             f"under {FEWEST_PEOPLE} tell nothing apart",
             hint="compare runs on the same people, such as two cross-validations of one data set",
         )
@@ -156,7 +181,8 @@ def share_people(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
             subject = shared[differs[0]]
             both = f"{kept[0].name} and {run.name}"
             raise ResultError(
-                f"{both} disagree on the class of {differs.size} people, such as {subject}",
+                f"{both} disagree on the class of {counted(differs.size, 'person')}, such as "
+                f"{subject}",
                 hint="score both on the same table",
             )
     return kept

@@ -26,6 +26,7 @@ from .net_benefit import decision_curve
 from .retest import retest_report
 from .selective import abstention, permutation_test
 from .subgroups import confounding, subgroup_scores
+from .words import counted
 
 logger = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")
@@ -120,7 +121,8 @@ def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | 
     path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
     if path.is_file():
         return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
-    logger.info("dark voxels of %d images are measured, once", len(manifest))
+    images = counted(len(manifest), "image")
+    logger.info("dark voxels of %s are measured, once", images)
     measured = measure_dark_voxels(manifest, cache)
     if prints.notna().all():
         with atomic_file(path, "w") as file:

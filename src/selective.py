@@ -14,6 +14,7 @@ import numpy as np
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson
 from .metrics import METRICS
 from .predictions import FEW_PEOPLE, Array, Integers, Predictions, Weighted, per_person, unweighted
+from .words import counted
 
 #: Shares of the rows that are answered.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
@@ -47,7 +48,8 @@ def abstention(predictions: Predictions, n_bootstrap: int = 2000, seed: int = 0)
         a ``sentence``.
     """
     if predictions.n_people < FEW_PEOPLE:
-        reason = f"{predictions.n_people} people are scored; {FEW_PEOPLE} are needed"
+        scored = counted(predictions.n_people, "person is", "people are")
+        reason = f"{scored} scored; {FEW_PEOPLE} are needed"
         return {"available": False, "reason": reason}
     order = _ByConfidence(predictions)
     metrics: dict[str, Metric] = {"area": order.area, "gain": order.gain}

@@ -28,6 +28,7 @@ from .predictions import (
     take_rows,
     unweighted,
 )
+from .words import counted
 
 #: Years at which the next age band begins.
 AGE_LIMITS = (60, 70, 80)
@@ -303,7 +304,8 @@ def _score_ages(scored: _Scored) -> dict[str, Any]:
 def _score_old(scored: _Scored) -> dict[str, Any]:
     old = scored.people["years"] >= _OLD
     if old.sum() < FEW_PEOPLE:
-        reason = f"{old.sum()} people are known to be {_OLD} or older; {FEW_PEOPLE} are needed"
+        known = counted(int(old.sum()), "person is", "people are")
+        reason = f"{known} known to be {_OLD} or older; {FEW_PEOPLE} are needed"
         return {"available": False, "reason": reason}
     return _score_ages(_part(scored, old))
 

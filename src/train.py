@@ -18,6 +18,7 @@ from .device import open_accelerator, seed_everything
 from .features import dataset_features
 from .figures import penalty_figure, training_figure
 from .options import config_to_dict
+from .preflight import check_before
 from .processes import main_first, others_needed
 from .tracking import open_tracker
 from .train_state import HISTORY, History
@@ -33,6 +34,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         The best checkpoint, its copy as the newest run's, the history, the resolved config and the
         training curves.
     """
+    check_before(config, "train")
     data = open_run_data(config)
     refuse_leaks(data.manifest, allowed=config.train.allow_leaks)
     accelerator = open_accelerator(config.device, config.train.precision)

@@ -16,13 +16,14 @@ import numpy as np
 from .api import backbone_entry, open_run_data
 from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
-from .classifier import MODEL_REGISTRY, Classifier
-from .config import DATASETS, RunConfig
+from .classifier import MODEL_REGISTRY, Classifier, ModelEntry
+from .config import DATASETS, RunConfig, dataset_flags
 from .conformal import Conformal
 from .dataset import MriDataset, require_people
 from .errors import CheckpointError, LeakageError
 from .manifest import SAME_PEOPLE
 from .predictions import Predictions
+from .words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +112,22 @@ def find_checkpoint(config: RunConfig) -> Path:
         (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime
     )
     if not found:
+        named = (("run", config.run), ("backbone", config.model.backbone))
+        asked = "".join(f" --{flag} {value}" for flag, value in named if value)
+        command = f"python main.py --mode train {dataset_flags(name)}{asked}"
         raise CheckpointError(
-            f"no checkpoint of {name} under {folder}",
-            hint=f"python main.py --mode train --dataset {config.data.name}, or --checkpoint FILE",
+            f"no checkpoint of {name} under {folder}", hint=command + _or_another(folder)
         )
     return found[-1]
+
+
+def _or_another(folder: Path) -> str:
+    """Return the other checkpoints that are there, as words after a hint."""
+    found = sorted(folder.glob("*/best_model.pth"))
+    if not found:
+        return ", or --checkpoint FILE"
+    others = f" (or of {', '.join(path.parent.name for path in found[1:10])})"
+    return f", or --checkpoint {found[0]}{others if len(found) > 1 else ''}"
 
 
 def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
@@ -130,13 +142,7 @@ def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, 
     """
     path = Path(path)
     content = load_checkpoint(path)
-    if dim not in (None, content["dim"]):
-        raise CheckpointError(
-            f"{path} is a {content['dim']} model, trained on {content['dataset']}; the data are "
-            f"{dim}",
-            hint=f"--dim {content['dim']}, or another --checkpoint",
-        )
-    entry = backbone_entry(content["backbone"])
+    entry = entry_of(content, path, dim)
     k = len(content["classes"])
     classifier = Classifier(entry, k, ordinal=content["ordinal"])
     load_weights(classifier, content.pop("model"), path)
@@ -144,6 +150,32 @@ def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, 
     classifier.conformal = Conformal.from_dict(content["conformal"], k)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content
+
+
+def entry_of(content: dict[str, Any], path: Path, dim: str | None = None) -> ModelEntry:
+    """Return the backbone of a checkpoint.
+
+    Args:
+        content: The checkpoint.
+        path: Its file.
+        dim: Of the images it shall score; None takes the checkpoint's own.
+
+    Raises:
+        CheckpointError: It takes other images, or its backbone is not registered.
+    """
+    if dim not in (None, content["dim"]):
+        raise CheckpointError(
+            f"{path} is a {content['dim']} model, trained on {content['dataset']}; the data are "
+            f"{dim}",
+            hint=f"{dataset_flags(content['dataset'])}, or another --checkpoint",
+        )
+    if content["backbone"] not in MODEL_REGISTRY:
+        raise CheckpointError(
+            f"{path} is of a backbone that is not registered here: {content['backbone']!r} "
+            f"(known: {', '.join(MODEL_REGISTRY)})",
+            hint="use the version that it was trained with, or add the backbone (CONTRIBUTING.md)",
+        )
+    return backbone_entry(content["backbone"])
 
 
 def _anonymous(content: dict[str, Any], path: Path) -> Predictions:
@@ -198,7 +230,7 @@ def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
     seen = [name for name in people if known.issuperset(hash_subjects([name]))]
     if seen and SAME_PEOPLE not in data.manifest.stamps:
         raise LeakageError(
-            f"{path} was trained or chosen on {len(seen)} of {len(people)} test people, "
-            f"such as {seen[0]}",
+            f"{path} was trained or chosen on {len(seen)} of "
+            f"{counted(len(people), 'test person')}, such as {seen[0]}",
             hint="train again on the present split",
         )

@@ -36,6 +36,7 @@ from .processes import from_main, main_first, others_needed, spread, what_is_kep
 from .reference import fit_reference
 from .train_state import HISTORY, SERIES, History, TrainState
 from .training_frame import training_frame
+from .words import counted
 
 logger = logging.getLogger(__name__)
 BEST = "best_model.pth"
@@ -174,7 +175,6 @@ class Trainer:
 
     def _fit_frozen(self, folder: Path | None) -> History:
         """Fit the head to the mean features of each person; no epochs."""
-        logger.info("backbone frozen: the head is fitted to the mean features of each person")
         with main_first(self.accelerator):  # process 0 computes features, the others read them
             people = gather_people(self.model, [self.train_data, self.val_data], self.device)
         fit = fit_head(
@@ -187,8 +187,8 @@ class Trainer:
         said = fit.validation
         score = said.balanced_accuracy
         logger.info(
-            "penalty %.2g; balanced accuracy of %d people, each left out once, %.3f",
-            *(fit.strength, said.n_people, score),
+            "penalty %.2g; balanced accuracy of %s, each left out once, %.3f",
+            *(fit.strength, counted(said.n_people, "person"), score),
         )
         history: History = {
             "strength": list(STRENGTHS[: len(fit.losses)]),
@@ -221,15 +221,16 @@ class Trainer:
         if given.split != "test":
             return given, None
         logger.info(
-            "the epoch is chosen on %d validation people; the test loader is opened once, at last",
-            len(set(own.subjects)),
+            "the epoch is chosen on %s; the test loader is opened once, at last",
+            counted(len(set(own.subjects)), "validation person"),
         )
         return own, given
 
     def _should_stop(self, state: TrainState) -> bool:
         if not 0 < self.config.patience <= state.waited():
             return False
-        logger.info("stopped early: no better epoch in the last %d", self.config.patience)
+        waited = counted(self.config.patience, "epoch")
+        logger.info("stopped early: no better score in the last %s", waited)
         return True
 
     def _end_epoch(self, state: TrainState, loss: float, epochs: int, folder: Path | None) -> None:
@@ -246,14 +247,14 @@ class Trainer:
         }
         better = state.record(from_main(row, self.accelerator))
         logger.info(
-            "epoch %d/%d: loss %.3f; validation loss %.3f, balanced accuracy %.3f of %d people%s",
+            "epoch %d/%d: loss %.3f; validation loss %.3f, balanced accuracy %.3f of %s%s",
             *(
                 state.epoch,
                 epochs,
                 loss,
                 row["val_loss"],
                 score,
-                people.n_people,
+                counted(people.n_people, "person"),
                 ", best" * better,
             ),
         )

@@ -48,7 +48,7 @@ def test_runs_and_acquisitions_are_scans_of_one_person(tmp_path):
 def test_what_is_no_raw_scan_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         index_bids(balloon(tmp_path))
-    assert "1 T1w images are left out" in caplog.text
+    assert "1 T1w image is left out" in caplog.text
     assert "sub-03_desc-preproc_T1w.nii.gz" in caplog.text
 
 

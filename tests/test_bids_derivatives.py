@@ -93,5 +93,5 @@ def test_scans_without_a_bids_name_are_counted(tmp_path, caplog):
     answers = [answer("x", tmp_path / "sub-01_T1w" / "x.png", None, None)]
     with caplog.at_level("WARNING"):
         files = write_derivatives(tmp_path / "out", answers, source=tmp_path, model=MODEL)
-    assert "1 scans have no BIDS name" in caplog.text
+    assert "1 scan has no BIDS name" in caplog.text
     assert not any("sub-" in file.name for file in files)

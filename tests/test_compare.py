@@ -506,7 +506,7 @@ def test_a_shared_person_of_two_classes_is_refused_by_name(tmp_path: Path) -> No
     people = _people()
     write_run(tmp_path / "a", people)
     write_run(tmp_path / "b", people | {"OAS1_0007": 2 - people["OAS1_0007"] // 2 * 2}, seed=1)
-    with pytest.raises(ResultError, match=r"a and b disagree on the class of 1 people.*OAS1_0007"):
+    with pytest.raises(ResultError, match=r"a and b disagree on the class of 1 person.*OAS1_0007"):
         _compare(tmp_path, "a", "b")
 
 

@@ -127,6 +127,19 @@ def test_folds_alone_give_what_all_together_give(done, data, tmp_path):
     assert config.crossval.folds == 3
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_holds_for_every_fold_is_logged_once(data, tmp_path, caplog, frozen):
+    with caplog.at_level("INFO"):
+        settings = SETTINGS | {"freeze_backbone": frozen, "folds": 2, "repeats": 1}
+        list(crossval.run(run_config(data, tmp_path, **settings)))
+    for start in ("device: cpu", "backbone: resnet18"):
+        assert sum(text.startswith(start) for text in caplog.messages) == 1
+    once = "backbone frozen" if frozen else "learning rate"
+    assert sum(text.startswith(once) for text in caplog.messages) == 1
+    each = "penalty" if frozen else "epoch 1/1"
+    assert sum(text.startswith(each) for text in caplog.messages) == 2
+
+
 def test_collecting_too_early_says_how_many_are_missing(data, tmp_path):
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
     with pytest.raises(ManifestError, match="4 of 6 folds are missing"):

@@ -183,7 +183,7 @@ def test_class_folders_without_a_manifest_get_validation_people(tmp_path):
 
 def test_one_person_on_both_sides_of_class_folders_is_refused(tmp_path):
     names = [f"OAS1_{n:04d}_MR1_slice03.png" for n in range(8)]
-    with pytest.raises(LeakageError, match=r"1 people on both sides.*OAS1_0003"):
+    with pytest.raises(LeakageError, match=r"1 person on both sides.*OAS1_0003"):
         open_dataset(
             _class_folders(tmp_path, names, ["OAS1_0003_MR1_slice09.png"]), "2d", class_scheme(4)
         )
@@ -195,7 +195,7 @@ def test_names_that_name_nobody_are_stamped_and_equal_files_refused(tmp_path):
     assert data.manifest.stamps == (PEOPLE_UNKNOWN,)
     source = root / "train" / "Non Demented" / "a0.jpg"
     shutil.copy(source, root / "test" / "Non Demented" / "copy.jpg")
-    with pytest.raises(LeakageError, match="1 identical files"):
+    with pytest.raises(LeakageError, match="1 identical file"):
         open_dataset(root, "2d", class_scheme(4))
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
     table = Manifest.read(folder).table
     table.loc[0, "split"] = "test"  # the other slices of this person stay in train
     table.to_csv(folder / "manifest.csv", index=False)
-    with pytest.raises(LeakageError, match="1 people on both sides"):
+    with pytest.raises(LeakageError, match="1 person on both sides"):
         open_dataset(folder, "2d", class_scheme(4))
     (folder / "manifest.csv").unlink()
     with pytest.raises(DataNotFoundError, match=r"manifest\.csv"):
@@ -238,7 +238,7 @@ def test_counting_names_of_the_kaggle_set_tell_people_and_are_refused(tmp_path):
         path = tmp_path / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.full((36, 40), value, np.uint8))
-    with pytest.raises(LeakageError, match=r"1 people on both sides .* such as NonDemented_001"):
+    with pytest.raises(LeakageError, match=r"1 person on both sides .* such as NonDemented_001"):
         open_dataset(tmp_path, "2d", class_scheme(2))
     (tmp_path / "test/NonDemented/26.png").unlink()  # no longer complete: people are unknown
     data = open_dataset(tmp_path, "2d", class_scheme(2))
@@ -250,7 +250,7 @@ def test_a_leak_that_is_allowed_is_stamped(tmp_path):
     table = Manifest.read(folder).table
     table.loc[table["subject"] == table["subject"][0], "split"] = ["train", "test", "val"]
     Manifest(table, folder).write(folder)
-    with pytest.raises(LeakageError, match="1 people on both sides"):
+    with pytest.raises(LeakageError, match="1 person on both sides"):
         open_dataset(folder, "2d", class_scheme(2))
     data = open_dataset(folder, "2d", class_scheme(2), allow_leaks=True)
     assert data.manifest.stamps == (SAME_PEOPLE,)

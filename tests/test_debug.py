@@ -13,6 +13,7 @@ import torch
 from tiny_runs import kept_loggers
 
 import debug
+from checks import steps as steps_module
 from checks.steps import SHAPES
 from src import augment, evaluate, explain, gradcam, manifest, trained
 from src.classifier import Classifier
@@ -121,7 +122,7 @@ def test_a_broken_component_fails_its_step(
     bench, capsys, monkeypatch, number, owner, name, broken, says
 ):
     monkeypatch.setattr(owner, name, broken)
-    monkeypatch.setattr(debug_steps, "_check_resume", nothing)  # whole, and most of step 4
+    monkeypatch.setattr(steps_module, "_check_resume", nothing)  # whole, and most of step 4
     assert not debug.run_step(number, bench)
     lines = capsys.readouterr().out.splitlines()
     at = next(k for k, line in enumerate(lines) if line.startswith("FAILED: ") and says in line)

@@ -132,7 +132,7 @@ def test_a_class_of_one_person_does_not_stop_it():
 
 def test_one_class_is_refused():
     rows, labels = people(n=12)
-    with pytest.raises(ConfigError, match="12 people of 1 classes"):
+    with pytest.raises(ConfigError, match="12 people of 1 class"):
         fit_head(Small(9, 3), known(rows, labels * 0), loss="ce", cap=10, seed=0)
 
 

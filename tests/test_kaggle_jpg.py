@@ -211,7 +211,7 @@ def test_oasis_slices_take_the_table_s_rating(tmp_path, caplog, place):
     measures = rows.loc["OAS1_0001", ["age", "sex", "mmse", "etiv", "nwbv"]].tolist()
     assert measures == [74, "F", 29, 1344, 0.743]
     assert manifest.stamps == ()
-    assert "1 people (1 images) have no CDR" in caplog.text
+    assert "without a CDR, unrated whatever their folder: 1 person (1 image)" in caplog.text
 
 
 def test_oasis_slices_without_a_table_are_stamped(tmp_path, caplog):

@@ -70,7 +70,7 @@ def test_unrated_stay_unrated_in_a_healthy_folder(tmp_path, caplog):
         labels = index_kaggle_nifti(tmp_path).table["label"]
     assert labels[0] == "NonDemented"
     assert pd.isna(labels[1])
-    assert "1 people (1 images) have no CDR" in caplog.text
+    assert "without a CDR, unrated whatever their folder: 1 person (1 image)" in caplog.text
 
 
 def test_folder_decides_where_the_table_is_silent(tmp_path, caplog):
@@ -127,7 +127,7 @@ def test_same_scan_twice(tmp_path):
 
 def test_no_label_anywhere(tmp_path):
     volumes(tmp_path, "OAS1_0001_MR1.nii")
-    with pytest.raises(ManifestError, match=r"none of 1 volumes has a label[^$]*put oasis_cross"):
+    with pytest.raises(ManifestError, match=r"of 1 volume, none has a label[^$]*put oasis_cross"):
         index_kaggle_nifti(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_table_values(tmp_path):
         (f"{HEAD}\n{ROW.format('A', 0)}\n{ROW.format('A', 0)}", "'A' stands in two rows"),
         (f"{HEAD}\n{ROW.format('A', 0.7)}", "'A': CDR 0.7 is not on the scale"),
         (f"{HEAD}\n{ROW.format('A', 'mild')}", "CDR of 'A' is no number: 'mild'"),
-        (f"{HEAD}\n{ROW.format('', 0)}", "1 rows have no ID"),
+        (f"{HEAD}\n{ROW.format('', 0)}", "1 row has no ID"),
     ],
 )
 def test_malformed_table(tmp_path, text, message):

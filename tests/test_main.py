@@ -95,11 +95,15 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     stages = [f"== {name}: phantom_2d ==" for name in main.FULL]
     assert order == [*stages, "== report: phantom_2d_efficientnet_lite0 =="]
     listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
-    assert out.splitlines()[1] == "done. Look at:"
-    assert all(path.is_file() for path in listed)
-    assert {"metrics.json", "people.csv", "training_curves.png", "maps.csv", "report.html"} <= {
-        path.name for path in listed
-    }
+    run = "phantom_2d_efficientnet_lite0"
+    places = ["data_root/phantom_2d", f"checkpoint_dir/{run}", f"results_dir/{run}"]
+    assert {tmp_path / place for place in places} <= set(listed)
+    assert len(listed) == len(set(listed)) == 6
+    assert all(path.is_dir() for path in listed)
+    assert out.splitlines()[1] == "done. What was made lies in:"
+    page = tmp_path / "results_dir" / run / "report.html"
+    assert out.splitlines()[-1] == f"open {page}"
+    assert page.is_file()
     Manifest.read(tmp_path / "data_root" / "phantom_2d").check_disjoint()
 
 
@@ -249,6 +253,21 @@ def test_resuming_what_never_ran(copied, capsys):
     given = ["--mode", "train", "--dataset", "phantom_3d", "--resume", "--run", "new"]
     assert "nothing to resume" in refused(capsys, *words(copied, *given))
     assert not (copied / "checkpoint_dir" / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "heading"),
+    [
+        ("predict", "== predict =="),
+        ("compare", "== compare =="),
+        ("audit --data_dir there", "== audit: there =="),
+        ("export --checkpoint a.pth", "== export: a.pth =="),
+        ("report --run mine", "== report: mine =="),
+    ],
+)
+def test_a_heading_names_what_the_stage_is_about(tmp_path, capsys, given, heading):
+    assert main.main(words(tmp_path, "--mode", *given.split())) == 2
+    assert heading in capsys.readouterr().err.splitlines()
 
 
 def test_ctrl_c_leaves_with_130_and_one_sentence(tmp_path, capsys, monkeypatch):

@@ -103,12 +103,12 @@ def test_a_missing_table_names_the_command(tmp_path):
 
 
 def test_one_person_on_two_sides_is_a_leak():
-    with pytest.raises(LeakageError, match=r"1 people on both sides.*P1"):
+    with pytest.raises(LeakageError, match=r"1 person on both sides.*P1"):
         manifest(split=["train", "val", "test"]).check_disjoint()
 
 
 def test_one_file_on_two_sides_is_a_leak():
-    with pytest.raises(LeakageError, match=r"1 identical files.*f1"):
+    with pytest.raises(LeakageError, match=r"1 identical file.*f1"):
         manifest(fingerprint=["f1", "f2", "f1"]).check_disjoint()
 
 

@@ -256,7 +256,7 @@ def test_the_table_says_counts_intervals_and_what_cannot_be_estimated() -> None:
     found = score(Predictions(labels, logits, np.arange(42)), NAMES[:3], [20, 18, 2], 100, 0)
     table = format_table(found, NAMES[:3])
     assert table.startswith("scored on 42 people, with 95 % intervals\n")
-    assert "recall 3/4 (30-95 %), few people (4 people): not estimable" in table
+    assert "recall 3/4 (30-95 %), 4 people, too few: AUC not estimable" in table
     assert "always NonDemented" in table
     columns = {line.index("(") for line in table.splitlines()[1:10]}
     assert len(columns) == 1  # aligned

@@ -112,7 +112,7 @@ def test_missing_discs_are_counted(root, caplog):
     shutil.rmtree(root / "disc2")
     with caplog.at_level(logging.INFO, logger="src"):
         assert len(index_oasis(root)) == 3
-    assert "1 sessions of the table have no image here" in caplog.text
+    assert "1 session of the table has no image here" in caplog.text
 
 
 def test_image_without_a_row_is_named(root):

@@ -15,10 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from report_runs import scored_run
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 EXTRAS = {
     name: [Requirement(line) for line in lines]
@@ -29,7 +27,7 @@ LOCKS = ("requirements.txt", "requirements-dev.txt")
 
 def locked(name: str) -> dict[str, str]:
     """Return package -> version of a lock."""
-    lines = (ROOT / name).read_text().splitlines()
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line.split("  #")[0]) for line in lines if not re.match(r"\s*(#|$)", line)]
     assert all(str(pin.specifier).startswith("==") for pin in pins)
     return {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in pins}
@@ -46,7 +44,7 @@ def imported() -> set[str]:
     """Return the modules of others that src imports, wherever in a file."""
     found: set[str] = set()
     for file in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [str(node.module)]
@@ -127,17 +125,7 @@ def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, 
 
 def test_what_is_installed_is_what_the_project_says(installed):
     (info,) = installed.glob("alzheimers_mri-*.dist-info")
-<<<<<<< HEAD
-    text = (info / "METADATA").read_text(encoding="utf-8")
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    wanted = [line.split()[0] for line in lines if line and not line.startswith("#")]
-    assert wanted
-    assert all(f"Requires-Dist: {line}" in text for line in wanted)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = project["tool"]["setuptools"]["dynamic"]["optional-dependencies"]
-    assert all(f"Provides-Extra: {name}" in text for name in extras)
-=======
-    lines = (info / "METADATA").read_text().splitlines()
+    lines = (info / "METADATA").read_text(encoding="utf-8").splitlines()
     needs = [Requirement(line[15:]) for line in lines if line.startswith("Requires-Dist: ")]
     assert [need for need in needs if need.marker is None] == CORE
     assert [f"Provides-Extra: {name}" for name in EXTRAS] == [
@@ -164,7 +152,7 @@ def test_locks_agree_and_fit_every_platform():
     assert demo["torch"] == "2.13.0"
     assert not [name for name in test if re.match("nvidia-|cuda-|triton", name)]
     for name in LOCKS:
-        text = (ROOT / name).read_text()
+        text = (ROOT / name).read_text(encoding="utf-8")
         assert text.splitlines()[1].split() == ["#", "make", "lock"]
         assert not re.search(r"://|(^|\s)/|--(extra-)?index|\+cpu", text)
 
@@ -189,7 +177,7 @@ def test_an_optional_package_stands_in_the_extra_that_its_message_names():
     calls = [
         call
         for file in (ROOT / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for call in asked_for(node)
     ]
     assert len(calls) >= 4
@@ -203,7 +191,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it_here(insta
     for package, folder, project in (("src", ROOT, "."), ("mri_ad", installed, "alzheimers-mri")):
         said = subprocess.run(
             [sys.executable, "-c", program.format(f"{package}.optional")],
-            cwd=tmp_path, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True,
+            cwd=tmp_path, env={"PYTHONPATH": str(folder)}, capture_output=True, encoding="utf-8",
         ).stderr  # fmt: skip
         assert f'python -m pip install "{project}[scans]"' in said
->>>>>>> 46a296f (pyproject.toml holds the ranges and their reasons, the two requirements files are locks made from it)

@@ -116,7 +116,7 @@ def test_what_is_no_brain_gets_no_stage(trained, tmp_path):
         assert by_name[name]["reasons"]
     text = next(path for path in written if path.suffix == ".csv").read_text(encoding="utf-8")
     assert "\n=" not in text
-    with pytest.raises(ImageError, match="none of 1 scans"):
+    with pytest.raises(ImageError, match="of 1 scan, none"):
         answers(root, dim, tmp_path / "in/broken.nii.gz")
 
 

@@ -18,6 +18,7 @@ from src.runtime import (
     job_address,
     place_in_job,
     progress,
+    said_once,
     sigterm_interrupts,
     usable_cores,
     weight_cache,
@@ -191,3 +192,16 @@ def test_every_text_file_names_its_encoding():
     found = {path: without_encoding(path.read_text(encoding="utf-8")) for path in sources}
     assert not {str(path): lines for path, lines in found.items() if lines}
     assert len(found) > 200
+
+
+def test_what_every_fold_says_is_said_once_and_warnings_every_time(caplog):
+    from src.device import choose_device
+
+    logger = logging.getLogger("src.device")
+    with caplog.at_level(logging.INFO, logger="src"):
+        with said_once(choose_device):
+            for number in (1, 1, 2):
+                logger.info("device %d", number)
+                logger.warning("careful")
+        logger.info("device %d", 1)
+    assert caplog.messages == ["device 1", "careful", "careful", "device 2", "careful", "device 1"]

@@ -265,7 +265,7 @@ def test_a_split_that_shares_people_is_refused_unless_told(tmp_path, caplog):
     twin = table[table["split"] == "train"].iloc[:1].assign(split="test", session="MR9", slice=9)
     table = pd.concat([table, twin.assign(fingerprint="other")], ignore_index=True)
     Manifest(table, folder).write(folder)
-    with pytest.raises(LeakageError, match="1 people on both sides"):
+    with pytest.raises(LeakageError, match="1 person on both sides"):
         list(train_module.run(run_config(folder, tmp_path)))
     list(train_module.run(run_config(folder, tmp_path, allow_leaks=True)))
     assert "audit" in caplog.text
@@ -278,7 +278,7 @@ def test_sessions_of_a_person_under_two_names_are_refused(tmp_path):
     table = Manifest.read(folder).table
     names = {"PHAN_0000": "OAS1_0028_MR1", "PHAN_0003": "OAS1_0028_MR2"}  # train and test
     Manifest(table.assign(subject=table["subject"].replace(names)), folder).write(folder)
-    with pytest.raises(AuditFailed, match="is not honest: 1 people have one session"):
+    with pytest.raises(AuditFailed, match="is not honest: 1 person has one session"):
         list(train_module.run(run_config(folder, tmp_path)))
     assert not (tmp_path / "checkpoints").exists()
 

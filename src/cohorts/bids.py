@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import DataNotFoundError
 from ..manifest import Manifest
+from ..words import counted
 from .bids_files import list_bids, list_caps
 from .bids_tables import describe
 from .registry import register_cohort
@@ -51,8 +52,10 @@ def index_bids(root: str | Path) -> Manifest:
         )
     values = describe(root, files, people)
     logger.info(
-        "%s: %d T1w scans of %d people (%d scans rated)",
-        *(kind, len(files), len({file.subject for file in files}), values["label"].notna().sum()),
+        "%s: %s of %s (%d rated)",
+        *(kind, counted(len(files), "T1w scan")),
+        counted(len({file.subject for file in files}), "person"),
+        values["label"].notna().sum(),
     )
     return Manifest.from_columns(
         root,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ManifestError
+from ..words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,8 @@ def list_caps(root: str | Path) -> list[T1wFile]:
     there = {(file.subject, file.session) for file in whole}
     alone = [file for file in cropped if (file.subject, file.session) not in there]
     if len(alone) < len(cropped):
-        logger.info("%s: %d scans are also there cropped", root, len(cropped) - len(alone))
+        both = counted(len(cropped) - len(alone), "scan is", "scans are")
+        logger.info("%s: %s also there cropped", root, both)
     return _single([*whole, *alone])
 
 
@@ -141,9 +143,8 @@ def _folders(folder: Path, start: str) -> Iterator[str]:
                 wrong.append(entry.name)
     if wrong:
         logger.warning(
-            "%s: %d folders are left out: their names are no BIDS labels (letters and digits), "
-            "such as %.80r",
-            *(folder, len(wrong), wrong[0]),
+            "%s: %s left out: no BIDS label (letters and digits) names it, such as %.80r",
+            *(folder, counted(len(wrong), "folder is", "folders are"), wrong[0]),
         )
 
 
@@ -170,6 +171,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _tell_unknown(root: Path, unknown: list[str]) -> None:
     if unknown:
         logger.warning(
-            "%s: %d T1w images are left out: they are not named as raw scans are, such as %.120r",
-            *(root, len(unknown), unknown[0]),
+            "%s: %s left out: raw scans are named otherwise, such as %.120r",
+            *(root, counted(len(unknown), "T1w image is", "T1w images are"), unknown[0]),
         )

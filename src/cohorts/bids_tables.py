@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError
+from ..words import counted
 from .bids_files import T1wFile
 from .person_values import VALUES, find_column, person_values, read_text_table
 
@@ -77,10 +78,13 @@ def _read_participants(root: Path, subjects: set[str]) -> pd.DataFrame:
     persons = _one_row_each(now.set_axis(pd.Index(who, name="subject")), path)
     absent, unlisted = persons.index.difference(list(subjects)), subjects - set(persons.index)
     if len(absent):
-        logger.info("%s: %d people have no T1w image here", path, len(absent))
+        have = counted(len(absent), "person has", "people have")
+        logger.info("%s: %s no T1w image here", path, have)
     if unlisted:
         logger.warning(
-            "%s lists %d people with images not, such as %s", path, len(unlisted), min(unlisted)
+            "%s does not list %s, such as %s",
+            *(path, counted(len(unlisted), "person who has images", "people who have images")),
+            min(unlisted),
         )
     return persons
 
@@ -108,7 +112,9 @@ def _read(path: Path, key: str) -> pd.DataFrame:
         found = ", ".join(str(name)[:40] for name in list(table)[:8])
         raise ManifestError(f"{path} has no column {key!r}; found: {found}", hint=_HINT)
     if table[column].isna().any():
-        raise ManifestError(f"{path}: {int(table[column].isna().sum())} rows have no {key}")
+        raise ManifestError(
+            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no {key}"
+        )
     return table.rename(columns={column: key})
 
 
@@ -158,9 +164,8 @@ def _tell_diagnoses(root: Path, diagnosis: pd.Series, label: pd.Series) -> None:
     if len(left):
         counts = ", ".join(f"{str(k)[:20]!r} {n}" for k, n in left.value_counts()[:5].items())
         logger.warning(
-            "%s: %d scans have a diagnosis and no CDR (%s): no diagnosis is a stage, so they stay "
-            "unrated",
-            *(root, len(left), counts),
+            "%s: %s a diagnosis and no CDR (%s): no diagnosis is a stage, so there is no rating",
+            *(root, counted(len(left), "scan has", "scans have"), counts),
         )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..errors import ManifestError
 from ..labels import stage_from_cdr
+from ..words import counted
 
 TABLE = "oasis_cross-sectional.csv"
 #: The site's own downloads carry a suffix: ``oasis_cross-sectional-5708aa0a98d82080.csv``.
@@ -86,7 +87,9 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 def _refuse_repeats(ids: pd.Series, path: Path) -> None:
     if ids.isna().any():
-        raise ManifestError(f"{path}: {int(ids.isna().sum())} rows have no ID", hint=_HINT)
+        raise ManifestError(
+            f"{path}: {counted(int(ids.isna().sum()), 'row has', 'rows have')} no ID", hint=_HINT
+        )
     if ids.duplicated().any():
         twice = ids[ids.duplicated()].iloc[0]
         raise ManifestError(f"{path}: {twice!r} stands in two rows", hint="remove one of them")

@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..errors import ManifestError
 from ..manifest import PEOPLE_UNKNOWN, Manifest
+from ..words import counted
 from .class_folders import ImageFile, list_images, require_stages
 from .kaggle_names import people_of_classes
 from .near_duplicates import near_duplicate_clusters
@@ -66,7 +67,8 @@ def index_kaggle_jpg(root: str | Path) -> Manifest:
     except ManifestError as error:
         return _index_clusters(root, images, error.message)
     count = rows["subject"].nunique()
-    logger.info("%s: %d images of %d people, known by their names", COHORT, len(rows), count)
+    people = counted(count, "person")
+    logger.info("%s: %s of %s, known by their names", COHORT, counted(len(rows), "image"), people)
     return Manifest(rows, root)
 
 
@@ -87,7 +89,8 @@ def _index_oasis_slices(root: Path, images: list[ImageFile]) -> Manifest:
     rows = rows.assign(subject=parts[0], session=session, slice=parts[3].astype(int))
     rows, stamps = join_table(rows, root, COHORT)
     count = rows["subject"].nunique()
-    logger.info("%s: %d images of %d OASIS-1 people", COHORT, len(rows), count)
+    people = counted(count, "OASIS-1 person")
+    logger.info("%s: %s of %s", COHORT, counted(len(rows), "image"), people)
     return Manifest(rows, root, stamps)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..errors import ManifestError
 from ..manifest import PEOPLE_UNKNOWN, Manifest
+from ..words import counted
 from .class_folders import ImageFile, list_images
 from .clinical_table import TABLE
 from .oasis_names import join_table
@@ -64,16 +65,23 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
     rows = pd.concat([joined, rows[~oasis]]).sort_index()
     if rows["label"].isna().all():
         raise ManifestError(
-            f"{root}: none of {len(rows)} volumes has a label: no class folder, no CDR",
+            f"{root}: of {counted(len(rows), 'volume')}, none has a label: no class folder, no CDR",
             hint=f"put {TABLE} beside them, or the volumes into folders named after stages",
         )
     if unnamed.any():
         stamps += (PEOPLE_UNKNOWN,)
         logger.warning(
-            "%s: %s: %d of %d volumes name nobody, such as %s; each counts as a person of its own",
-            *(COHORT, PEOPLE_UNKNOWN, unnamed.sum(), len(rows), rows.loc[unnamed, "path"].iloc[0]),
+            "%s: %s: %d of %s nobody, such as %s; each counts as a person of its own",
+            *(
+                COHORT,
+                PEOPLE_UNKNOWN,
+                unnamed.sum(),
+                counted(len(rows), "volume names", "volumes name"),
+            ),
+            rows.loc[unnamed, "path"].iloc[0],
         )
-    logger.info("%s: %d volumes of %d people", COHORT, len(rows), rows["subject"].nunique())
+    people = counted(rows["subject"].nunique(), "person")
+    logger.info("%s: %s of %s", COHORT, counted(len(rows), "volume"), people)
     return Manifest(rows.assign(cohort=COHORT), root, stamps)
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError
 from ..manifest import Manifest
+from ..words import counted
 from .clinical_table import TABLE, find_table, read_table
 from .registry import register_cohort
 from .visible_files import visible_files
@@ -95,7 +96,7 @@ def _refuse_ids(path: Path, ids: pd.Index, key_pattern: str) -> None:
     wrong = ids[~ids.str.fullmatch(rf"{key_pattern}_MR\d+")]
     if len(wrong):
         raise ManifestError(
-            f"{path}: ID {wrong[0]!r} names no session ({len(wrong)} such rows)",
+            f"{path}: ID {wrong[0]!r} names no session ({counted(len(wrong), 'such row')})",
             hint="correct the table",
         )
 
@@ -111,7 +112,8 @@ def _find_images(root: Path, key_pattern: str) -> pd.DataFrame:
         else:
             unknown.append(root / path)
     if unknown:
-        logger.warning("%d images name no session, such as %s", len(unknown), unknown[0])
+        names = counted(len(unknown), "image names", "images name")
+        logger.warning("%s no session, such as %s", names, unknown[0])
     return pd.DataFrame(rows, columns=["ID", "path"], dtype="str")
 
 
@@ -127,7 +129,8 @@ def _refuse_unlisted(images: pd.DataFrame, ids: pd.Index, path: Path) -> None:
     unlisted = images[~images["ID"].isin(ids)]
     if len(unlisted):
         raise ManifestError(
-            f"{len(unlisted)} images have no row in {path}: {', '.join(unlisted['ID'][:5])}",
+            f"{counted(len(unlisted), 'image has', 'images have')} no row in {path}: "
+            f"{', '.join(unlisted['ID'][:5])}",
             hint="use the table that came with the images, or move these images away",
         )
 
@@ -135,9 +138,10 @@ def _refuse_unlisted(images: pd.DataFrame, ids: pd.Index, path: Path) -> None:
 def _log_counts(cohort: str, path: Path, ids: pd.Index, found: pd.DataFrame) -> None:
     rated = int(found["label"].notna().sum())
     logger.info(
-        "%s: %d sessions (%d rated, %d not rated), table %s",
-        *(cohort, len(found), rated, len(found) - rated, path),
+        "%s: %s (%d rated, %d not rated), table %s",
+        *(cohort, counted(len(found), "session"), rated, len(found) - rated, path),
     )
     absent = int((~ids.isin(found["ID"])).sum())
     if absent:
-        logger.info("%s: %d sessions of the table have no image here", cohort, absent)
+        have = counted(absent, "session of the table has", "sessions of the table have")
+        logger.info("%s: %s no image here", cohort, have)

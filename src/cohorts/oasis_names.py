@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError
+from ..words import counted
 from .clinical_table import TABLE, find_table, read_table
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def join_table(rows: pd.DataFrame, root: Path, cohort: str) -> tuple[pd.DataFram
     _refuse_contradiction(rows, rated, path)
     joined = rows.join(measures).assign(label=rated.where(listed, rows["label"]))
     _log_unrated(rows, listed & rated.isna(), cohort)
-    why = f"{int((~listed).sum())} images are not in {path}"
+    why = f"{counted(int((~listed).sum()), 'image is', 'images are')} not in {path}"
     return joined, _stamps(joined[~listed], cohort, why)
 
 
@@ -81,7 +82,8 @@ def _refuse_contradiction(rows: pd.DataFrame, rated: pd.Series, path: Path) -> N
         row = rows[wrong].iloc[0]
         raise ManifestError(
             f"{row['path']} lies in a folder of {row['label']}, but {path} rates "
-            f"{row['subject']} as {rated[wrong].iloc[0]} ({int(wrong.sum())} images disagree)",
+            f"{row['subject']} as {rated[wrong].iloc[0]} "
+            f"({counted(int(wrong.sum()), 'image disagrees', 'images disagree')})",
             hint="move the images to the right folder, or correct the table",
         )
 
@@ -89,8 +91,8 @@ def _refuse_contradiction(rows: pd.DataFrame, rated: pd.Series, path: Path) -> N
 def _log_unrated(rows: pd.DataFrame, unrated: pd.Series, cohort: str) -> None:
     if unrated.any():
         logger.info(
-            "%s: %d people (%d images) have no CDR and stay unrated, whatever their folder",
+            "%s: without a CDR, unrated whatever their folder: %s (%s)",
             cohort,
-            rows.loc[unrated, "subject"].nunique(),
-            int(unrated.sum()),
+            counted(rows.loc[unrated, "subject"].nunique(), "person"),
+            counted(int(unrated.sum()), "image"),
         )

@@ -26,6 +26,7 @@ import pandas as pd
 
 from ..errors import ManifestError
 from ..labels import STAGES, stage_from_cdr, stage_from_folder
+from ..words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -199,8 +200,8 @@ def _sex(table: pd.DataFrame, path: Path) -> pd.Series:
     if len(other):
         some = ", ".join(repr(value[:20]) for value in other.unique()[:3])
         logger.warning(
-            "%s: %d rows have a %s that is neither F nor M (%s): left empty",
-            *(path, len(other), columns[0], some),
+            "%s: %s a %s that is neither F nor M (%s): left empty",
+            *(path, counted(len(other), "row has", "rows have"), columns[0], some),
         )
     return sex
 
@@ -210,6 +211,6 @@ def _refuse_rows(wrong: pd.Series, values: pd.Series, who: pd.Series, why: str) 
         row = wrong.idxmax()
         raise ManifestError(
             f"{why}: {str(who[row])[:60]!r} has {str(values[row])[:60]!r} "
-            f"({int(wrong.sum())} such rows)",
+            f"({counted(int(wrong.sum()), 'such row')})",
             hint="correct the table",
         )

@@ -26,6 +26,7 @@ from ..config import PhantomConfig
 from ..errors import ManifestError
 from ..manifest import Manifest
 from ..parallel import run_parallel
+from ..words import counted
 from .oasis import FOLDERS, index_session_tree
 from .phantom_anatomy import deform, grid_affine, scan
 from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_row
@@ -200,9 +201,9 @@ def _log_reason(
     if changed:
         logger.info("%s: made anew, because of %s", root, ", ".join(changed))
     elif missing < total:
-        logger.info("%s: continued, %d of %d people are missing", root, missing, total)
+        logger.info("%s: continued, %s still to make", root, counted(missing, "person"))
     else:
-        logger.info("%s: making %d people", root, total)
+        logger.info("%s: making %s", root, counted(total, "person"))
 
 
 def _write_table(root: Path, people: list[Person]) -> None:

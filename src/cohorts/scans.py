@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError
 from ..manifest import Manifest
+from ..words import counted
 from .person_values import VALUES, find_column, person_values, read_text_table
 from .raw_files import list_scans_in
 from .registry import register_cohort
@@ -62,7 +63,8 @@ def index_scans(root: str | Path) -> Manifest:
     own = pd.Series([safe_name(str(name)) for name in rows.index], rows.index)
     session = rows["session"].where(rows["session"].notna(), own.where(named, ONLY_SCAN))
     rows["subject"] = rows["subject"].where(named, own)
-    logger.info("%s: %d scans, %d rated", root, len(rows), int(rows["label"].notna().sum()))
+    rated = int(rows["label"].notna().sum())
+    logger.info("%s: %s, %d rated", root, counted(len(rows), "scan"), rated)
     columns = rows.assign(session=session).sort_values("path").to_dict("list")
     return Manifest.from_columns(base, cohort="scans", **columns)
 
@@ -97,7 +99,9 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
         names = ", ".join(str(name)[:40] for name in list(table)[:8])
         raise ManifestError(f"{path} has no column 'name'; found: {names}", hint=_HINT)
     if table[column].isna().any():
-        raise ManifestError(f"{path}: {int(table[column].isna().sum())} rows have no name")
+        raise ManifestError(
+            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no name"
+        )
     values = person_values(table, table[column], path)
     for part in ("subject", "session"):
         told = find_column(table, part)
@@ -138,11 +142,12 @@ def _tell_lost(path: Path, names: pd.Series, scan: pd.Series, found: dict[str, P
         )
     if len(lost):
         logger.warning(
-            "%s: %d rows name no scan here, such as %.60r", path, len(lost), lost.iloc[0]
+            "%s: %s no scan here, such as %.60r",
+            *(path, counted(len(lost), "row names", "rows name"), lost.iloc[0]),
         )
     unlisted = set(found) - set(scan.dropna())
     if unlisted:
         logger.warning(
-            "%s: %d scans have no row and stay unrated, such as %.60r",
-            *(path, len(unlisted), min(unlisted)),
+            "%s: %s no row and no rating, such as %.60r",
+            *(path, counted(len(unlisted), "scan has", "scans have"), min(unlisted)),
         )

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..words import counted
+
 #: What may end a table cell, begin a tag or make a link becomes an entity: no reader takes it for
 #: markup. Other marks get a backslash; an underscore within a word is no mark.
 _ENTITIES = r"[&<>|\\`@]|(?<=http)s?:|(?<=www)\."
@@ -55,7 +57,7 @@ def p_value(value: Any) -> str:
 
 def people(n: int) -> str:
     """Return ``1 person`` or ``12 people``."""
-    return "1 person" if n == 1 else f"{n} people"
+    return counted(n, "person")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

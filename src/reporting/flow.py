@@ -13,6 +13,7 @@ import pandas as pd
 from ..documents.markdown import people
 from ..errors import MriError
 from ..manifest import MANIFEST, REJECTED, Manifest
+from ..words import counted
 from .gather import RunFiles
 from .text import shown
 
@@ -82,11 +83,11 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     reasons, n_aside, aside_people = _set_aside(folder / REJECTED)
     scans = len(table[["subject", "session"]].drop_duplicates())
     everyone = set(table["subject"].astype(str)) | aside_people
-    found = Box("Found", [people(len(everyone)), f"{scans + n_aside} scans"], reasons)
-    images = f"{len(table)} images" if len(table) != scans else ""
+    found = Box("Found", [people(len(everyone)), counted(scans + n_aside, "scan")], reasons)
+    images = counted(len(table), "image") if len(table) != scans else ""
     of_people = table["subject"].nunique()
     kept = Box(
-        "Processed", [people(of_people), ", ".join(filter(None, [f"{scans} scans", images]))]
+        "Processed", [people(of_people), ", ".join(filter(None, [counted(scans, "scan"), images]))]
     )
     unrated = of_people - rated["subject"].nunique()
     if unrated:

@@ -13,6 +13,7 @@ from ..errors import DataNotFoundError, ManifestError, MriError
 from ..manifest import read_settings
 from ..metrics_schema import read_metrics
 from ..options import build_config
+from ..scored_runs import how_to_have
 
 METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"
 _PREDICT_SCHEMA = "predict/1"
@@ -127,10 +128,8 @@ def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 def _hint(folder: Path) -> str:
     found = [path.parent for path in sorted(folder.parent.glob(f"*/{METRICS}"))]
     found += [path.parent.parent for path in sorted(folder.parent.glob(f"*/{PREDICTIONS}"))]
-    names = list(dict.fromkeys(path.name for path in found))[:20]
-    if names:
-        return f"--run NAME, one of: {', '.join(names)}"
-    return "--mode evaluate, crossval or predict comes first"
+    hint = how_to_have(folder.parent, folder.name, {path.name for path in found})
+    return hint or "--mode evaluate, crossval or predict comes first"
 
 
 def _table(path: Path) -> pd.DataFrame | None:

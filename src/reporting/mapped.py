@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..documents.markdown import estimate
+from ..words import counted
 from .gather import RunFiles, inside
 from .pictures import Picture, picture, volume
 from .text import shown
@@ -68,7 +69,8 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
         checks=[_check(check) for check in (grade or {}).get("checks", [])],
         about=(
             f"{shown(content['method'])} of {shown(' + '.join(content['layers']))}; explained: "
-            f"{shown(content['target'])}; {content['n_maps']} maps of {content['n_people']} people."
+            f"{shown(content['target'])}; {counted(content['n_maps'], 'map')} of "
+            f"{counted(content['n_people'], 'person')}."
         ),
     )
     classes = files.metrics["classes"]

@@ -17,6 +17,7 @@ from ..figures import COLOURS
 from ..forest import (
     GREY,
     METRICS,
+    NOT_ASKED,
     Panel,
     Row,
     caption_of,
@@ -108,7 +109,7 @@ def rivals_figure(
 def rivals_missing(rivals: Sequence[Mapping[str, Any]] | None) -> str:
     """Return why no rival can be drawn; empty where one can."""
     if not rivals:
-        return "not part of this result"
+        return NOT_ASKED
     if not all(missing(rival) for rival in rivals):
         return ""
     return "; ".join(
@@ -125,7 +126,7 @@ def write_score_figures(folder: Path, results: Mapping[str, Any], title: str) ->
         title: Of the result: data set, people. Each figure puts its subject before it.
 
     Returns:
-        The files written. Why one is not is logged.
+        The files written. Why one that was asked for is not is logged.
     """
     written = []
     for file, (subject, why_not, draw) in _plans(results).items():
@@ -135,9 +136,10 @@ def write_score_figures(folder: Path, results: Mapping[str, Any], title: str) ->
             made = draw(path, title=f"{subject}: {title}", stamps=results.get("stamps") or ())
         if made is None:
             path.unlink(missing_ok=True)  # of an earlier result
-            logger.info(
-                "%s is not drawn: %s", file, shortened(why_not or "there is nothing in it", 300)
-            )
+            if why_not != NOT_ASKED:
+                logger.info(
+                    "%s is not drawn: %s", file, shortened(why_not or "there is nothing in it", 300)
+                )
         else:
             written.append(made)
     return written

@@ -13,6 +13,7 @@ from ..atomic import atomic_file
 from ..config import ScanConfig
 from ..errors import DataNotFoundError, ImageError
 from ..parallel import run_parallel
+from ..words import counted
 from .standard import StandardScan, read_standard, standardise
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def _write_page(
     with atomic_file(folder / PAGE, "w") as file:
         file.write(_HEAD)
         file.write(
-            f"<main><h1>{len(jobs)} scans: {used} used, {len(reasons)} set aside</h1>\n"
+            f"<main><h1>{counted(len(jobs), 'scan')}: {used} used, {len(reasons)} set aside</h1>\n"
             "<p>Axial, coronal and sagittal planes of each standard scan, the person's right on "
             "the right. The line is the outline of the template's brain: a scan is laid well "
             "where the brain fills it. Scans that are set aside come first, then those with "

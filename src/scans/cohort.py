@@ -16,6 +16,7 @@ from ..config import RunConfig
 from ..errors import ConfigError, ManifestError, UnknownNameError
 from ..manifest import Manifest
 from ..preprocessing.tables import check_file_name, rejected_rows, scan_names
+from ..words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,6 @@ def _tell(reasons: dict[str, str], scans: int, folder: Path) -> None:
         logger.warning("set aside %s: %s", name, reason)
     if reasons:
         logger.warning(
-            "%d of %d scans are set aside; look at %s, and let one in with --let_in NAME",
-            *(len(reasons), scans, folder / "montage.html"),
+            "set aside: %d of %s; look at %s, and let one in with --let_in NAME",
+            *(len(reasons), counted(scans, "scan"), folder / "montage.html"),
         )

@@ -1,0 +1,86 @@
+"""What can be told before any image is opened: device, weights, layers, atlas, folders.
+
+A stage checks it first, and ``--mode full`` checks it for all its stages: a mistyped weight file
+must not be found after a night of preprocessing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import model, model_3d  # noqa: F401 - they register their backbones
+from .attribution import resolve_layers
+from .checkpoint import load_checkpoint
+from .classifier import MODEL_REGISTRY, Classifier, load_initial_weights
+from .config import MAP_TARGETS, RunConfig
+from .device import choose_device
+from .errors import ConfigError, UnknownNameError
+from .labels import class_scheme
+from .maps.atlas import read_atlas
+from .trained import entry_of
+
+#: Stages that train, that read a checkpoint, and that make maps of test people.
+TRAINING, SCORING, MAPPING = {"train", "crossval"}, {"evaluate", "gradcam"}, {"gradcam"}
+
+
+def check_before(config: RunConfig, *stages: str) -> None:
+    """Raise what is wrong with a command before images are opened.
+
+    Args:
+        config: Settings.
+        stages: Those that will run, such as ``"train"``.
+
+    Raises:
+        ConfigError: The device is not there, a folder cannot be written, or a layer or class is
+            unknown.
+        CheckpointError: Weights or a checkpoint are missing, damaged or of another network.
+        DataNotFoundError: A file of the atlas is missing.
+    """
+    choose_device(config.device)
+    for folder in (config.results_dir, config.checkpoint_dir):
+        _require_writable(folder)
+    named = set(stages)
+    if config.evaluate.checkpoint is not None and named & SCORING:
+        _check_checkpoint(config.evaluate.checkpoint, config.data.model_dim)
+    if named & TRAINING:
+        classifier = _check_weights(config)
+        if named & MAPPING:
+            resolve_layers(classifier, config.explain.method, config.explain.layer)
+            _check_target(config.explain.target, config.data.classes)
+    if named & MAPPING and config.explain.atlas and config.explain.atlas_labels:
+        read_atlas(config.explain.atlas, config.explain.atlas_labels)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raise unless `folder` is one that can be written, or can be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(
+            f"{folder} cannot be a folder: {there} is a file",
+            hint="name another with --results_dir or --checkpoint_dir, or move the file away",
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{folder} cannot be written: no permission in {there}",
+            hint="name another with --results_dir or --checkpoint_dir",
+        )
+
+
+def _check_checkpoint(path: Path, dim: str) -> None:
+    entry_of(load_checkpoint(path), path, dim)
+
+
+def _check_weights(config: RunConfig) -> Classifier:
+    """Return the network of a training, its first weights loaded; nothing is logged."""
+    entry = MODEL_REGISTRY.get(config.backbone)
+    classifier = Classifier(entry, config.data.classes, ordinal=config.loss == "ordinal")
+    default = "imagenet" if entry.dim == "2d" else "none"
+    load_initial_weights(classifier, entry, config.model.weights or default)
+    return classifier
+
+
+def _check_target(target: str, classes: int) -> None:
+    known = (*MAP_TARGETS, *class_scheme(classes).classes)
+    if target not in known:
+        raise UnknownNameError(f"target of {classes} classes", target, known)
