@@ -68,7 +68,6 @@ def open_dataset(
     """
     folder = Path(folder)
     cache_dir = Path(cache_dir) if cache_dir else None
-    folder = Path(folder)
     if not folder.is_dir():
         raise DataNotFoundError(folder, hint=_how_to_make(folder, dim))
     settings: dict[str, Any] = {}
