@@ -33,10 +33,9 @@ from src.cohorts.kaggle_nifti import index_kaggle_nifti
 from src.errors import MriError
 from src.folds import folds_hash, folds_table, make_folds, with_fold
 from src.labels import class_scheme
-from src.manifest import Manifest
+from src.manifest import Manifest, count_people
 from src.preprocessing.scan import is_done
 from src.preprocessing.tables import processed_table
-from src.splits import count_people
 
 from .cohort_files import (
     SETTINGS_3D,

@@ -86,7 +86,7 @@ class Bench:
         import torch
 
         from src.api import create_data_loaders, create_model
-        from src.config import TrainConfig
+        from src.config_model import TrainConfig
         from src.trainer import Trainer
 
         (loader,) = create_data_loaders(

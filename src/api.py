@@ -10,9 +10,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from . import model, model_3d  # noqa: F401 - they register their backbones
+from . import (
+    model,  # noqa: F401 - they register their backbones
+    model_3d,  # noqa: F401 - they register their backbones
+)
 from .classifier import MODEL_REGISTRY, Classifier, ModelEntry, build_classifier
-from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
+from .config import RunConfig
+from .config_data import COHORTS
+from .config_model import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE
 from .dataset import MriDataset, make_loader, require_people
 from .device import choose_device
 from .errors import ConfigError, UnknownNameError, require_kind

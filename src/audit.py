@@ -46,9 +46,9 @@ from .audit_verdicts import (
     sides_of,
     verdict_of,
 )
-from .config import RunConfig, dataset_flags
-from .errors import AuditFailed, DataNotFoundError, ImageError
-from .words import counted
+from .config import RunConfig
+from .config_data import dataset_flags
+from .errors import AuditFailed, DataNotFoundError, ImageError, counted
 
 logger = logging.getLogger(__name__)
 SCHEMA = "audit/1"

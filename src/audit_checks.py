@@ -27,9 +27,8 @@ from .audit_verdicts import (
     verdict_of,
 )
 from .canvas import plain
-from .errors import AuditFailed
+from .errors import AuditFailed, counted
 from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
-from .words import counted
 
 logger = logging.getLogger(__name__)
 

@@ -24,11 +24,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .dark_voxels import PREFIX
+from .errors import counted
 from .folds import Division
 from .manifest import Manifest
 from .metrics import score
 from .predictions import Array, Integers, Predictions
-from .words import counted
 
 #: A column that more than this share of the people lack is not known.
 MAX_MISSING = 0.1

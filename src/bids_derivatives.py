@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file, write_json
-from .words import counted
+from .errors import counted
 
 logger = logging.getLogger(__name__)
 PIPELINE = "mri-ad"

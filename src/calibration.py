@@ -19,16 +19,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from .errors import CheckpointError
+from .errors import CheckpointError, counted
 from .intervals import Interval, estimate_and_resample, interval
 from .predictions import FEW_PEOPLE, Array, Predictions
-from .reliability import (
-    CALIBRATION_METRICS,
-    calibration_curve,
-    error_interval,
-    errors_if_perfect,
-)
-from .words import counted
+from .reliability import CALIBRATION_METRICS, calibration_curve, error_interval, errors_if_perfect
 
 Method = Literal["none", "temperature", "vector"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -23,8 +23,7 @@ from typing import Any
 import torch
 
 from .atomic import atomic_file
-from .errors import CheckpointError
-from .words import nearest
+from .errors import CheckpointError, nearest
 
 FORMAT = 2
 _KEYS = {

@@ -26,11 +26,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .config import COHORTS, DATASETS, RunConfig, config_from_args
-from .errors import AuditFailed, ConfigError, MriError
+from .config import RunConfig, config_from_args
+from .config_data import COHORTS, DATASETS
+from .errors import AuditFailed, ConfigError, MriError, nearest
 from .options import add_config_arguments
 from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
-from .words import nearest
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
 STAGES = {

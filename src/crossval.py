@@ -26,7 +26,7 @@ from .classifier import Classifier
 from .config import RunConfig
 from .dataset import make_loader
 from .device import choose_device, seed_everything
-from .errors import ConfigError, LeakageError, ManifestError
+from .errors import ConfigError, LeakageError, ManifestError, counted
 from .features import dataset_features
 from .folds import Fold, folds_hash, folds_table, make_folds, with_fold
 from .frozen import predict_features
@@ -40,7 +40,6 @@ from .preflight import check_before
 from .report_files import write_results
 from .runtime import progress, said_once
 from .trainer import Trainer
-from .words import counted
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .errors import ConfigError
+from .errors import ConfigError, counted
 from .labels import STAGES
 from .manifest import Manifest
-from .words import counted
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .canvas import wrapped
+from .errors import counted
 from .figures import COLOURS
-from .words import counted
 
 #: A part of ``metrics.json``, or None where it was not computed.
 Section = Mapping[str, Any] | None

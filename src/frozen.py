@@ -24,14 +24,13 @@ from torch import Tensor, nn
 
 from .classifier import Classifier
 from .dataset import MriDataset
-from .errors import ConfigError
+from .errors import ConfigError, counted
 from .features import Floats, dataset_features
 from .inference import as_predictions
 from .labels import class_scheme
 from .losses import OrdinalHead, make_loss
 from .optimisation import class_weights
 from .predictions import Predictions
-from .words import counted
 
 logger = logging.getLogger(__name__)
 #: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.

@@ -35,11 +35,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .atomic import atomic_file
-from .errors import ConfigError, ImageError, ManifestError, MriError
+from .errors import ConfigError, ImageError, ManifestError, MriError, counted
 from .image_file import Images, decode, fingerprint, read_content, read_header
 from .manifest import Manifest
 from .runtime import progress, usable_cores
-from .words import counted
 
 logger = logging.getLogger(__name__)
 

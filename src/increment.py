@@ -44,10 +44,10 @@ from statsmodels.tools.sm_exceptions import (
 )
 
 from .baselines import missing_reason
+from .errors import counted
 from .intervals import Interval, Metric, estimate_and_resample, interval
 from .metrics import brier
 from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person
-from .words import counted
 
 COLUMNS = ("age", "sex", "nwbv", "etiv")
 #: Head measures that come from a segmentation and are not always known.

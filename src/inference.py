@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from .augment import to_unit
 from .classifier import Classifier
 from .dataset import MriDataset, make_loader
-from .errors import CheckpointError
+from .errors import CheckpointError, counted
 from .predictions import Predictions
 from .runtime import progress
-from .words import counted
 
 
 def place(model: Classifier, device: torch.device) -> Classifier:

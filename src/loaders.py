@@ -9,9 +9,9 @@ from typing import Any
 
 from .cohorts.kaggle_names import people_of_classes
 from .cohorts.raw_files import how_to_preprocess, likely_cohort
-from .config import DATASETS, DataConfig, dataset_flags
+from .config_data import DATASETS, DataConfig, dataset_flags
 from .dataset import MriDataset
-from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
+from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError, counted
 from .image_cache import ImageCache
 from .image_file import fingerprint
 from .labels import ClassScheme, stage_from_folder
@@ -25,7 +25,6 @@ from .manifest import (
     read_settings,
 )
 from .splits import cut_validation
-from .words import counted
 
 logger = logging.getLogger(__name__)
 _SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}

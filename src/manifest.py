@@ -17,9 +17,8 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file
-from .errors import DataNotFoundError, LeakageError, ManifestError
+from .errors import DataNotFoundError, LeakageError, ManifestError, counted
 from .labels import STAGES
-from .words import counted
 
 MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
 SPLITS = ("train", "val", "test")
@@ -280,3 +279,10 @@ def _refuse(table: pd.DataFrame, wrong: pd.Series, why: str) -> None:
         row, count = table[wrong].iloc[0], int(wrong.sum())
         where = f"{row['subject']!r} {row['session']!r} {row['path']!r}"
         raise ManifestError(f"{why}: {where} ({count} row{'s' * (count > 1)})")
+
+
+def count_people(manifest: Manifest) -> pd.DataFrame:
+    """Return how many people each stage (rows) has in train, val and test (columns)."""
+    people = manifest.table.dropna(subset=["split", "label"]).drop_duplicates(["subject", "split"])
+    counts = pd.crosstab(people["label"], people["split"])
+    return counts.reindex(index=list(STAGES), columns=list(SPLITS), fill_value=0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import counted
 from .intervals import Metric, estimate_and_resample, interval, wilson_interval
 from .predictions import (
     FEW_PEOPLE,
@@ -25,7 +26,6 @@ from .predictions import (
     ratio,
     unweighted,
 )
-from .words import counted
 
 
 def recall(sample: Weighted) -> Array:

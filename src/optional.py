@@ -1,4 +1,4 @@
-"""Packages that only some commands need: an extra of ``pyproject.toml``, imported when used."""
+"""Packages that only some commands need, imported when they are used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 from typing import Any
 
 from .errors import ConfigError
+
+_NEEDS = "raw scans need"
 
 
 def install_command(extra: str) -> str:
@@ -32,3 +34,21 @@ def optional(name: str, needs: str, extra: str) -> Any:
             f"{needs} {name}, which cannot be imported: {error}",
             hint=install_command(extra),
         ) from None
+
+
+def simple_itk() -> Any:
+    """Return SimpleITK.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    return optional("SimpleITK", _NEEDS, "scans")
+
+
+def deepbet() -> Any:
+    """Return deepbet, which carries its weights.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    return optional("deepbet", _NEEDS, "scans")

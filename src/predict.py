@@ -21,7 +21,7 @@ from .attribution import Attribution
 from .bids_derivatives import write_derivatives
 from .config import RunConfig
 from .device import choose_device
-from .errors import ConfigError, ImageError
+from .errors import ConfigError, ImageError, counted
 from .options import config_to_dict
 from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
 from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
@@ -32,7 +32,6 @@ from .preflight import check_before
 from .reference import FLAG_RATE
 from .runtime import progress, usable_cores
 from .trained import find_checkpoint
-from .words import counted
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import model, model_3d  # noqa: F401 - they register their backbones
+from . import (
+    model,  # noqa: F401 - they register their backbones
+    model_3d,  # noqa: F401 - they register their backbones
+)
 from .attribution import resolve_layers
 from .checkpoint import load_checkpoint
 from .classifier import MODEL_REGISTRY, Classifier, load_initial_weights

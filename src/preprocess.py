@@ -15,16 +15,15 @@ from .cohorts import phantom
 from .cohorts.raw_files import how_to_preprocess, likely_cohort
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
-from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError
-from .manifest import MANIFEST, REJECTED, SETTINGS, Manifest
+from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError, counted
+from .manifest import MANIFEST, REJECTED, SETTINGS, Manifest, count_people
 from .options import config_to_dict
 from .parallel import run_parallel
 from .preprocessing.scan import RECORDS, VERSION, Scan, is_done, make_once, remove_scan
 from .preprocessing.tables import list_scans, processed_table, rejected_rows
 from .runtime import usable_cores
 from .scans.cohort import standard_scans
-from .splits import count_people, keep_official_split, split_by_person
-from .words import counted
+from .splits import keep_official_split, split_by_person
 
 logger = logging.getLogger(__name__)
 _MAX_REJECTED = 0.05

@@ -12,13 +12,13 @@ import pandas as pd
 from .answers import Answers
 from .atomic import atomic_file, write_json
 from .documents.write import write_documents
+from .errors import counted
 from .figures import confusion_figure, roc_figure
 from .metrics import format_table
 from .metrics_schema import check_metrics
 from .predictions import Predictions
 from .result_figures.write import write_score_figures
 from .scoring import judge
-from .words import counted
 
 logger = logging.getLogger(__name__)
 #: Columns of the table in the log.

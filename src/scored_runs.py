@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import ConfigError, DataNotFoundError
+from .errors import ConfigError, DataNotFoundError, counted, nearest
 from .metrics_schema import ResultError, read_metrics
 from .predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
-from .words import counted, nearest
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10

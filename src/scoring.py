@@ -16,6 +16,7 @@ from .baselines import people_table, rival_scores
 from .calibration import calibration_report
 from .conformal import score_sets
 from .dark_voxels import measure_dark_voxels
+from .errors import counted
 from .folds import Division
 from .image_cache import ImageCache
 from .increment import increment
@@ -26,7 +27,6 @@ from .net_benefit import decision_curve
 from .retest import retest_report
 from .selective import abstention, permutation_test
 from .subgroups import confounding, subgroup_scores
-from .words import counted
 
 logger = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")

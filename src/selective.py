@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .errors import counted
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson
 from .metrics import METRICS
 from .predictions import FEW_PEOPLE, Array, Integers, Predictions, Weighted, per_person, unweighted
-from .words import counted
 
 #: Shares of the rows that are answered.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)

@@ -6,10 +6,9 @@ Stratified by the four stages, so one split serves every class scheme.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from .labels import STAGES
-from .manifest import SAME_PEOPLE, SPLITS, Manifest
+from .manifest import SAME_PEOPLE, Manifest
 
 
 def split_by_person(
@@ -58,13 +57,6 @@ def keep_official_split(manifest: Manifest, *, val_fraction: float, seed: int) -
         chosen = rng.permutation(rows)[: _share(len(rows), val_fraction, at_least=len(rows) >= 2)]
         split.iloc[chosen] = "val"
     return manifest.with_columns(split=split).with_stamps(SAME_PEOPLE)
-
-
-def count_people(manifest: Manifest) -> pd.DataFrame:
-    """Return how many people each stage (rows) has in train, val and test (columns)."""
-    people = manifest.table.dropna(subset=["split", "label"]).drop_duplicates(["subject", "split"])
-    counts = pd.crosstab(people["label"], people["split"])
-    return counts.reindex(index=list(STAGES), columns=list(SPLITS), fill_value=0)
 
 
 def _share(n: int, fraction: float, *, at_least: bool) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from .errors import counted
 from .intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
 from .metrics import METRICS, recall
 from .predictions import (
@@ -28,7 +29,6 @@ from .predictions import (
     take_rows,
     unweighted,
 )
-from .words import counted
 
 #: Years at which the next age band begins.
 AGE_LIMITS = (60, 70, 80)

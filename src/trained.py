@@ -17,13 +17,13 @@ from .api import backbone_entry, open_run_data
 from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier, ModelEntry
-from .config import DATASETS, RunConfig, dataset_flags
+from .config import RunConfig
+from .config_data import DATASETS, dataset_flags
 from .conformal import Conformal
 from .dataset import MriDataset, require_people
-from .errors import CheckpointError, LeakageError
+from .errors import CheckpointError, LeakageError, counted
 from .manifest import SAME_PEOPLE
 from .predictions import Predictions
-from .words import counted
 
 logger = logging.getLogger(__name__)
 

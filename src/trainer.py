@@ -21,11 +21,12 @@ from .atomic import write_json
 from .calibration import fit_calibration
 from .checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 from .classifier import Classifier, require_classifier
-from .config import RunConfig, TrainConfig
+from .config import RunConfig
+from .config_model import TrainConfig
 from .conformal import fit_conformal
 from .dataset import MriDataset, own_dataset, require_people
 from .device import open_accelerator
-from .errors import ConfigError, require_kind
+from .errors import ConfigError, counted, require_kind
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import place, predict
 from .memory import recompute_activations
@@ -36,7 +37,6 @@ from .processes import from_main, main_first, others_needed, spread, what_is_kep
 from .reference import fit_reference
 from .train_state import HISTORY, SERIES, History, TrainState
 from .training_frame import training_frame
-from .words import counted
 
 logger = logging.getLogger(__name__)
 BEST = "best_model.pth"

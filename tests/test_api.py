@@ -17,14 +17,9 @@ from src.audit import audit_folder
 from src.checkpoint import load_checkpoint
 from src.cohorts.oasis import index_oasis
 from src.compare import compare_runs
-from src.config import RunConfig, TrainConfig
-from src.errors import (
-    CheckpointError,
-    ConfigError,
-    DataNotFoundError,
-    MriError,
-    UnknownNameError,
-)
+from src.config import RunConfig
+from src.config_model import TrainConfig
+from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
@@ -67,14 +62,7 @@ def test_an_unknown_public_name_is_an_attribute_error():
     ("dim", "backbone"), [("2d", "efficientnet_lite0"), ("3d", "resnet_small")]
 )
 def test_the_notebook_block(request, tmp_path, dim, backbone):
-    from src import (
-        Evaluator,
-        GradCAM,
-        Trainer,
-        create_data_loaders,
-        create_model,
-        get_target_layer,
-    )
+    from src import Evaluator, GradCAM, Trainer, create_data_loaders, create_model, get_target_layer
 
     folder = request.getfixturevalue(f"processed_{dim}")
     train, test = create_data_loaders(folder, "phantom", dim, batch_size=8, num_workers=0)

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from src.api import create_model
-from src.config import PhantomConfig, RunConfig, TrainConfig
+from src.config import RunConfig
+from src.config_data import PhantomConfig
+from src.config_model import TrainConfig
 from src.dataset import MriDataset, make_loader
 from src.evaluate import Evaluator
 from src.labels import class_scheme

@@ -7,7 +7,10 @@ import logging
 import pytest
 import torch
 
-from src import model, model_3d  # noqa: F401  importing them registers the backbones
+from src import (
+    model,  # noqa: F401  importing them registers the backbones
+    model_3d,  # noqa: F401  importing them registers the backbones
+)
 from src.classifier import MODEL_REGISTRY, Classifier, build_classifier, register_model
 from src.errors import ConfigError, UnknownNameError
 

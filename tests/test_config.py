@@ -6,21 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from src import (
-    api,  # noqa: F401 - it registers the backbones
-    preprocess,  # noqa: F401 - it registers the cohorts
-)
 from src import cli as main
 from src.classifier import MODEL_REGISTRY
 from src.cohorts.registry import COHORT_REGISTRY
-from src.config import (
-    BACKBONES,
-    COHORTS,
-    DEFAULT_BACKBONE,
-    DataConfig,
-    RunConfig,
-    config_from_args,
-)
+from src.config import RunConfig, config_from_args
+from src.config_data import COHORTS, DataConfig
+from src.config_model import BACKBONES, DEFAULT_BACKBONE
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.options import build_config, config_to_dict
 

@@ -23,7 +23,7 @@ import pytest
 import torch
 from test_stage import config, make_oasis
 
-from src import cluster
+from src import parallel as cluster
 from src.errors import MriError
 from src.manifest import Manifest
 from src.parallel import run_parallel

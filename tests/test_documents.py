@@ -12,7 +12,8 @@ from result_examples import CLASSES, crossval_result, evaluate_result, span, una
 
 from src.documents.checklists import claim_markdown, tripod_markdown
 from src.documents.markdown import escape, estimate, number, p_value, table
-from src.documents.write import metrics_markdown, model_card, write_documents
+from src.documents.model_card import model_card
+from src.documents.write import metrics_markdown, write_documents
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
 from src.metrics_schema import check_metrics
 

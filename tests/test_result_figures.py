@@ -19,18 +19,11 @@ from matplotlib.text import Text
 
 from src import forest
 from src.labels import class_scheme
-from src.result_figures.write import (
-    abstention_figure,
-    crossval_figure,
-    decision_curve_figure,
-    permutation_figure,
-    prediction_sets_figure,
-    reliability_figure,
-    retest_figure,
-    rivals_figure,
-    subgroup_figure,
-    write_score_figures,
-)
+from src.result_figures.calibration import decision_curve_figure, reliability_figure
+from src.result_figures.coverage import abstention_figure, prediction_sets_figure
+from src.result_figures.resampling import crossval_figure, permutation_figure
+from src.result_figures.subgroups import retest_figure, subgroup_figure
+from src.result_figures.write import rivals_figure, write_score_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
 FILES = (

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import model, model_3d, weights  # noqa: F401  the first two register the backbones
+from src import (
+    model,  # noqa: F401  the first two register the backbones
+    model_3d,  # noqa: F401  the first two register the backbones
+    weights,
+)
 from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
 from src.errors import CheckpointError
 from src.torchvision_import import models

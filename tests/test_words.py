@@ -3,7 +3,7 @@
 import pytest
 
 from src.cli import STAGES, build_parser
-from src.words import OTHER_NAMES, counted, nearest
+from src.errors import OTHER_NAMES, counted, nearest
 
 
 @pytest.mark.parametrize(

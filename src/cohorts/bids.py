@@ -12,9 +12,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..errors import DataNotFoundError
+from ..errors import DataNotFoundError, counted
 from ..manifest import Manifest
-from ..words import counted
 from .bids_files import list_bids, list_caps
 from .bids_tables import describe
 from .registry import register_cohort

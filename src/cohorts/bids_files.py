@@ -18,8 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ManifestError
-from ..words import counted
+from ..errors import ManifestError, counted
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
-from ..words import counted
+from ..errors import ManifestError, counted
 from .bids_files import T1wFile
 from .person_values import VALUES, find_column, person_values, read_text_table
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
+from ..errors import ManifestError, counted
 from ..labels import stage_from_cdr
-from ..words import counted
 
 TABLE = "oasis_cross-sectional.csv"
 #: The site's own downloads carry a suffix: ``oasis_cross-sectional-5708aa0a98d82080.csv``.

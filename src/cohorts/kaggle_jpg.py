@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
+from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
-from ..words import counted
 from .class_folders import ImageFile, list_images, require_stages
 from .kaggle_names import people_of_classes
 from .near_duplicates import near_duplicate_clusters

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
+from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
-from ..words import counted
 from .class_folders import ImageFile, list_images
 from .clinical_table import TABLE
 from .oasis_names import join_table

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DataNotFoundError, ManifestError
+from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
-from ..words import counted
 from .clinical_table import TABLE, find_table, read_table
 from .registry import register_cohort
 from .visible_files import visible_files

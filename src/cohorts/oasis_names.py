@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
-from ..words import counted
+from ..errors import ManifestError, counted
 from .clinical_table import TABLE, find_table, read_table
 
 logger = logging.getLogger(__name__)

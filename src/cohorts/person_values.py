@@ -24,9 +24,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError
+from ..errors import ManifestError, counted
 from ..labels import STAGES, stage_from_cdr, stage_from_folder
-from ..words import counted
 
 logger = logging.getLogger(__name__)
 

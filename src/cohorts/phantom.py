@@ -22,11 +22,10 @@ import numpy as np
 import pandas as pd
 
 from ..atomic import atomic_file, write_json
-from ..config import PhantomConfig
-from ..errors import ManifestError
+from ..config_data import PhantomConfig
+from ..errors import ManifestError, counted
 from ..manifest import Manifest
 from ..parallel import run_parallel
-from ..words import counted
 from .oasis import FOLDERS, index_session_tree
 from .phantom_anatomy import deform, grid_affine, scan
 from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_row

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import PhantomConfig
+from ..config_data import PhantomConfig
 from ..errors import ManifestError
 from ..options import build_config
 from .phantom_anatomy import Brain, Floats, deform

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DataNotFoundError, ManifestError
+from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
-from ..words import counted
 from .person_values import VALUES, find_column, person_values, read_text_table
 from .raw_files import list_scans_in
 from .registry import register_cohort

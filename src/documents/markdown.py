@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..words import counted
+from ..errors import counted
 
 #: What may end a table cell, begin a tag or make a link becomes an entity: no reader takes it for
 #: markup. Other marks get a backslash; an underscore within a word is no mark.

@@ -17,15 +17,7 @@ from torch import Tensor
 from ..attribution import Target
 from ..runtime import progress
 from .explainer import EXPENSIVE, Explainer, Maps, maps_of, settle_target
-from .similarity import (
-    Mask,
-    Values,
-    brain_masks,
-    cell_means,
-    cells_of,
-    mean_of,
-    rank_correlation,
-)
+from .similarity import Mask, Values, brain_masks, cell_means, cells_of, mean_of, rank_correlation
 
 A = TypeVar("A", bound=np.generic)
 #: Standard deviation of the noise inside the brain, of grey values in [0, 1].

@@ -11,16 +11,7 @@ from pathlib import Path
 
 from ..canvas import write_figure
 from ..errors import ImageError
-from .drawing import (
-    GREY,
-    LINE,
-    MAP_COLOURS,
-    Sheet,
-    grey_limits,
-    heading,
-    peak,
-    share_of_maximum,
-)
+from .drawing import GREY, LINE, MAP_COLOURS, Sheet, grey_limits, heading, peak, share_of_maximum
 from .planes import Shown, ThreePlanes, middle
 from .space import PlacedVolume
 

@@ -17,16 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from ..canvas import plain, write_figure
 from ..errors import ImageError
 from ..figures import COLOURS
-from ..forest import (
-    GREY,
-    NOT_ESTIMABLE,
-    as_interval,
-    label_of,
-    legend_below,
-    mark,
-    people,
-    tidy,
-)
+from ..forest import GREY, NOT_ESTIMABLE, as_interval, label_of, legend_below, mark, people, tidy
 
 Row = Mapping[str, Any]
 ALL = "all"  # class of the rows that are about everyone

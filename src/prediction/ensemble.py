@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ..checkpoint import hash_subjects
 from ..classifier import Classifier
-from ..config import PreprocessConfig, RunConfig, ScanConfig
+from ..config import RunConfig
+from ..config_data import PreprocessConfig, ScanConfig
 from ..conformal import estimable, prediction_sets
 from ..errors import CheckpointError, ConfigError
 from ..inference import place

@@ -11,9 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..documents.markdown import people
-from ..errors import MriError
+from ..errors import MriError, counted
 from ..manifest import MANIFEST, REJECTED, Manifest
-from ..words import counted
 from .gather import RunFiles
 from .text import shown
 

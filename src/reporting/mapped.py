@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..documents.markdown import estimate
-from ..words import counted
+from ..errors import counted
 from .gather import RunFiles, inside
 from .pictures import Picture, picture, volume
 from .text import shown

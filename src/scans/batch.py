@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..atomic import atomic_file
-from ..config import ScanConfig
-from ..errors import DataNotFoundError, ImageError
+from ..config_data import ScanConfig
+from ..errors import DataNotFoundError, ImageError, counted
 from ..parallel import run_parallel
-from ..words import counted
 from .standard import StandardScan, read_standard, standardise
 
 logger = logging.getLogger(__name__)

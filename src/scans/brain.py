@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import ImageError
+from ..optional import deepbet, simple_itk
 from .convert import RawScan
-from .libraries import deepbet, simple_itk
 from .register import as_itk
 
 Float = NDArray[np.float32]

@@ -13,10 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import RunConfig
-from ..errors import ConfigError, ManifestError, UnknownNameError
+from ..errors import ConfigError, ManifestError, UnknownNameError, counted
 from ..manifest import Manifest
 from ..preprocessing.tables import check_file_name, rejected_rows, scan_names
-from ..words import counted
 
 logger = logging.getLogger(__name__)
 

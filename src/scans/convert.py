@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import DataNotFoundError, ImageError
+from ..optional import simple_itk
 from ..preprocessing.io import MAX_VOXELS, MIN_EDGE, read_volume
-from .libraries import simple_itk
 
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from ..errors import ImageError
 from ..maps.template import template
-from .libraries import simple_itk
+from ..optional import simple_itk
 
 Matrix = NDArray[np.float64]
 Float = NDArray[np.float32]
