@@ -21,7 +21,7 @@ import pandas as pd
 from src.atomic import write_json
 from src.cohorts import oasis
 from src.cohorts.registry import Cohort
-from src.config_data import PreprocessConfig
+from src.config import PreprocessConfig
 from src.image_cache import ImageCache
 from src.labels import STAGES
 from src.manifest import SETTINGS, Manifest

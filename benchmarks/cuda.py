@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 
 from src.api import create_model, reader_workers
 from src.augment import augment
-from src.config_model import TrainConfig
+from src.config import TrainConfig
 from src.dataset import make_loader
 from src.device import make_accelerator
 from src.errors import ConfigError, MriError

@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.api import create_model
 from src.augment import AugmentConfig, augment, to_unit
 from src.classifier import Classifier
-from src.config_model import TrainConfig
+from src.config import TrainConfig
 from src.dataset import MriDataset, make_loader
 from src.device import make_accelerator
 from src.errors import MriError

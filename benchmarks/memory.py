@@ -26,7 +26,7 @@ from torch import Tensor
 
 from src.api import create_model
 from src.augment import augment
-from src.config_model import TrainConfig
+from src.config import TrainConfig
 from src.dataset import make_loader
 from src.device import make_accelerator
 from src.errors import MriError

@@ -38,11 +38,10 @@ from scipy import ndimage
 
 from src import preprocess
 from src.cohorts.phantom import make_phantom
-from src.config import RunConfig
-from src.config_data import PhantomConfig, PreprocessConfig
+from src.config import PhantomConfig, PreprocessConfig, RunConfig
+from src.config.options import build_config
 from src.errors import MriError
 from src.manifest import Manifest
-from src.options import build_config
 from src.preprocessing.io import read_slice
 from src.preprocessing.scan import Scan, make_scan
 

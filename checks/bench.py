@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.config import RunConfig
-from src.options import build_config
+from src.config.options import build_config
 
 if TYPE_CHECKING:
     from src.dataset import MriDataset
@@ -86,7 +86,7 @@ class Bench:
         import torch
 
         from src.api import create_data_loaders, create_model
-        from src.config_model import TrainConfig
+        from src.config import TrainConfig
         from src.trainer import Trainer
 
         (loader,) = create_data_loaders(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from . import (
     model_3d,  # noqa: F401 - they register their backbones
 )
 from .classifier import MODEL_REGISTRY, Classifier, ModelEntry, build_classifier
-from .config import RunConfig
-from .config_data import COHORTS
-from .config_model import DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE
+from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
+from .config.training import require_dim
 from .dataset import MriDataset, make_loader, require_people
 from .device import choose_device
 from .errors import ConfigError, UnknownNameError, require_kind
@@ -25,8 +23,6 @@ from .labels import class_scheme
 from .loaders import open_dataset
 from .manifest import SPLITS
 from .runtime import usable_cores
-
-logger = logging.getLogger(__name__)
 
 
 def create_model(
@@ -63,7 +59,7 @@ def create_model(
         ConfigError: The backbone is of the other dimension, or an argument of another type.
         CheckpointError: Weights are missing, cannot be downloaded or do not fit.
     """
-    _check_dim(model_dim)
+    require_dim(model_dim)
     call = "create_model({}=...)".format
     hint = f"one of: {_backbones(model_dim)}"
     require_kind(call("backbone"), backbone, (str, type(None)), "a name", hint)
@@ -148,7 +144,7 @@ def create_data_loaders(
     known = {*COHORTS, *COHORTS.values()}
     if dataset_type is not None and dataset_type not in known:
         raise UnknownNameError("dataset_type", str(dataset_type), known)
-    _check_dim(model_dim)
+    require_dim(model_dim)
     for name, value in (("batch_size", batch_size), ("num_workers", num_workers)):
         kinds = (Integral, type(None))
         require_kind(call(name), value, kinds, "a whole number or None", f"{name}=4")
@@ -184,14 +180,6 @@ def create_data_loaders(
         order = seed if split == "train" else None
         loaders.append(make_loader(dataset, size, seed=order, workers=workers))
     return tuple(loaders)
-
-
-def _check_dim(model_dim: str) -> None:
-    if model_dim not in DEFAULT_BACKBONE:
-        raise ConfigError(
-            f"model_dim {model_dim!r} is neither '2d' nor '3d'",
-            hint="model_dim='2d' for slices, model_dim='3d' for volumes",
-        )
 
 
 def _backbones(model_dim: str) -> str:

@@ -47,7 +47,7 @@ from .audit_verdicts import (
     verdict_of,
 )
 from .config import RunConfig
-from .config_data import dataset_flags
+from .config.data import dataset_flags
 from .errors import AuditFailed, DataNotFoundError, ImageError, counted
 
 logger = logging.getLogger(__name__)

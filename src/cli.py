@@ -26,10 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from .config import RunConfig, config_from_args
-from .config_data import COHORTS, DATASETS
+from .config import COHORTS, DATASETS, RunConfig, config_from_args
+from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
-from .options import add_config_arguments
 from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
 
 # Modules are named here, not imported, so --help and a mistyped flag never wait for torch.

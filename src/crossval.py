@@ -24,6 +24,7 @@ from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
 from .classifier import Classifier
 from .config import RunConfig
+from .config.options import config_to_dict
 from .dataset import make_loader
 from .device import choose_device, seed_everything
 from .errors import ConfigError, LeakageError, ManifestError, counted
@@ -33,7 +34,6 @@ from .frozen import predict_features
 from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings
 from .optimisation import make_optimizer
-from .options import config_to_dict
 from .out_of_fold import Unit, collect_units, fold_scores, joined
 from .predictions import per_person
 from .preflight import check_before

@@ -20,6 +20,7 @@ import torch
 from .atomic import write_json
 from .attribution import DEMENTED, Attribution
 from .config import RunConfig
+from .config.options import config_to_dict
 from .device import choose_device
 from .errors import ImageError
 from .explanation.cases import Case, find_cases, map_of
@@ -34,7 +35,6 @@ from .maps.atlas import Atlas, coarse_atlas, read_atlas
 from .maps.collect import Collected
 from .maps.space import to_scan_grid
 from .maps.template import Placement, fit_placement
-from .options import config_to_dict
 from .preflight import check_before
 from .runtime import progress
 from .sessions import images_of, mean_image, placed

@@ -9,7 +9,8 @@ from typing import Any
 
 from .cohorts.kaggle_names import people_of_classes
 from .cohorts.raw_files import how_to_preprocess, likely_cohort
-from .config_data import DATASETS, DataConfig, dataset_flags
+from .config import DATASETS, DataConfig
+from .config.data import dataset_flags
 from .dataset import MriDataset
 from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError, counted
 from .image_cache import ImageCache

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from .config_model import TrainConfig
+from .config import TrainConfig
 
 logger = logging.getLogger(__name__)
 #: Peak learning rate by what is trained.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from .augment import augment, to_unit
 from .classifier import Classifier
-from .config_model import TrainConfig
+from .config import TrainConfig
 from .dataset import EvenBatches, MriDataset, make_loader
 from .device import seed_everything
 from .errors import ConfigError

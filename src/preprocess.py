@@ -15,9 +15,9 @@ from .cohorts import phantom
 from .cohorts.raw_files import how_to_preprocess, likely_cohort
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
+from .config.options import config_to_dict
 from .errors import ConfigError, DataNotFoundError, ImageError, ManifestError, counted
 from .manifest import MANIFEST, REJECTED, SETTINGS, Manifest, count_people
-from .options import config_to_dict
 from .parallel import run_parallel
 from .preprocessing.scan import RECORDS, VERSION, Scan, is_done, make_once, remove_scan
 from .preprocessing.tables import list_scans, processed_table, rejected_rows

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from .atomic import write_json
 from .config import RunConfig
+from .config.options import config_to_dict
 from .errors import ConfigError
 from .manifest import read_settings
 from .optional import optional
-from .options import config_to_dict
 from .runtime import stay_private
 
 EXPERIMENT = "alzheimers-mri"

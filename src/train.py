@@ -13,11 +13,11 @@ from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
 from .audit_checks import refuse_leaks
 from .config import RunConfig
+from .config.options import config_to_dict
 from .dataset import MriDataset, make_loader
 from .device import open_accelerator, seed_everything
 from .features import dataset_features
 from .figures import penalty_figure, training_figure
-from .options import config_to_dict
 from .preflight import check_before
 from .processes import main_first, others_needed
 from .tracking import open_tracker

@@ -17,8 +17,8 @@ from .api import backbone_entry, open_run_data
 from .calibration import Calibration
 from .checkpoint import hash_subjects, load_checkpoint, load_weights
 from .classifier import MODEL_REGISTRY, Classifier, ModelEntry
-from .config import RunConfig
-from .config_data import DATASETS, dataset_flags
+from .config import DATASETS, RunConfig
+from .config.data import dataset_flags
 from .conformal import Conformal
 from .dataset import MriDataset, require_people
 from .errors import CheckpointError, LeakageError, counted

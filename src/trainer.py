@@ -21,8 +21,7 @@ from .atomic import write_json
 from .calibration import fit_calibration
 from .checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 from .classifier import Classifier, require_classifier
-from .config import RunConfig
-from .config_model import TrainConfig
+from .config import RunConfig, TrainConfig
 from .conformal import fit_conformal
 from .dataset import MriDataset, own_dataset, require_people
 from .device import open_accelerator

@@ -17,14 +17,13 @@ from src.audit import audit_folder
 from src.checkpoint import load_checkpoint
 from src.cohorts.oasis import index_oasis
 from src.compare import compare_runs
-from src.config import RunConfig
-from src.config_model import TrainConfig
+from src.config import RunConfig, TrainConfig
+from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.maps.atlas import read_atlas
-from src.options import build_config
 from src.prediction.inputs import find_inputs
 from src.report import build_report
 from src.scored_runs import read_run

@@ -16,8 +16,7 @@ from src.audit_files import read_files, read_pictures
 from src.audit_pairs import COPIES, ONE_HEAD, Thresholds, find_pairs, nearest_across
 from src.audit_read import read_set
 from src.audit_search import search_of
-from src.config import RunConfig
-from src.config_data import DataConfig
+from src.config import DataConfig, RunConfig
 from src.errors import AuditFailed, DataNotFoundError, ImageError, LeakageError, ManifestError
 from src.labels import STAGES
 from src.manifest import Manifest

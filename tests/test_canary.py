@@ -5,15 +5,13 @@ import pandas as pd
 import pytest
 
 from src.api import create_model
-from src.config import RunConfig
-from src.config_data import PhantomConfig
-from src.config_model import TrainConfig
+from src.config import PhantomConfig, RunConfig, TrainConfig
+from src.config.options import build_config
 from src.dataset import MriDataset, make_loader
 from src.evaluate import Evaluator
 from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
-from src.options import build_config
 from src.preprocess import run
 from src.trainer import Trainer
 

@@ -9,11 +9,9 @@ import pytest
 from src import cli as main
 from src.classifier import MODEL_REGISTRY
 from src.cohorts.registry import COHORT_REGISTRY
-from src.config import RunConfig, config_from_args
-from src.config_data import COHORTS, DataConfig
-from src.config_model import BACKBONES, DEFAULT_BACKBONE
+from src.config import BACKBONES, COHORTS, DEFAULT_BACKBONE, DataConfig, RunConfig, config_from_args
+from src.config.options import build_config, config_to_dict
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
-from src.options import build_config, config_to_dict
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """

@@ -9,9 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from src.cli import FULL, STAGES, build_parser
-from src.config import config_from_args
-from src.config_data import COHORTS, DATASETS
-from src.config_model import BACKBONES
+from src.config import BACKBONES, COHORTS, DATASETS, config_from_args
 from src.errors import MriError
 
 ROOT = Path(__file__).resolve().parents[1]

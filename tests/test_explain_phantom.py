@@ -15,13 +15,13 @@ from src import explain, preprocess, train
 from src.attribution import Attribution
 from src.cohorts.phantom_truth import planted_change
 from src.config import RunConfig
+from src.config.options import build_config
 from src.explanation.cases import find_cases, map_of
 from src.explanation.phantom import score_case, summarise_phantoms, who_counts
 from src.maps.groups import RunningMean
 from src.maps.space import PlacedVolume, to_scan_grid
 from src.maps.template import template
 from src.maps.truth import MapScore
-from src.options import build_config
 from src.sessions import images_of, placed
 from src.trained import open_trained
 

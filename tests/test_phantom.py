@@ -15,7 +15,7 @@ import pytest
 from src.cohorts import phantom, phantom_anatomy
 from src.cohorts.phantom import index_phantom, make_phantom
 from src.cohorts.phantom_people import COLUMNS, Person, draw_traits, plan_people
-from src.config_data import PhantomConfig
+from src.config import PhantomConfig
 from src.errors import DataNotFoundError, ManifestError
 
 PEOPLE = 9  # 8 rated and 1 not

@@ -13,7 +13,7 @@ from src.cohorts.phantom import make_phantom
 from src.cohorts.phantom_anatomy import deform
 from src.cohorts.phantom_people import AMPLITUDE
 from src.cohorts.phantom_truth import planted_change
-from src.config_data import PhantomConfig
+from src.config import PhantomConfig
 from src.errors import ConfigError, ManifestError
 
 SEED = 3

@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from src import predict, preprocess, train
 from src.config import RunConfig
+from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
 from src.maps.template import template
-from src.options import build_config
 from src.prediction.ensemble import combined
 from src.prediction.inputs import find_inputs
 

@@ -17,10 +17,10 @@ from result_examples import CLASSES, crossval_result, evaluate_result, span
 
 from src import cli as main
 from src.config import RunConfig, config_from_args
+from src.config.options import build_config
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.maps.nifti import write_nifti
 from src.maps.thumbnail import three_planes
-from src.options import build_config
 from src.report import build_report
 from src.reporting.command import commands
 from src.reporting.gather import gather

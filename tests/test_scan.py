@@ -13,7 +13,7 @@ import pytest
 from conftest import ellipsoid, save_analyze
 from scipy import ndimage
 
-from src.config_data import PreprocessConfig
+from src.config import PreprocessConfig
 from src.errors import DataNotFoundError
 from src.preprocessing import scan as module
 from src.preprocessing.io import read_volume

@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from src.cohorts.raw_files import is_dicom, list_scans_in
-from src.config_data import ScanConfig
+from src.config import ScanConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.maps.template import template
 from src.scans.batch import standardise_all

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ellipsoid, save_analyze
 
-from src.config_data import PreprocessConfig
+from src.config import PreprocessConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.maps.nifti import write_nifti
 from src.maps.space import (

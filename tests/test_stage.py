@@ -12,9 +12,9 @@ from conftest import ellipsoid, save_analyze
 
 from src import preprocess
 from src.config import RunConfig
+from src.config.options import build_config
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.manifest import Manifest
-from src.options import build_config
 from src.preprocess import run
 
 HEADER = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from src.api import create_model
 from src.augment import augment
-from src.config_model import TrainConfig
+from src.config import TrainConfig
 from src.device import make_accelerator
 from src.inference import place
 from src.optimisation import make_optimizer

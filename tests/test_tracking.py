@@ -12,8 +12,8 @@ from tiny_runs import run_config, train_once
 
 from src import evaluate, tracking
 from src.config import RunConfig
+from src.config.options import build_config
 from src.errors import ConfigError
-from src.options import build_config
 from src.tracking import open_tracker
 
 pytestmark = pytest.mark.slow

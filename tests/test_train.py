@@ -15,7 +15,7 @@ from src import train as train_module
 from src import trainer as trainer_module
 from src.api import create_data_loaders, create_model
 from src.checkpoint import load_checkpoint
-from src.config_model import TrainConfig
+from src.config import TrainConfig
 from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError, MriError
 from src.manifest import SAME_PEOPLE, Manifest
 from src.optimisation import class_weights, make_optimizer

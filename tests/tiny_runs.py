@@ -10,7 +10,7 @@ from typing import Any
 
 from src import train
 from src.config import RunConfig
-from src.options import build_config
+from src.config.options import build_config
 
 
 def run_config(processed: Path, root: Path, **settings: Any) -> RunConfig:

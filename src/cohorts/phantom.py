@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from ..atomic import atomic_file, write_json
-from ..config_data import PhantomConfig
+from ..config import PhantomConfig
 from ..errors import ManifestError, counted
 from ..manifest import Manifest
 from ..parallel import run_parallel

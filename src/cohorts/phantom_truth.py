@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config_data import PhantomConfig
+from ..config import PhantomConfig
+from ..config.options import build_config
 from ..errors import ManifestError
-from ..options import build_config
 from .phantom_anatomy import Brain, Floats, deform
 from .phantom_people import AMPLITUDE, Person, draw_traits, plan_people
 

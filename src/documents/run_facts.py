@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..config_model import DEFAULT_BACKBONE
+from ..config import DEFAULT_BACKBONE
 from .markdown import escape, estimate, number, people
 
 AUTHOR = "for the author"

@@ -22,12 +22,11 @@ from torch import Tensor
 
 from ..checkpoint import hash_subjects
 from ..classifier import Classifier
-from ..config import RunConfig
-from ..config_data import PreprocessConfig, ScanConfig
+from ..config import PreprocessConfig, RunConfig, ScanConfig
+from ..config.options import build_config
 from ..conformal import estimable, prediction_sets
 from ..errors import CheckpointError, ConfigError
 from ..inference import place
-from ..options import build_config
 from ..predictions import Predictions
 from ..reference import Likeness, Reference, embed_images
 from ..trained import find_checkpoint, load_trained

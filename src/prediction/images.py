@@ -25,8 +25,7 @@ from torch import Tensor
 from ..atomic import atomic_file
 from ..augment import to_unit
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
-from ..config import RunConfig
-from ..config_data import COHORTS, ScanConfig
+from ..config import COHORTS, RunConfig, ScanConfig
 from ..errors import ImageError
 from ..image_file import decode, read_content
 from ..manifest import SETTINGS, read_settings

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic import atomic_file
-from ..config_data import PreprocessConfig
+from ..config import PreprocessConfig
 from ..errors import DataNotFoundError, ImageError, ManifestError
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from ..config import RunConfig
-from ..options import config_to_dict
+from ..config.options import config_to_dict
 
 _WIDTH = 88
 _ELSEWHERE = (

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from ..config import RunConfig
+from ..config.options import build_config
 from ..errors import DataNotFoundError, ManifestError, MriError
 from ..manifest import read_settings
 from ..metrics_schema import read_metrics
-from ..options import build_config
 from ..scored_runs import how_to_have
 
 METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"

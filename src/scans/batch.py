@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..atomic import atomic_file
-from ..config_data import ScanConfig
+from ..config import ScanConfig
 from ..errors import DataNotFoundError, ImageError, counted
 from ..parallel import run_parallel
 from .standard import StandardScan, read_standard, standardise

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atomic import atomic_file, write_json
-from ..config_data import ScanConfig
+from ..config import ScanConfig
 from ..errors import ImageError, ManifestError
 from ..maps.nifti import write_nifti
 from .brain import even_out, find_brain, is_stripped, whole_content

@@ -12,6 +12,7 @@ import functools
 import inspect
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
+from ..errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
 
 C = TypeVar("C")
 
@@ -212,3 +213,11 @@ def _read_json(path: Path) -> dict[str, Any]:
             hint="a run writes its settings to results/<run>/config.json",
         )
     return content
+
+
+def require(good: bool, what: str) -> None:
+    """Raise `ConfigError` unless `good`."""
+    if not good:
+        named = re.match(r"--(\w+)", what)
+        change = f"change --{named[1]} (in Python: {named[1]}=); " if named else ""
+        raise ConfigError(what, hint=f"{change}python main.py --help lists every flag")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config_data import require
-from .options import checked, option
+from ..errors import ConfigError
+from .options import checked, option, require
 
 BACKBONES = {
     "2d": ("resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"),
@@ -112,4 +112,17 @@ class TrainConfig:
         require(self.grad_clip > 0, f"--grad_clip {self.grad_clip:g} is not positive")
         require(
             self.class_weight_cap >= 1, f"--class_weight_cap {self.class_weight_cap:g} is under 1"
+        )
+
+
+def require_dim(model_dim: str) -> None:
+    """Refuse a dimension that is neither ``2d`` nor ``3d``.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if model_dim not in DEFAULT_BACKBONE:
+        raise ConfigError(
+            f"model_dim {model_dim!r} is neither '2d' nor '3d'",
+            hint="model_dim='2d' for slices, model_dim='3d' for volumes",
         )

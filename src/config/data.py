@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ConfigError, UnknownNameError
-from .labels import class_scheme
-from .options import checked, option
+from ..errors import ConfigError, UnknownNameError
+from ..labels import class_scheme
+from .options import checked, option, require
 
 #: Raw cohort -> the first part of the name of its processed data sets.
 COHORTS = {
@@ -21,14 +20,6 @@ COHORTS = {
 }
 #: Processed data set -> (raw cohort, dimension).
 DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
-
-
-def require(good: bool, what: str) -> None:
-    """Raise `ConfigError` unless `good`."""
-    if not good:
-        named = re.match(r"--(\w+)", what)
-        change = f"change --{named[1]} (in Python: {named[1]}=); " if named else ""
-        raise ConfigError(what, hint=f"{change}python main.py --help lists every flag")
 
 
 def dataset_flags(name: str) -> str:

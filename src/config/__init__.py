@@ -1,0 +1,49 @@
+"""Every setting of a run: what other rooms need of it, without looking into the files.
+
+`run` puts the parts together; `data`, `training` and `evaluation` hold them; `options` makes flags
+and settings files of them. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from .data import COHORTS, DATASETS, DataConfig, PhantomConfig, PreprocessConfig, ScanConfig
+from .evaluation import (
+    MAP_METHODS,
+    MAP_TARGETS,
+    CrossvalConfig,
+    EvalConfig,
+    ExplainConfig,
+    PredictConfig,
+)
+from .run import RunConfig, config_from_args
+from .training import (
+    BACKBONES,
+    DEFAULT_BACKBONE,
+    DEFAULT_BATCH_SIZE,
+    LOSSES,
+    ModelConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "BACKBONES",
+    "COHORTS",
+    "DATASETS",
+    "DEFAULT_BACKBONE",
+    "DEFAULT_BATCH_SIZE",
+    "LOSSES",
+    "MAP_METHODS",
+    "MAP_TARGETS",
+    "CrossvalConfig",
+    "DataConfig",
+    "EvalConfig",
+    "ExplainConfig",
+    "ModelConfig",
+    "PhantomConfig",
+    "PredictConfig",
+    "PreprocessConfig",
+    "RunConfig",
+    "ScanConfig",
+    "TrainConfig",
+    "config_from_args",
+]

@@ -1,0 +1,115 @@
+"""All settings of one run, of which every stage takes what it needs.
+
+Defaults < ``--config run.json`` < flags. A name that stands in two parts (``seed``) is one flag
+that sets both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..errors import ConfigError, UnknownNameError
+from .data import (
+    DataConfig,
+    PhantomConfig,
+    PreprocessConfig,
+    ScanConfig,
+)
+from .evaluation import CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
+from .options import build_config, checked, option, require, settings_from_args
+from .training import (
+    BACKBONES,
+    DEFAULT_BACKBONE,
+    DEFAULT_BATCH_SIZE,
+    ModelConfig,
+    TrainConfig,
+)
+
+
+@checked
+@dataclass(frozen=True)
+class RunConfig:
+    """All parts, and where the run happens."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvalConfig = field(default_factory=EvalConfig)
+    crossval: CrossvalConfig = field(default_factory=CrossvalConfig)
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
+    run: str | None = option(None, "name of the run (default: <dataset>_<backbone>)")
+    device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
+    workers: int | None = option(
+        None,
+        "parallel processes for preprocessing, and for loading on a GPU (default: all cores)",
+    )
+    dask: str | None = option(
+        None,
+        "address of a running Dask scheduler, such as tcp://host:8786, whose workers preprocess "
+        "scans and compute features",
+    )
+    checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
+    results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
+    report: bool = option(
+        True, "end evaluate, crossval, predict and full with report.html, one page that shows all"
+    )
+
+    def __post_init__(self) -> None:
+        bad = self.run is not None and (
+            not self.run.strip(".") or "/" in self.run or "\\" in self.run
+        )
+        require(not bad, f"--run {self.run!r} is no plain folder name")
+        if self.model.backbone is not None:
+            _check_backbone(self.model.backbone, self.data.model_dim)
+        require(
+            self.workers is None or 1 <= self.workers <= 1024,
+            f"--workers {self.workers} is not in 1 to 1024",
+        )
+
+    @property
+    def backbone(self) -> str:
+        """The backbone asked for, or the default of the dimension."""
+        return self.model.backbone or DEFAULT_BACKBONE[self.data.model_dim]
+
+    @property
+    def loss(self) -> str:
+        """The loss asked for, or ordinal for a frozen backbone and cross-entropy otherwise."""
+        return self.train.loss or ("ordinal" if self.model.freeze_backbone else "ce")
+
+    @property
+    def batch_size(self) -> int:
+        """The batch size asked for, or the default of the dimension."""
+        return self.train.batch_size or DEFAULT_BATCH_SIZE[self.data.model_dim]
+
+    @property
+    def run_name(self) -> str:
+        """Folder name of the run's checkpoints and results."""
+        return self.run or f"{self.data.name}_{self.backbone}"
+
+
+def config_from_args(args: argparse.Namespace) -> RunConfig:
+    """Return the checked config: defaults, then ``--config``, then the flags given.
+
+    Raises:
+        DataNotFoundError: ``--config`` names no file.
+        ConfigError: The file is no settings file, or a value is out of range.
+    """
+    config = build_config(RunConfig, settings_from_args(args))
+    return replace(config, runs=tuple(args.runs)) if getattr(args, "runs", None) else config
+
+
+def _check_backbone(name: str, dim: str) -> None:
+    if name not in BACKBONES["2d"] + BACKBONES["3d"]:
+        raise UnknownNameError(f"{dim} backbone", name, BACKBONES[dim])
+    if name not in BACKBONES[dim]:
+        raise ConfigError(
+            f"backbone {name} does not take {dim} images",
+            hint=f"--backbone {DEFAULT_BACKBONE[dim]}, or another of {', '.join(BACKBONES[dim])}",
+        )
