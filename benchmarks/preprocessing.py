@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from src import preprocess
-from src.cohorts.phantom import make_phantom
+from src.cohorts.phantom.cohort import make_phantom
 from src.config import PhantomConfig, PreprocessConfig, RunConfig
 from src.config.options import build_config
 from src.errors import MriError

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from .audit_checks import manifest_rows
-from .cohorts.class_folders import ImageFile, list_images, require_stages
+from .cohorts.folders import ImageFile, list_images, require_stages
 from .cohorts.kaggle_names import people_of_classes
 from .errors import ManifestError
 from .manifest import MANIFEST, Manifest

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .cohorts.folders import how_to_preprocess, likely_cohort
 from .cohorts.kaggle_names import people_of_classes
-from .cohorts.raw_files import how_to_preprocess, likely_cohort
 from .config import DATASETS, DataConfig
 from .config.data import dataset_flags
 from .dataset import MriDataset

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file, write_json
-from .cohorts import phantom
-from .cohorts.raw_files import how_to_preprocess, likely_cohort
+from .cohorts.folders import how_to_preprocess, likely_cohort
+from .cohorts.phantom import cohort as phantom
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
 from .config.options import config_to_dict

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cohorts.class_folders import ImageFile, list_images
+from src.cohorts.folders import ImageFile, list_images
 from src.errors import DataNotFoundError
 
 SUFFIXES = (".nii.gz", ".nii")

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from src import explain, preprocess, train
 from src.attribution import Attribution
-from src.cohorts.phantom_truth import planted_change
+from src.cohorts.phantom.truth import planted_change
 from src.config import RunConfig
 from src.config.options import build_config
 from src.explanation.cases import find_cases, map_of

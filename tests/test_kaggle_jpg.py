@@ -10,7 +10,7 @@ import pytest
 
 from src.cohorts.kaggle_jpg import COHORT, index_kaggle_jpg
 from src.cohorts.kaggle_names import recover_people
-from src.cohorts.oasis_names import UNRATED_AS_HEALTHY
+from src.cohorts.oasis_table import UNRATED_AS_HEALTHY
 from src.cohorts.registry import COHORT_REGISTRY
 from src.errors import DataNotFoundError, ManifestError
 from src.manifest import PEOPLE_UNKNOWN

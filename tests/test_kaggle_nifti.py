@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.cohorts.clinical_table import find_table, read_table
 from src.cohorts.kaggle_nifti import index_kaggle_nifti
-from src.cohorts.oasis_names import UNRATED_AS_HEALTHY
+from src.cohorts.oasis_table import UNRATED_AS_HEALTHY, find_table, read_table
 from src.cohorts.registry import COHORT_REGISTRY
 from src.errors import DataNotFoundError, ManifestError
 from src.manifest import PEOPLE_UNKNOWN

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.cohorts import phantom, phantom_anatomy
-from src.cohorts.phantom import index_phantom, make_phantom
-from src.cohorts.phantom_people import COLUMNS, Person, draw_traits, plan_people
+from src.cohorts.phantom import anatomy as phantom_anatomy
+from src.cohorts.phantom import cohort as phantom
+from src.cohorts.phantom.cohort import index_phantom, make_phantom
+from src.cohorts.phantom.people import COLUMNS, Person, draw_traits, plan_people
 from src.config import PhantomConfig
 from src.errors import DataNotFoundError, ManifestError
 

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from src.cohorts.phantom import make_phantom
-from src.cohorts.phantom_anatomy import deform
-from src.cohorts.phantom_people import AMPLITUDE
-from src.cohorts.phantom_truth import planted_change
+from src.cohorts.phantom.anatomy import deform
+from src.cohorts.phantom.cohort import make_phantom
+from src.cohorts.phantom.people import AMPLITUDE
+from src.cohorts.phantom.truth import planted_change
 from src.config import PhantomConfig
 from src.errors import ConfigError, ManifestError
 
@@ -97,7 +97,7 @@ def test_healthy_get_the_change_of_the_full_disease_in_their_own_anatomy(cohort)
 
 def stream(index: int) -> np.random.Generator:
     """Return the person's numbers after the traits were drawn (unrated: severity, age, ...)."""
-    from src.cohorts.phantom_people import Person, draw_traits
+    from src.cohorts.phantom.people import Person, draw_traits
 
     rng = np.random.default_rng([SEED, index])
     draw_traits(Person(index, None, 1), 1.0, rng)

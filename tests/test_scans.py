@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from src.cohorts.raw_files import is_dicom, list_scans_in
+from src.cohorts.folders import is_dicom, list_scans_in
 from src.config import ScanConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.maps.template import template

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from src.cohorts.phantom_anatomy import deform, grid_affine
+from src.cohorts.phantom.anatomy import deform, grid_affine
 from src.errors import ImageError
 from src.maps.space import Frame, PlacedVolume
 from src.maps.template import EDGE, Placement, fit_placement, in_template, template

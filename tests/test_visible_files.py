@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.cohorts.visible_files import visible_files
+from src.cohorts.folders import visible_files
 
 
 def walked(root: Path, skip: tuple[str, ...] = ()) -> list[tuple[str, list[str]]]:

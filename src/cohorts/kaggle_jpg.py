@@ -19,10 +19,10 @@ import pandas as pd
 
 from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
-from .class_folders import ImageFile, list_images, require_stages
+from .folders import ImageFile, list_images, require_stages
 from .kaggle_names import people_of_classes
 from .near_duplicates import near_duplicate_clusters
-from .oasis_names import join_table
+from .oasis_table import join_table
 from .registry import register_cohort
 
 logger = logging.getLogger(__name__)

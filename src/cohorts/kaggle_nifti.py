@@ -17,9 +17,8 @@ import pandas as pd
 
 from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
-from .class_folders import ImageFile, list_images
-from .clinical_table import TABLE
-from .oasis_names import join_table
+from .folders import ImageFile, list_images
+from .oasis_table import TABLE, join_table
 from .registry import register_cohort
 
 logger = logging.getLogger(__name__)

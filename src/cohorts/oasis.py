@@ -17,9 +17,9 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
-from .clinical_table import TABLE, find_table, read_table
+from .folders import visible_files
+from .oasis_table import TABLE, find_table, read_table
 from .registry import register_cohort
-from .visible_files import visible_files
 
 logger = logging.getLogger(__name__)
 

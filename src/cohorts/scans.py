@@ -19,8 +19,8 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
+from .folders import list_scans_in
 from .person_values import VALUES, find_column, person_values, read_text_table
-from .raw_files import list_scans_in
 from .registry import register_cohort
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..attribution import Attribution, capture, computing
 from ..cam_methods import CAM_METHODS, fuse, resize
 from ..classifier import Classifier
-from ..cohorts.phantom_truth import planted_change
+from ..cohorts.phantom.truth import planted_change
 from ..dataset import MriDataset
 from ..inference import inference_batch
 from ..maps.space import PlacedVolume, to_scan_grid

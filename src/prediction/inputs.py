@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cohorts.bids_files import list_bids, list_caps
-from ..cohorts.raw_files import SUFFIXES, is_dicom, list_scans_in
+from ..cohorts.folders import SUFFIXES, is_dicom, list_scans_in
 from ..cohorts.scans import safe_name
 from ..errors import DataNotFoundError, ImageError
 from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..labels import STAGES
-from .phantom_anatomy import Brain
+from ...labels import STAGES
+from .anatomy import Brain
 
 COLUMNS = ("ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay")
 CDR = (0.0, 0.5, 1.0, 2.0)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import PhantomConfig
-from ..config.options import build_config
-from ..errors import ManifestError
-from .phantom_anatomy import Brain, Floats, deform
-from .phantom_people import AMPLITUDE, Person, draw_traits, plan_people
+from ...config import PhantomConfig
+from ...config.options import build_config
+from ...errors import ManifestError
+from .anatomy import Brain, Floats, deform
+from .people import AMPLITUDE, Person, draw_traits, plan_people
 
 _AGAIN = "run --mode preprocess again with --dataset phantom"
 

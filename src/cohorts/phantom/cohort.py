@@ -21,15 +21,15 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
-from ..config import PhantomConfig
-from ..errors import ManifestError, counted
-from ..manifest import Manifest
-from ..parallel import run_parallel
-from .oasis import FOLDERS, index_session_tree
-from .phantom_anatomy import deform, grid_affine, scan
-from .phantom_people import COLUMNS, Person, draw_traits, plan_people, table_row
-from .registry import register_cohort
+from ...atomic import atomic_file, write_json
+from ...config import PhantomConfig
+from ...errors import ManifestError, counted
+from ...manifest import Manifest
+from ...parallel import run_parallel
+from ..oasis import FOLDERS, index_session_tree
+from ..registry import register_cohort
+from .anatomy import deform, grid_affine, scan
+from .people import COLUMNS, Person, draw_traits, plan_people, table_row
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,225 @@
+"""What lies in a cohort's folder: visible files, images in class folders, raw scans by container.
+
+The disk is asked about folders, not about every file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataNotFoundError, ManifestError
+from ..labels import STAGES, stage_from_folder
+
+logger = logging.getLogger(__name__)
+_SIDES = ("train", "test")
+#: Endings of files that hold a whole scan.
+SUFFIXES = (".nii.gz", ".nii", ".img", ".mgz", ".mgh", ".mgh.gz")
+_DICOM_AT = 128  # bytes before the word DICM
+_OASIS = re.compile(r"OAS1_\d{4}")
+
+
+def visible_files(root: Path, skip: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder under `root` and the names of the visible files in it, in order of names.
+
+    Linked folders count, as discs may be links, but each once: a link back up ends there. Only
+    links are resolved: for a folder that is none, the place of the one above says it.
+
+    Args:
+        root: Where to start.
+        skip: Beginnings of names of folders that are left out with all that is in them.
+
+    Yields:
+        The folder relative to `root` (``"disc1/a/"``; ``""`` for `root`), and names of files.
+    """
+    seen: set[str] = set()
+    waiting = [("", os.path.realpath(root))]
+    while waiting:
+        folder, real = waiting.pop()
+        if real in seen:
+            continue
+        seen.add(real)
+        files: list[str] = []
+        below: list[tuple[str, str]] = []
+        for entry in _entries(real):
+            if not entry.is_dir():
+                files += [] if entry.name.startswith(".") else [entry.name]
+            elif not entry.name.startswith(skip):
+                target = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                below.append((f"{folder}{entry.name}/", target))
+        yield folder, files
+        waiting += reversed(below)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        logger.warning("%s cannot be read and is left out: %s", folder, error.strerror)
+        return []
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file, and what the folders above it say.
+
+    Attributes:
+        path: Relative to the cohort's folder, with ``/``.
+        stem: File name without its suffix (``.nii.gz`` is one suffix).
+        stage: Stage of the nearest class folder, or None.
+        side: ``"train"`` or ``"test"`` as downloaded, or None.
+    """
+
+    path: str
+    stem: str
+    stage: str | None
+    side: str | None
+
+
+def list_images(root: str | Path, suffixes: tuple[str, ...], *, hint: str) -> list[ImageFile]:
+    """List the files under `root` that end in one of `suffixes`, in whatever case, by path.
+
+    Args:
+        root: Folder of the cohort; its own name says nothing.
+        suffixes: Lower case, with the dot; a longer one before a shorter one that it ends in.
+        hint: How to get the images, should there be none.
+
+    Raises:
+        DataNotFoundError: There is no such folder, or no such file in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataNotFoundError(root, hint=hint)
+    found = sorted(_images(root, suffixes), key=lambda image: image.path)
+    if not found:
+        raise DataNotFoundError(root / "**" / f"*{suffixes[0]}", hint=hint)
+    return found
+
+
+def require_stages(root: Path, images: list[ImageFile]) -> None:
+    """Refuse images that lie in no class folder.
+
+    Raises:
+        ManifestError: It lists their folders, and the class folders expected.
+    """
+    unknown = sorted({image.path.rpartition("/")[0] or "." for image in images if not image.stage})
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise ManifestError(
+            f"{root}: folders with images whose name is no stage: {', '.join(unknown[:5])}{more}; "
+            f"expected {', '.join(STAGES)}",
+            hint="rename them, or move them out of the folder",
+        )
+
+
+def _images(root: Path, suffixes: tuple[str, ...]) -> Iterator[ImageFile]:
+    for folder, names in visible_files(root, skip=(".", "__MACOSX")):
+        above = folder.split("/")[-2::-1]  # nearest first
+        stage = next((stage for stage in map(stage_from_folder, above) if stage), None)
+        side = next((name.lower() for name in above if name.lower() in _SIDES), None)
+        for name in names:
+            suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
+            if suffix is not None:
+                yield ImageFile(folder + name, name[: -len(suffix)], stage, side)
+
+
+def list_scans_in(folder: str | Path) -> dict[str, Path]:
+    """List every scan below a folder: files with one of `SUFFIXES`, and folders of DICOM files.
+
+    Names that begin with a dot are left out, and links to folders are not followed.
+
+    Returns:
+        Name -> path, by path. A name is the file's without its ending where no other is the same,
+        else the path's below `folder`, with ``_`` for ``/``.
+
+    Raises:
+        DataNotFoundError: The folder is not there.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataNotFoundError(folder, hint="name the folder of the scans")
+    paths = sorted(_scans_below(folder))
+    own = {path: _stem(path.absolute()) for path in paths}
+    count = Counter(own.values())
+    names: dict[str, Path] = {}
+    for path in paths:
+        below = _stem(path.relative_to(folder)) if path != folder else own[path]
+        name = (
+            own[path]
+            if count[own[path]] == 1
+            else "_".join([*path.parent.parts[len(folder.parts) :], below.rsplit("/", 1)[-1]])
+        )
+        if name in names:
+            name = path.relative_to(folder).as_posix().replace("/", "_")
+        names[name] = path
+    return names
+
+
+def likely_cohort(folder: Path) -> str | None:
+    """Return the raw cohort that a folder looks like, by names alone; None where by none.
+
+    Tables and the files of a BIDS data set tell, else the first image by path.
+    """
+    if not folder.is_dir():
+        return None
+    names = {path.name for path in folder.iterdir()}
+    if "phantom_cross-sectional.csv" in names:
+        return "phantom"
+    if "dataset_description.json" in names or any(name.startswith("sub-") for name in names):
+        return "bids"
+    for place, files in visible_files(folder, skip=(".", "__MACOSX")):
+        staged = any(stage_from_folder(part) for part in place.split("/"))
+        for name in sorted(files):
+            if name.lower().endswith("_t88_masked_gfc.img"):
+                return "oasis"
+            if name.lower().endswith((".nii.gz", ".nii")):
+                named = staged or _OASIS.search(place + name)
+                return "kaggle_nifti" if named else "scans"
+            if name.lower().endswith((".jpg", ".jpeg", ".png")) and staged:
+                return "kaggle_orig"
+        if any(is_dicom(folder / place / name) for name in files[:3]):
+            return "scans"
+    return None
+
+
+def how_to_preprocess(cohort: str, folder: Path, dim: str = "2d") -> str:
+    """Return the command that makes a processed data set of a raw folder."""
+    place = shlex.quote(str(folder))
+    return f"python main.py --mode preprocess --dataset {cohort} --dim {dim} --data_dir {place}"
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Return whether a file is DICOM, by its first bytes."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return file.read(_DICOM_AT + 4)[_DICOM_AT:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _scans_below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen = [name for name in sorted(files) if not name.startswith(".")]
+        scans = [name for name in seen if name.lower().endswith(SUFFIXES)]
+        for name in scans:
+            yield Path(place) / name
+        others = [name for name in seen if name not in scans]
+        if any(is_dicom(Path(place) / name) for name in others[:20]):
+            yield Path(place)
+
+
+def _stem(path: Path) -> str:
+    name = path.as_posix() if not path.is_absolute() else path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

@@ -1,0 +1,1 @@
+"""The synthetic cohort, which needs no download: people, anatomy, files, and the truth."""
