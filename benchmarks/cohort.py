@@ -34,8 +34,8 @@ from src.errors import MriError
 from src.folds import folds_hash, folds_table, make_folds, with_fold
 from src.labels import class_scheme
 from src.manifest import Manifest, count_people
+from src.preprocessing.processed import processed_table
 from src.preprocessing.scan import is_done
-from src.preprocessing.tables import processed_table
 
 from .cohort_files import (
     SETTINGS_3D,

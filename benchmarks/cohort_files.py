@@ -25,8 +25,8 @@ from src.config import PreprocessConfig
 from src.image_cache import ImageCache
 from src.labels import STAGES
 from src.manifest import SETTINGS, Manifest
+from src.preprocessing.processed import list_scans, processed_table
 from src.preprocessing.scan import RECORDS, Scan, scan_key
-from src.preprocessing.tables import list_scans, processed_table
 from src.splits import split_by_person
 
 SLICES, EDGE, PIXELS = 20, 64, 60  # per person; of a volume; of a slice

@@ -33,9 +33,9 @@ from .grading.grade_figure import grade_figure
 from .inference import place
 from .maps.atlas import Atlas, coarse_atlas, read_atlas
 from .maps.collect import Collected
-from .maps.space import to_scan_grid
-from .maps.template import Placement, fit_placement
 from .preflight import check_before
+from .preprocessing.space.grid import to_scan_grid
+from .preprocessing.space.placement import Placement, fit_placement
 from .runtime import progress
 from .sessions import images_of, mean_image, placed
 from .trained import open_trained

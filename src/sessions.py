@@ -18,7 +18,8 @@ from torch import Tensor
 from .augment import to_unit
 from .dataset import MriDataset
 from .errors import ImageError
-from .maps.space import (
+from .preprocessing.slices import PLANES
+from .preprocessing.space.grid import (
     Frame,
     PlacedVolume,
     ScanRecord,
@@ -27,7 +28,6 @@ from .maps.space import (
     read_scan_record,
     to_scan_grid,
 )
-from .preprocessing.slices import PLANES
 from .runtime import progress
 
 _THINNEST, _NARROWEST = 25.0, 100.0  # mm of the field of view that can be placed

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .dataset import MriDataset
 from .errors import CheckpointError, DataNotFoundError, ImageError, ManifestError
-from .maps.space import Frame
+from .preprocessing.space.grid import Frame
 from .sessions import make_session, mean_image, rows_by_session
 
 logger = logging.getLogger(__name__)

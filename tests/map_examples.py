@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from src import canvas
 from src.maps.figures import PersonMap
-from src.maps.space import Frame, PlacedVolume
+from src.preprocessing.space.grid import Frame, PlacedVolume
 
 SHAPE, SIZE = (14, 18, 11), (2.0, 1.5, 3.0)
 PEAK = (10, 4, 7)

@@ -13,7 +13,7 @@ from PIL import Image
 from result_examples import CLASSES, evaluate_result
 
 from src.atomic import write_json
-from src.maps.nifti import write_nifti
+from src.preprocessing.io import write_nifti
 
 #: A tag, a way out of the folder, a table's separators, right-to-left signs, and great length.
 HOSTILE = (

@@ -19,9 +19,9 @@ from src.config.options import build_config
 from src.explanation.cases import find_cases, map_of
 from src.explanation.phantom import score_case, summarise_phantoms, who_counts
 from src.maps.groups import RunningMean
-from src.maps.space import PlacedVolume, to_scan_grid
-from src.maps.template import template
 from src.maps.truth import MapScore
+from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
+from src.preprocessing.space.template import template
 from src.sessions import images_of, placed
 from src.trained import open_trained
 

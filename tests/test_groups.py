@@ -8,8 +8,9 @@ import pytest
 from src.maps.atlas import coarse_atlas
 from src.maps.collect import Collected
 from src.maps.groups import RunningMean, times_average
-from src.maps.space import Frame, PlacedVolume
-from src.maps.template import Placement, template
+from src.preprocessing.space.grid import Frame, PlacedVolume
+from src.preprocessing.space.placement import Placement
+from src.preprocessing.space.template import template
 
 SHAPE = (3, 4, 5)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.errors import ConfigError, ImageError
-from src.maps.nifti import write_nifti
+from src.preprocessing.io import write_nifti
 
 AFFINE = np.array([[0, -1.5, 0.2, 7], [2, 0, 0, -30], [0, 0.3, 3, 11], [0, 0, 0, 1.0]])
 

@@ -16,9 +16,9 @@ from src import predict, preprocess, train
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
-from src.maps.template import template
 from src.prediction.ensemble import combined
 from src.prediction.inputs import find_inputs
+from src.preprocessing.space.template import template
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from src.maps.registration import LIMITS, NINE, Fit, Picture, starts
+from src.preprocessing.space.fit import LIMITS, NINE, Fit, Picture, starts
 
 PLACE = np.array([3.0, -5.0, 4.0, 0.06, -0.04, 0.08, 0.1, 0, 0])
 ASKEW = PLACE + np.array([0, 0, 0, 0, 0, 0, 0, 0.07, -0.05])

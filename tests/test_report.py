@@ -19,8 +19,8 @@ from src import cli as main
 from src.config import RunConfig, config_from_args
 from src.config.options import build_config
 from src.errors import DataNotFoundError, ImageError, ManifestError
-from src.maps.nifti import write_nifti
 from src.maps.thumbnail import three_planes
+from src.preprocessing.io import write_nifti
 from src.report import build_report
 from src.reporting.command import commands
 from src.reporting.gather import gather

@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation
 from src.cohorts.folders import is_dicom, list_scans_in
 from src.config import ScanConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
-from src.maps.template import template
-from src.scans.batch import standardise_all
-from src.scans.brain import find_brain, is_stripped
-from src.scans.convert import RawScan, read_any
-from src.scans.quality import Quality, judge
-from src.scans.register import Placement, register
-from src.scans.standard import CUT_SHAPE, read_standard, standardise
+from src.preprocessing.raw.batch import standardise_all
+from src.preprocessing.raw.brain import find_brain, is_stripped
+from src.preprocessing.raw.convert import RawScan, read_any
+from src.preprocessing.raw.quality import Quality, judge
+from src.preprocessing.raw.register import Registration, register
+from src.preprocessing.raw.standard import CUT_SHAPE, read_standard, standardise
+from src.preprocessing.space.template import template
 
 sitk = pytest.importorskip("SimpleITK")
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, 2, 0, -17], [0, 0, 2.5, 9], [0, 0, 0, 1.0]])
@@ -151,7 +151,7 @@ def test_scans_of_one_name_have_two(tmp_path):
 
 def placed(data, affine, mask=None, correlation=0.9):
     mask = data > 0 if mask is None else mask
-    return judge(RawScan(data, affine), data, mask, Placement(np.eye(4), correlation, False))
+    return judge(RawScan(data, affine), data, mask, Registration(np.eye(4), correlation, False))
 
 
 def test_a_good_scan_has_no_flag_and_damage_is_named():

@@ -12,8 +12,10 @@ from conftest import ellipsoid, save_analyze
 
 from src.config import PreprocessConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
-from src.maps.nifti import write_nifti
-from src.maps.space import (
+from src.preprocessing import scan as scan_module
+from src.preprocessing.io import write_nifti
+from src.preprocessing.scan import Scan, is_done, make_scan
+from src.preprocessing.space.grid import (
     Frame,
     PlacedVolume,
     place_slices,
@@ -21,8 +23,6 @@ from src.maps.space import (
     read_scan_record,
     to_scan_grid,
 )
-from src.preprocessing import scan as scan_module
-from src.preprocessing.scan import Scan, is_done, make_scan
 
 SHAPE, VOXEL = (24, 34, 20), (1.0, 1.4, 1.9)  # RAS+
 BLOB = (8, 22, 12)  # RAS+ index

@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from src.errors import ImageError
 from src.preprocessing.intensity import brain_mask, bright_level, scale_inside, slice_mask
+from src.preprocessing.resample import brain_box, brain_cube, whole_slab
 from src.preprocessing.slices import choose_slices, cut_slice, fit_square, slice_matrix
-from src.preprocessing.spatial import brain_box, brain_cube, whole_slab
 
 
 def blob(shape, centre, sigma=1.5):

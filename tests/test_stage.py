@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from conftest import ellipsoid, save_analyze
 
-from src import preprocess
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.manifest import Manifest
 from src.preprocess import run
+from src.preprocessing import processed as preprocess
 
 HEADER = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
 

@@ -12,8 +12,8 @@ from src.atomic import write_json
 from src.cohorts.registry import Cohort
 from src.errors import ImageError, ManifestError
 from src.manifest import COLUMNS, KEY, Manifest
+from src.preprocessing.processed import check_file_name, list_scans, processed_table, rejected_rows
 from src.preprocessing.scan import RECORDS, Scan, read_record
-from src.preprocessing.tables import check_file_name, list_scans, processed_table, rejected_rows
 
 
 def cohort(layout: str) -> Cohort:

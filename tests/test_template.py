@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from src.cohorts.phantom.anatomy import deform, grid_affine
 from src.errors import ImageError
-from src.maps.space import Frame, PlacedVolume
-from src.maps.template import EDGE, Placement, fit_placement, in_template, template
+from src.preprocessing.space.grid import Frame, PlacedVolume
+from src.preprocessing.space.placement import Placement, fit_placement, in_template
+from src.preprocessing.space.template import EDGE, template
 
 VOXEL = 5.0
 TO_RAS = np.diag([VOXEL, VOXEL, VOXEL, 1.0])

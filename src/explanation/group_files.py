@@ -15,11 +15,11 @@ from ..atomic import atomic_file
 from ..maps.collect import Collected
 from ..maps.group_figures import GroupMap, group_figure
 from ..maps.groups import RunningMean
-from ..maps.nifti import write_nifti
 from ..maps.region_figures import region_figure
 from ..maps.region_table import region_table
 from ..maps.regions import row_names
-from ..maps.template import EDGE, template
+from ..preprocessing.io import write_nifti
+from ..preprocessing.space.template import EDGE, template
 from .context import Context
 
 

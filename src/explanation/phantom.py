@@ -23,8 +23,8 @@ from ..classifier import Classifier
 from ..cohorts.phantom.truth import planted_change
 from ..dataset import MriDataset
 from ..inference import inference_batch
-from ..maps.space import PlacedVolume, to_scan_grid
 from ..maps.truth import MapScore, score_map, summarise
+from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..sessions import placed
 from .cases import Case, cell_of
 

@@ -22,8 +22,8 @@ from scipy import ndimage
 
 from ..errors import DataNotFoundError, ImageError, ManifestError
 from ..preprocessing.io import MAX_VOXELS
+from ..preprocessing.space.template import template
 from .coarse import REGIONS, label_regions
-from .template import template
 
 MAX_REGIONS = 500
 _MAX_TEXT = 1_000_000  # bytes of a labels file

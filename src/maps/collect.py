@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..preprocessing.space.grid import PlacedVolume
+from ..preprocessing.space.placement import Placement, in_template
 from .atlas import Atlas
 from .groups import RunningMean, times_average
 from .regions import region_shares
-from .space import PlacedVolume
-from .template import Placement, in_template
 
 _BRAIN = 0.02  # of the brightest voxel: a processed image is 0 outside the brain
 

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from ..canvas import wrapped
 from ..preprocessing.slices import PLANES, cut_slice
-from .space import Matrix, PlacedVolume
+from ..preprocessing.space.grid import Matrix, PlacedVolume
 
 Array = NDArray[Any]
 Sizes = Sequence[float]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..canvas import write_figure
 from ..errors import ImageError
+from ..preprocessing.space.grid import PlacedVolume
 from .drawing import GREY, LINE, MAP_COLOURS, Sheet, grey_limits, heading, peak, share_of_maximum
 from .planes import Shown, ThreePlanes, middle
-from .space import PlacedVolume
 
 NOTHING = "the map is empty: no place speaks for what is explained"
 SHARE, SHARE_TICKS = "share of the map's maximum", (0, 0.25, 0.5, 0.75, 1)

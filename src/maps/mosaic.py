@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..canvas import write_figure
 from ..errors import ImageError, UnknownNameError
 from ..preprocessing.slices import PLANES
+from ..preprocessing.space.grid import PlacedVolume
 from .drawing import (
     CROSSHAIR,
     GREY,
@@ -33,7 +34,6 @@ from .drawing import (
     shown_affine,
 )
 from .figures import NOTHING, SHARE, SHARE_TICKS, PersonMap
-from .space import PlacedVolume
 
 _CUTS = 20  # through a volume
 _MIN_AREA = 0.03  # of the largest cut's brain: a smaller one shows nothing

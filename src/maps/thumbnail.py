@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..atomic import atomic_file
+from ..preprocessing.space.grid import PlacedVolume
 from .drawing import BRIGHTEST, MAP_COLOURS, grey_limits, peak, share_of_maximum
-from .space import PlacedVolume
 
 HEIGHT = 130  # pixels
 _GAP = 2

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from ..atomic import atomic_file
 from ..errors import ImageError
+from ..preprocessing.space.grid import Matrix, PlacedVolume
 from .drawing import (
     BRIGHTEST,
     CROSSHAIR,
@@ -29,7 +30,6 @@ from .drawing import (
     shown_affine,
 )
 from .figures import NOTHING
-from .space import Matrix, PlacedVolume
 
 #: Voxels of the largest page; each takes two bytes or so.
 _VOXELS = (1_500_000, 700_000, 300_000)

@@ -29,14 +29,14 @@ from ..config import COHORTS, RunConfig, ScanConfig
 from ..errors import ImageError
 from ..image_file import decode, read_content
 from ..manifest import SETTINGS, read_settings
-from ..maps.nifti import write_nifti
-from ..maps.space import ScanRecord, read_named_record
-from ..maps.template import fit_placement
+from ..preprocessing.io import write_nifti
+from ..preprocessing.raw.batch import standardise_all
+from ..preprocessing.raw.brain import is_stripped
+from ..preprocessing.raw.convert import RawScan, read_any
+from ..preprocessing.raw.standard import StandardScan
 from ..preprocessing.scan import Scan, is_done, make_scan
-from ..scans.batch import standardise_all
-from ..scans.brain import is_stripped
-from ..scans.convert import RawScan, read_any
-from ..scans.standard import StandardScan
+from ..preprocessing.space.grid import ScanRecord, read_named_record
+from ..preprocessing.space.placement import fit_placement
 from ..training_frame import TrainingFrame
 from .ensemble import Ensemble
 from .inputs import Input

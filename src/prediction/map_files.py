@@ -16,9 +16,9 @@ from scipy import ndimage
 from ..attribution import Attribution
 from ..inference import inference_batch
 from ..maps.figures import PersonMap, person_figure
-from ..maps.nifti import write_nifti
-from ..maps.space import PlacedVolume, place_slices, place_volume, to_scan_grid
-from ..scans.convert import read_any
+from ..preprocessing.io import write_nifti
+from ..preprocessing.raw.convert import read_any
+from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume, to_scan_grid
 from .answers import Answer
 from .images import Prepared
 

@@ -1,13 +1,14 @@
-"""Read one raw scan or slice, checked before memory is taken.
+"""Read one raw scan or slice, checked before memory is taken; write a volume as NIfTI-1.
 
 Arrays: ``I J K`` voxels in the order of the file; ``X Y Z`` the same voxels in RAS+ order (X to the
 right, Y to the front, Z up); both are numbers as the file has them when those are small integers,
 and float32 otherwise. ``H W`` pixels of a slice, uint8. Affines are 4 x 4 and act on homogeneous
-voxel indices.
+voxel indices, to mm.
 """
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zlib
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ImageError
+from ..atomic import atomic_file
+from ..errors import ConfigError, ImageError
 
 MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
 MAX_PIXELS = 4096**2
@@ -31,6 +33,8 @@ _UNREADABLE = (
     *(ImageFileError, HeaderDataError),
     *(OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, OverflowError),
 )
+_SUFFIX = ".nii.gz"
+_LONGEST = 79  # bytes of a description that the header holds
 
 
 @dataclass(frozen=True)
@@ -186,3 +190,54 @@ def _check_content(data: NDArray[Any], path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def write_nifti(
+    path: Path,
+    data: NDArray[Any],
+    affine: NDArray[np.float64],
+    *,
+    description: str = "",
+    dtype: type[np.generic] = np.float32,
+) -> Path:
+    """Write one volume, whole or not at all; the same values give the same bytes.
+
+    Args:
+        path: Ends in ``.nii.gz``.
+        data: ``(X, Y, Z)`` of numbers.
+        affine: Index -> mm.
+        description: For the header; its first 79 ASCII characters are kept.
+        dtype: As which the numbers are written.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ConfigError: `path` has another ending.
+        ImageError: `data` is no volume or not finite, or `affine` has no inverse.
+    """
+    if not path.name.endswith(_SUFFIX):
+        raise ConfigError(f"{path} is no name of a packed NIfTI file", hint=f"end it in {_SUFFIX}")
+    values: NDArray[Any] = np.asarray(data, dtype=dtype)
+    if values.ndim != 3 or values.size == 0:
+        raise ImageError(f"{path.name}: expected a volume (X, Y, Z), got {list(values.shape)}")
+    if not np.isfinite(values).all():
+        wrong = int((~np.isfinite(values)).sum())
+        raise ImageError(f"{path.name}: {wrong} of {values.size} voxels are NaN or infinite")
+    image = nib.Nifti1Image(values, _invertible(affine, path))
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:_LONGEST]
+    with (
+        atomic_file(path) as file,
+        # No name and no time, so that the same volume is the same bytes.
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+    ):
+        packed.write(image.to_bytes())
+    return path
+
+
+def _invertible(affine: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    matrix = np.asarray(affine, dtype=float)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise ImageError(f"{path.name}: the affine is no 4 x 4 matrix that can be inverted")
+    return matrix

@@ -28,8 +28,8 @@ from ..config import PreprocessConfig
 from ..errors import DataNotFoundError, ImageError, ManifestError
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
+from .resample import brain_box, brain_cube, whole_slab
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
-from .spatial import brain_box, brain_cube, whole_slab
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
 VERSION = 3

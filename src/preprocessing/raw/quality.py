@@ -1,10 +1,10 @@
-"""Can a standard scan be used? Numbers, thresholds, and words.
+"""Can a standard scan be used? Numbers, thresholds, words, and a small picture to look through.
 
 Two kinds of findings: those that set a scan aside (what follows would be noise), and flags that a
 person should look at. The thresholds are set between one real head, phantoms and their damaged
 copies (docs/scans.md): they are a net for gross errors, not a grade.
 
-Arrays: ``X Y Z`` voxels in RAS+ order.
+Arrays: ``X Y Z`` voxels in RAS+ order; pictures ``H W 3`` BGR.
 
 Sources: Esteban et al. (2017), doi:10.1371/journal.pone.0184661 (MRIQC: what is measured of a
 scan); Immerkaer (1996), doi:10.1006/cviu.1996.0060 (noise from a high-pass filter).
@@ -16,17 +16,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..maps.template import template
+from ..space.template import template
 from .convert import RawScan
-from .register import Placement, resample
+from .register import Registration, resample
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
 #: Correlation with the template inside its brain: real heads .6, phantoms .9, a T2 or noise < .2.
 MIN_CORRELATION = 0.35
 #: mL. Adults' brains have 900 to 1,900; masks that lost the brain or kept the neck are far off.
@@ -41,6 +41,10 @@ MAX_NOISE = 0.12
 #: 1.1, with the shifts of a moving head 1.5.
 MAX_RINGING = 1.4
 _MIN_LINES = 32  # voxels of a line through the brain whose spectrum counts
+_HEIGHT = 150  # pixels of a panel
+#: MNI mm of the planes shown where the brain is registered.
+_PLANES = ((-25.0, -10.0), (-20.0, 10.0), (-15.0, 15.0))
+_LINE = (80, 200, 255)  # amber
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Quality:
         return cls(values, tuple(content["flags"]), tuple(content["failures"]))
 
 
-def judge(scan: RawScan, brain: Float, mask: Mask, placement: Placement | None) -> Quality:
+def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | None) -> Quality:
     """Measure a scan whose brain was found and, maybe, laid on the template.
 
     Args:
@@ -178,3 +182,54 @@ def _stripes(brain: Float, inside: Mask) -> float | None:
     upper = power[len(power) // 3 :]  # what is anatomy lies below
     usual = ndimage.median_filter(upper, size=max(len(upper) // 2 | 1, 3), mode="nearest")
     return float((upper / np.maximum(usual, 1e-12)).max())
+
+
+def scan_picture(
+    data: NDArray[np.int16], affine: NDArray[np.float64], *, registered: bool
+) -> memoryview:
+    """Return a JPEG of two planes along each axis, with the template's outline where laid on it.
+
+    Args:
+        data: ``(X, Y, Z)``.
+        affine: Index -> RAS+ mm.
+        registered: Whether those mm are the template's.
+    """
+    top = max(float(np.percentile(data[data > 0], 99)) if (data > 0).any() else 1.0, 1.0)
+    grey = np.clip(data / top * 255, 0, 255).astype(np.uint8)
+    outline = None
+    if registered:
+        t1 = template()
+        there = resample(t1.t1, t1.affine, np.eye(4), data.shape, affine)
+        outline = there > 0.02
+    panels = []
+    for axis in (2, 1, 0):
+        for mm in _PLANES[axis]:
+            at = round(mm - affine[axis, 3]) if registered else _middle(data, axis, mm)
+            at = int(np.clip(at, 0, data.shape[axis] - 1))
+            cut = None if outline is None else np.asarray(np.take(outline, at, axis))
+            panels.append(_panel(np.asarray(np.take(grey, at, axis)), cut))
+    good, buffer = cv2.imencode(
+        ".jpg", np.concatenate(panels, axis=1), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )
+    assert good
+    return buffer.data
+
+
+def _middle(data: NDArray[np.int16], axis: int, mm: float) -> int:
+    filled = np.flatnonzero((data > 0).any(axis=tuple({0, 1, 2} - {axis})))
+    middle = (filled[0] + filled[-1]) / 2 if len(filled) else data.shape[axis] / 2
+    return round(float(middle) + mm)
+
+
+def _panel(plane: NDArray[np.uint8], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    upright = np.ascontiguousarray(plane.T[::-1])
+    scale = _HEIGHT / upright.shape[0]
+    size = (max(round(upright.shape[1] * scale), 1), _HEIGHT)
+    picture = cv2.cvtColor(
+        cv2.resize(upright, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR
+    )
+    if outline is not None:
+        shape = cv2.resize(np.ascontiguousarray(outline.T[::-1]).astype(np.uint8), size)
+        lines, _ = cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, lines, -1, _LINE, 1)
+    return np.asarray(picture, dtype=np.uint8)

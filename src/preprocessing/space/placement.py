@@ -1,4 +1,4 @@
-"""The ICBM152 template, and where the scans of a cohort lie in it.
+"""Where the scans of a cohort lie in the ICBM152 template.
 
 Registered scans share a frame that is near MNI space but not in it: Talairach's brain is a few per
 cent smaller, and its axial planes are tipped. So a shift and a scale per axis are fitted, and the
@@ -7,29 +7,22 @@ template is symmetric: left and right play no part.
 
 Arrays: ``X Y Z`` voxels, the template's in RAS+ order at 2 mm. Matrices are 4 x 4 and act on
 ``(index, 1)`` or ``(mm, 1)``. Lengths are mm.
-
-Source of the template: Fonov et al. (2011), doi:10.1016/j.neuroimage.2010.07.033.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import ImageError
-from .registration import LIMITS, NINE, Array, Fit, Picture, Signs, starts
-from .space import PlacedVolume
+from ...errors import ImageError
+from .fit import LIMITS, NINE, Array, Fit, Picture, Signs, starts
+from .grid import PlacedVolume
+from .template import Float, Mask, Matrix, template
 
-Float = NDArray[np.float32]
-Matrix = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-EDGE = 2.0  # of a template voxel, mm
 #: Correlation away from the brain's surface under which a placement is not used. The mean of 130
 #: real people has .86, of the 25 with the largest ventricles .70, a mean phantom .97; brains that
 #: are mixed without registration have .60, one with two axes exchanged at most .39.
@@ -51,28 +44,6 @@ _TURNS: dict[Signs, str | None] = {
     (1, 1, -1): "top and bottom",
     (1, -1, -1): "both front and back, and top and bottom",
 }
-
-
-@dataclass(frozen=True)
-class Template:
-    """ICBM152 2009 (symmetric), skull-stripped, on a 2 mm grid.
-
-    Attributes:
-        t1: (X, Y, Z) T1 intensity, 0 to 1; 0 outside the brain.
-        grey: (X, Y, Z) probability of grey matter.
-        white: (X, Y, Z) probability of white matter.
-        affine: Index -> MNI mm.
-    """
-
-    t1: Float
-    grey: Float
-    white: Float
-    affine: Matrix
-
-    @property
-    def brain(self) -> Mask:
-        """(X, Y, Z) inside the brain."""
-        return np.asarray(self.t1 > 0)
 
 
 @dataclass(frozen=True)
@@ -106,27 +77,6 @@ class Placement:
             "turned": self.turned,
             "flatness_mm": None if self.flatness is None else [round(f, 2) for f in self.flatness],
         }
-
-
-@lru_cache(maxsize=1)
-def template() -> Template:
-    """Return the template; its arrays are shared and cannot be written to."""
-    # Imported here: nilearn takes a second, which every command would pay.
-    from nilearn import datasets
-
-    loaders = (
-        datasets.load_mni152_template,
-        datasets.load_mni152_gm_template,
-        datasets.load_mni152_wm_template,
-    )
-    fine = [load(resolution=1) for load in loaders]
-    t1, grey, white = (
-        np.asarray(image.dataobj, np.float32)[::2, ::2, ::2].copy() for image in fine
-    )
-    affine = np.asarray(fine[0].affine, float) @ np.diag([2.0, 2.0, 2.0, 1.0])
-    for array in (t1, grey, white, affine):
-        array.flags.writeable = False
-    return Template(t1, grey, white, affine)
 
 
 def fit_placement(

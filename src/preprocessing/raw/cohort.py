@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..config import RunConfig
-from ..errors import ConfigError, ManifestError, UnknownNameError, counted
-from ..manifest import Manifest
-from ..preprocessing.tables import check_file_name, rejected_rows, scan_names
+from ...config import RunConfig
+from ...errors import ConfigError, ManifestError, UnknownNameError, counted
+from ...manifest import Manifest
+from ..processed import check_file_name, rejected_rows, scan_names
 
 logger = logging.getLogger(__name__)
 

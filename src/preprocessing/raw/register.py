@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..errors import ImageError
-from ..maps.template import template
-from ..optional import simple_itk
+from ...errors import ImageError
+from ...optional import simple_itk
+from ..space.template import template
 
 Matrix = NDArray[np.float64]
 Float = NDArray[np.float32]
@@ -36,7 +36,7 @@ _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Placement:
+class Registration:
     """Where a brain lies in template space.
 
     Attributes:
@@ -50,7 +50,7 @@ class Placement:
     turned: bool
 
 
-def register(brain: Float, affine: Matrix) -> Placement:
+def register(brain: Float, affine: Matrix) -> Registration:
     """Find the affine map that lays a brain on the template.
 
     It starts from the centres of mass: as the header says, tipped from there, and in the 23 other
@@ -99,7 +99,7 @@ def register(brain: Float, affine: Matrix) -> Placement:
         raise ImageError("it cannot be laid on the template") from None
     to_native = _matrix(best)
     laid = resample(brain, affine, to_native, t1.t1.shape, t1.affine)
-    return Placement(to_native, correlation(laid), _angle(to_native) >= _TURNED)
+    return Registration(to_native, correlation(laid), _angle(to_native) >= _TURNED)
 
 
 def resample(

@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file, write_json
-from ..config import ScanConfig
-from ..errors import ImageError, ManifestError
-from ..maps.nifti import write_nifti
+from ...atomic import atomic_file, write_json
+from ...config import ScanConfig
+from ...errors import ImageError, ManifestError
+from ..io import write_nifti
 from .brain import even_out, find_brain, is_stripped, whole_content
 from .convert import RawScan, read_any
-from .picture import scan_picture
-from .quality import Quality, judge
-from .register import Placement, register, resample
+from .quality import Quality, judge, scan_picture
+from .register import Registration, register, resample
 
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]
@@ -145,7 +144,7 @@ def _finished(target: Path, key: str) -> StandardScan | str | None:
 
 def _make(
     source: Path, settings: ScanConfig
-) -> tuple[dict[str, Any], Placement | None, tuple[NDArray[np.int16], Matrix]]:
+) -> tuple[dict[str, Any], Registration | None, tuple[NDArray[np.int16], Matrix]]:
     """Return record, place, and the standard scan with its affine."""
     clock = _Clock()
     scan = read_any(source)
@@ -190,7 +189,9 @@ def _alone(data: Float, mask: Mask) -> Float:
     return np.where(mask, data, np.float32(0))
 
 
-def _turned(scan: RawScan, data: Float, mask: Mask, placement: Placement) -> tuple[Mask, Placement]:
+def _turned(
+    scan: RawScan, data: Float, mask: Mask, placement: Registration
+) -> tuple[Mask, Registration]:
     """Return brain and place of a head whose header may be wrong by a half turn.
 
     The network that finds brains knows upright heads only.
@@ -208,7 +209,7 @@ def _turned(scan: RawScan, data: Float, mask: Mask, placement: Placement) -> tup
 
 
 def _grid(
-    scan: RawScan, mask: Mask, placement: Placement | None, *, crop: bool
+    scan: RawScan, mask: Mask, placement: Registration | None, *, crop: bool
 ) -> tuple[tuple[int, int, int], Matrix]:
     """Return shape and affine of the standard scan's grid, 1 mm."""
     affine = np.eye(4)

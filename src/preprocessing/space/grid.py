@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import DataNotFoundError, ImageError, ManifestError
-from ..preprocessing.io import MAX_VOXELS
-from ..preprocessing.scan import RECORDS, read_record
-from ..preprocessing.slices import PLANES
+from ...errors import DataNotFoundError, ImageError, ManifestError
+from ..io import MAX_VOXELS
+from ..scan import RECORDS, read_record
+from ..slices import PLANES
 
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]

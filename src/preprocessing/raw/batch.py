@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..atomic import atomic_file
-from ..config import ScanConfig
-from ..errors import DataNotFoundError, ImageError, counted
-from ..parallel import run_parallel
+from ...atomic import atomic_file
+from ...config import ScanConfig
+from ...errors import DataNotFoundError, ImageError, counted
+from ...parallel import run_parallel
 from .standard import StandardScan, read_standard, standardise
 
 logger = logging.getLogger(__name__)

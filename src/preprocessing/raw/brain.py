@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import ImageError
-from ..optional import deepbet, simple_itk
+from ...errors import ImageError
+from ...optional import deepbet, simple_itk
 from .convert import RawScan
 from .register import as_itk
 

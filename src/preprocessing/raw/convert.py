@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import DataNotFoundError, ImageError
-from ..optional import simple_itk
-from ..preprocessing.io import MAX_VOXELS, MIN_EDGE, read_volume
+from ...errors import DataNotFoundError, ImageError
+from ...optional import simple_itk
+from ..io import MAX_VOXELS, MIN_EDGE, read_volume
 
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]

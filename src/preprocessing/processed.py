@@ -1,0 +1,207 @@
+"""A processed data set: the manifest's rows as scans, their files, and its manifest at last."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..atomic import atomic_file, write_json
+from ..cohorts.registry import COHORT_REGISTRY, Cohort
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..errors import ConfigError, ImageError, ManifestError, counted
+from ..manifest import PEOPLE_UNKNOWN, REJECTED, SETTINGS, Manifest, count_people
+from ..parallel import run_parallel
+from ..runtime import usable_cores
+from .scan import RECORDS, VERSION, Scan, make_once, read_record
+
+logger = logging.getLogger(__name__)
+#: Folder of people who were never rated: they are kept for prediction.
+UNRATED = "unrated"
+_MAX_REJECTED = 0.05
+
+
+def scan_names(table: pd.DataFrame) -> pd.Series:
+    """Return ``<subject>_<session>`` of every row, which names its scan's files."""
+    return table["subject"] + "_" + table["session"]
+
+
+def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
+    """Group the rows by session: one volume each, or the slices of one."""
+    if dim == "3d" and cohort.layout == "slice" and PEOPLE_UNKNOWN in manifest.stamps:
+        raise ConfigError(
+            "slices of unknown people cannot be stacked into volumes", hint="--dim 2d"
+        )
+    table = manifest.table.sort_values(["subject", "session", "slice"], kind="stable")
+    names = [f"{s}_{v}" for s, v in zip(table["subject"], table["session"], strict=True)]
+    sources = [manifest.root / path for path in table["path"]]
+    folders = [
+        UNRATED if pd.isna(stage) else f"{side}/{stage}"
+        for side, stage in zip(table["split"], table["label"], strict=True)
+    ]
+    slices = table["slice"].tolist() if cohort.layout == "slice" else []
+    starts = np.flatnonzero(~table.duplicated(["subject", "session"])).tolist()
+    return [
+        Scan(
+            name=check_file_name(names[start]),
+            sources=tuple(sources[start:end]),
+            slices=tuple(slices[start:end]),
+            folders=tuple(folders[start:end]),
+            axes=cohort.axes,
+            dim=dim,
+        )
+        for start, end in pairwise([*starts, len(table)])
+    ]
+
+
+def check_file_name(name: str) -> str:
+    """Return `name` if it is safe as a file name on every system.
+
+    Raises:
+        ManifestError: It holds a separator, a space or another odd character, or is too long.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}", name):
+        raise ManifestError(
+            f"{name[:60]!r} cannot be a file name", hint="rename it: letters, digits, - _ . +"
+        )
+    return name
+
+
+def rejected_rows(manifest: Manifest, reasons: dict[str, str]) -> pd.DataFrame:
+    """Return the rows of scans that were rejected, with the reason."""
+    rejected = scan_names(manifest.table).isin(list(reasons))
+    return manifest.partition(~rejected, lambda rows: scan_names(rows).map(reasons))[1]
+
+
+def processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
+    """Return one row per processed file, with the raw row's columns."""
+    table = manifest.table
+    scans = list(zip(table["subject"], table["session"], strict=True))
+    row_of_scan = {scan: row for row, scan in enumerate(scans)}
+    row_of_slice = {
+        (*scan, index): row
+        for row, (scan, index) in enumerate(zip(scans, table["slice"], strict=True))
+    }
+    rows: list[int] = []
+    files: list[dict[str, Any]] = []
+    for scan, row in row_of_scan.items():
+        record = read_record(out, f"{scan[0]}_{scan[1]}")
+        for file in record["files"] if record else ():
+            rows.append(row_of_slice.get((*scan, file["slice"]), row))
+            files.append({name: file[name] for name in ("path", "slice", "fingerprint")})
+    if not rows:
+        raise ImageError("no scan could be processed", hint=f"read the reasons in {out / REJECTED}")
+    made = pd.DataFrame(files)
+    return table.iloc[rows].reset_index(drop=True).assign(**{name: made[name] for name in made})
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that change a processed data set, as they stand in its JSON file."""
+    parts = config_to_dict(config)
+    split = ("val_fraction", "test_fraction", "seed", "official_split", "min_age")
+    settings: dict[str, Any] = {
+        "version": VERSION,
+        "cohort": config.data.cohort,
+        "dataset": config.data.name,
+        "dim": config.data.model_dim,
+        "preprocess": parts["preprocess"],
+        "split": {name: parts["data"][name] for name in split},
+    }
+    if config.data.cohort == "phantom":
+        settings["phantom"] = parts["phantom"]
+    if COHORT_REGISTRY.get(config.data.cohort).raw:
+        settings["scan"] = parts["scan"]
+    return settings
+
+
+def process(scans: list[Scan], out: Path, config: RunConfig) -> dict[str, str]:
+    """Make the scans in parallel; return name -> reason of those rejected."""
+    make = partial(make_once, out=out, settings=config.preprocess)
+    results = run_parallel(
+        *(make, scans),
+        workers=workers_of(config),
+        dask=config.dask,
+        desc="preprocess",
+        folder=out / RECORDS,
+        name=lambda scan: scan.name,
+    )
+    reasons = {name: reason for name, reason in results if reason}
+    lost = sorted({scan.name for scan in scans} - reasons.keys() - recorded(out))
+    if lost:  # on a network file system whose view lags behind
+        raise ManifestError(
+            f"{out} shows no record of {counted(len(lost), 'scan')} just made, such as {lost[0]}",
+            hint="run the same command again: finished scans are kept",
+        )
+    return reasons
+
+
+def write_rejected(out: Path, rejected: pd.DataFrame) -> Path:
+    """Write ``rejected.csv``: every scan that was left out, and why."""
+    with atomic_file(out / REJECTED, "w") as file:
+        rejected.to_csv(file, index=False)
+    return out / REJECTED
+
+
+def write_dataset(
+    out: Path, manifest: Manifest, rejected: int, config: RunConfig
+) -> Iterator[Path]:
+    """Write the settings and, last, the manifest: a data set with a manifest is complete."""
+    processed = Manifest(processed_table(out, manifest), out, manifest.stamps)
+    processed.check_disjoint()
+    people = count_people(processed)
+    logger.info("people per stage and split:\n%s", people.to_string())
+    for stamp in manifest.stamps:
+        logger.warning("every result of this data set is stamped: %s", stamp)
+    summary = {
+        "people": people.to_dict("index"),
+        "stamps": list(manifest.stamps),
+        "rejected": rejected,
+        "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
+    }
+    if COHORT_REGISTRY.get(config.data.cohort).raw:
+        summary["unrated_scans"] = sessions_in(manifest.where(manifest.table["label"].isna()))
+    yield write_json(out / SETTINGS, settings_of(config) | summary)
+    yield processed.write(out)
+
+
+def stop_if_many(reasons: dict[str, str], scans: int, out: Path) -> None:
+    """Name the first rejected scans; stop when there are too many of them."""
+    for name, reason in sorted(reasons.items())[:5]:
+        logger.warning("rejected %s: %s", name, reason)
+    if len(reasons) > max(1, _MAX_REJECTED * scans):
+        raise ImageError(
+            f"{len(reasons)} of {counted(scans, 'scan')} cannot be used, more than "
+            f"{_MAX_REJECTED:.0%}",
+            hint=f"read the reasons in {out / REJECTED}, mend or remove those files, run again",
+        )
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse to write into a folder that this stage did not make."""
+    if out.exists() and any(out.iterdir()) and not (out / RECORDS).is_dir():
+        raise ManifestError(
+            f"{out} holds files that preprocessing did not make", hint="move it, or set --data_root"
+        )
+
+
+def recorded(out: Path) -> set[str]:
+    """Return the names of the scans that have a record in the folder."""
+    return {path.stem for path in (out / RECORDS).glob("*.json")}
+
+
+def sessions_in(manifest: Manifest) -> int:
+    """Return how many sessions a manifest lists."""
+    return len(manifest.table.drop_duplicates(["subject", "session"]))
+
+
+def workers_of(config: RunConfig) -> int:
+    """Return how many processes preprocess: ``--workers``, or every core."""
+    return config.workers or usable_cores()
