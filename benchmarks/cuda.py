@@ -32,14 +32,15 @@ from torch.autograd.profiler_util import DeviceType  # type: ignore[attr-defined
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from src.api import create_model, reader_workers
 from src.augment import augment
 from src.config import TrainConfig
+from src.data.loaders import reader_workers
 from src.dataset import make_loader
-from src.device import make_accelerator
 from src.errors import ConfigError, MriError
 from src.inference import place
 from src.memory import out_of_memory
+from src.models.create import create_model
+from src.models.device import make_accelerator
 from src.optimisation import make_optimizer
 from src.step import Step
 from src.train_state import TrainState

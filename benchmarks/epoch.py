@@ -34,17 +34,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from src.api import create_model
 from src.augment import AugmentConfig, augment, to_unit
-from src.classifier import Classifier
 from src.config import TrainConfig
 from src.dataset import MriDataset, make_loader
-from src.device import make_accelerator
 from src.errors import MriError
 from src.inference import place
+from src.models.classifier import Classifier
+from src.models.create import create_model
+from src.models.device import make_accelerator
+from src.models.torchvision_import import models
 from src.optimisation import make_optimizer
 from src.step import Step
-from src.torchvision_import import models
 from src.train_state import TrainState
 
 from .generated import processed_set

@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.api import create_model
 from src.augment import to_unit
-from src.classifier import Classifier
 from src.dataset import MriDataset
 from src.errors import MriError
 from src.features import FOLDER as FEATURES
 from src.features import Floats, dataset_features
 from src.image_cache import FOLDER as IMAGES_FOLDER
 from src.inference import inference_batch, place
+from src.models.classifier import Classifier
+from src.models.create import create_model
 
 from .generated import processed_set
 from .timing import RESULTS, cpu_seconds, in_turns, machine, ratio, report, spread

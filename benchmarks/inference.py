@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from src.api import create_model
-from src.classifier import Classifier
+from src.models.classifier import Classifier
+from src.models.create import create_model
 
 from .timing import RESULTS, in_turns, machine, ratio, report, spread
 

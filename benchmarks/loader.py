@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.augment import augment, to_unit
 from src.dataset import MriDataset, make_loader
 from src.errors import MriError
-from src.torchvision_import import models  # noqa: F401 - before torchvision.transforms
+from src.models.torchvision_import import models  # noqa: F401 - before torchvision.transforms
 
 from .generated import processed_set
 from .timing import RESULTS, cpu_seconds, in_turns, machine, ratio, report, spread

@@ -31,12 +31,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.api import create_model
 from src.attribution import Attribution, to_maximum
 from src.cam_methods import INTERPOLATION
-from src.classifier import Classifier
 from src.errors import MriError
 from src.inference import inference_batch, place
+from src.models.classifier import Classifier
+from src.models.create import create_model
 
 from .timing import RESULTS, in_turns, machine, ratio, report, spread
 

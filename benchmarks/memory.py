@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.api import create_model
 from src.augment import augment
 from src.config import TrainConfig
 from src.dataset import make_loader
-from src.device import make_accelerator
 from src.errors import MriError
 from src.inference import place
 from src.memory import recompute_activations
+from src.models.create import create_model
+from src.models.device import make_accelerator
 from src.optimisation import make_optimizer
 from src.step import Step
 from src.train_state import TrainState

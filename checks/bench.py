@@ -76,7 +76,7 @@ class Bench:
 
     def dataset(self, dim: str) -> MriDataset:
         """Return the training split of the processed phantom."""
-        from src.api import open_run_data
+        from src.data.loaders import open_run_data
 
         self.processed(dim)
         return open_run_data(self.config(dim))
@@ -85,8 +85,9 @@ class Bench:
         """Return a Trainer of slices that starts from the same weights every time."""
         import torch
 
-        from src.api import create_data_loaders, create_model
         from src.config import TrainConfig
+        from src.data.loaders import create_data_loaders
+        from src.models.create import create_model
         from src.trainer import Trainer
 
         (loader,) = create_data_loaders(

@@ -16,10 +16,10 @@ from unittest.mock import patch
 
 if TYPE_CHECKING:
     from checks.bench import Bench, Checks
-    from src.classifier import Classifier
     from src.config import RunConfig
     from src.dataset import MriDataset
     from src.manifest import Manifest
+    from src.models.classifier import Classifier
     from src.trainer import Trainer
 
 SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
@@ -160,8 +160,8 @@ def _check_leak(data: MriDataset, checks: Checks) -> None:
 
 def check_models(bench: Bench, checks: Checks) -> None:
     """Step 3: every registered backbone; no weights are downloaded."""
-    from src.api import create_model
-    from src.classifier import MODEL_REGISTRY
+    from src.models.create import create_model
+    from src.models.registry import MODEL_REGISTRY
 
     checks.equal(sorted(MODEL_REGISTRY), sorted(PARAMETERS), f"{len(PARAMETERS)} backbones")
     for name in MODEL_REGISTRY:
@@ -188,7 +188,7 @@ def _check_model(model: Classifier, checks: Checks) -> None:
 def _check_bundled_weights(checks: Checks) -> None:
     import torch
 
-    from src.api import create_model
+    from src.models.create import create_model
 
     rows, columns = torch.arange(64.0)[:, None], torch.arange(64.0)
     picture = (((rows * columns) % 64) / 63)[None, None]
@@ -201,7 +201,7 @@ def _check_bundled_weights(checks: Checks) -> None:
 
 def check_training(bench: Bench, checks: Checks) -> None:
     """Step 4: the loss falls, the best epoch comes back, a stopped run resumes to the same bits."""
-    from src.checkpoint import load_checkpoint
+    from src.models.checkpoint import load_checkpoint
 
     trainer, folder = bench.trainer(), bench.root / "whole"
     history = trainer.train(save_dir=folder)
@@ -232,7 +232,7 @@ def _validation_loss(trainer: Trainer) -> float:
 
 
 def _check_resume(bench: Bench, expected: dict[str, Any], checks: Checks) -> None:
-    from src.checkpoint import load_tensors
+    from src.models.checkpoint import load_tensors
 
     stopped, folder = bench.trainer(), bench.root / "parts"
     end_epoch = stopped._end_epoch
@@ -296,8 +296,8 @@ def check_evaluation(bench: Bench, checks: Checks) -> None:
 
 def _check_trained_on(bench: Bench, path: Path, test: set[str], checks: Checks) -> None:
     from src import evaluate
-    from src.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
     from src.errors import LeakageError
+    from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 
     content = load_checkpoint(path)
     content["subjects"] += hash_subjects(test)

@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import create_data_loaders, create_model
+    from .data.loaders import create_data_loaders
     from .evaluate import Evaluator
     from .gradcam import GradCAM, get_target_layer
     from .manifest import Manifest
+    from .models.create import create_model
     from .trainer import Trainer
 
 __version__ = "0.1.0"
@@ -23,8 +24,8 @@ __all__ = [
     "get_target_layer",
 ]
 _MODULE_OF = {
-    "create_model": "api",
-    "create_data_loaders": "api",
+    "create_model": "models.create",
+    "create_data_loaders": "data.loaders",
     "Trainer": "trainer",
     "Evaluator": "evaluate",
     "GradCAM": "gradcam",

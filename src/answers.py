@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .calibration import Calibration
-from .conformal import Sets
 from .folds import Division
 from .image_cache import ImageCache
 from .labels import ClassScheme
 from .manifest import Manifest
+from .models.calibration import Calibration
+from .models.conformal import Sets
 from .predictions import Predictions
 
 

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .api import backbone_entry
 from .augment import to_unit
 from .cam_methods import CAM_METHODS, fuse, resize
 from .errors import ConfigError, ImageError, UnknownNameError
 from .input_methods import integrated_gradients, occlusion
+from .models.create import backbone_entry
 
 METHODS = (*CAM_METHODS, "ig", "occlusion")
 #: Target: the log-odds of any dementia against none.

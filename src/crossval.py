@@ -20,19 +20,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
-from .classifier import Classifier
 from .config import RunConfig
 from .config.options import config_to_dict
+from .data.loaders import open_run_data, reader_workers
 from .dataset import make_loader
-from .device import choose_device, seed_everything
 from .errors import ConfigError, LeakageError, ManifestError, counted
 from .features import dataset_features
 from .folds import Fold, folds_hash, folds_table, make_folds, with_fold
 from .frozen import predict_features
 from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings
+from .models.classifier import Classifier
+from .models.create import create_model
+from .models.device import choose_device, seed_everything
 from .optimisation import make_optimizer
 from .out_of_fold import Unit, collect_units, fold_scores, joined
 from .predictions import per_person

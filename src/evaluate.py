@@ -17,17 +17,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from .answers import Answers
-from .calibration import Calibration
-from .classifier import Classifier, require_classifier
 from .config import RunConfig
 from .config.options import config_to_dict
-from .conformal import LEVELS, Conformal, estimable, prediction_sets
 from .dataset import MriDataset, make_loader, own_dataset, require_people
-from .device import choose_device
 from .errors import ConfigError, require_kind
 from .external import drift
 from .folds import Division, make_folds
 from .inference import place, predict
+from .models.calibration import Calibration
+from .models.classifier import Classifier, require_classifier
+from .models.conformal import LEVELS, Conformal, estimable, prediction_sets
+from .models.device import choose_device
 from .predictions import Predictions, per_person
 from .preflight import check_before
 from .report_files import write_results

@@ -21,7 +21,6 @@ from .atomic import write_json
 from .attribution import DEMENTED, Attribution
 from .config import RunConfig
 from .config.options import config_to_dict
-from .device import choose_device
 from .errors import ImageError
 from .explanation.cases import Case, find_cases, map_of
 from .explanation.context import Context
@@ -33,6 +32,7 @@ from .grading.grade_figure import grade_figure
 from .inference import place
 from .maps.atlas import Atlas, coarse_atlas, read_atlas
 from .maps.collect import Collected
+from .models.device import choose_device
 from .preflight import check_before
 from .preprocessing.space.grid import to_scan_grid
 from .preprocessing.space.placement import Placement, fit_placement

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from . import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
 from .atomic import atomic_file
 from .augment import to_unit
-from .classifier import Classifier
 from .dataset import MriDataset
-from .device import choose_device
 from .image_cache import ImageCache
 from .inference import inference_batch, place
+from .models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
+from .models.classifier import Classifier
+from .models.device import choose_device
 from .parallel import run_parallel
 
 logger = logging.getLogger(__name__)

@@ -22,13 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .classifier import Classifier
 from .dataset import MriDataset
 from .errors import ConfigError, counted
 from .features import Floats, dataset_features
 from .inference import as_predictions
 from .labels import class_scheme
-from .losses import OrdinalHead, make_loss
+from .losses import make_loss
+from .models.classifier import Classifier, OrdinalHead
 from .optimisation import class_weights
 from .predictions import Predictions
 

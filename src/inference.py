@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from .augment import to_unit
-from .classifier import Classifier
 from .dataset import MriDataset, make_loader
 from .errors import CheckpointError, counted
+from .models.classifier import Classifier
 from .predictions import Predictions
 from .runtime import progress
 

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from .answers import Answers
-from .calibration import Calibration
 from .comparison import corrected_interval
-from .conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
 from .dataset import MriDataset
 from .folds import Division, Fold, folds_hash
 from .labels import ClassScheme
 from .metrics import METRICS
+from .models.calibration import Calibration
+from .models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
 from .predictions import Predictions, unweighted
 
 #: What is told of every fold.

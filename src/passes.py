@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .augment import augment, to_unit
-from .classifier import Classifier
 from .config import TrainConfig
 from .dataset import EvenBatches, MriDataset, make_loader
-from .device import seed_everything
 from .errors import ConfigError
 from .inference import as_predictions
 from .memory import out_of_memory
+from .models.classifier import Classifier
+from .models.device import seed_everything
 from .optimisation import class_weights
 from .predictions import Predictions, per_person
 from .processes import in_order, share_of

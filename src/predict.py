@@ -21,8 +21,8 @@ from .attribution import Attribution
 from .bids_derivatives import write_derivatives
 from .config import RunConfig
 from .config.options import config_to_dict
-from .device import choose_device
 from .errors import ConfigError, ImageError, counted
+from .models.device import choose_device
 from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
 from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
 from .prediction.images import Preparer

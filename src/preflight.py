@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import (
-    model,  # noqa: F401 - they register their backbones
-    model_3d,  # noqa: F401 - they register their backbones
-)
 from .attribution import resolve_layers
-from .checkpoint import load_checkpoint
-from .classifier import MODEL_REGISTRY, Classifier, load_initial_weights
 from .config import MAP_TARGETS, RunConfig
-from .device import choose_device
 from .errors import ConfigError, UnknownNameError
 from .labels import class_scheme
 from .maps.atlas import read_atlas
+from .models import (
+    backbones_2d,  # noqa: F401 - they register their backbones
+    backbones_3d,  # noqa: F401 - they register their backbones
+)
+from .models.checkpoint import load_checkpoint
+from .models.classifier import Classifier
+from .models.create import load_initial_weights
+from .models.device import choose_device
+from .models.registry import MODEL_REGISTRY
 from .trained import entry_of
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.

@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from .augment import to_unit
-from .classifier import Classifier
 from .dataset import MriDataset
 from .errors import CheckpointError, ImageError
 from .features import dataset_features
 from .inference import inference_batch
+from .models.classifier import Classifier
 from .sessions import rows_by_session
 
 Float = NDArray[np.float32]

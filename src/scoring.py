@@ -13,10 +13,10 @@ from .answers import Answers
 from .atomic import atomic_file
 from .audit_checks import cheap_audit
 from .baselines import people_table, rival_scores
-from .calibration import calibration_report
-from .conformal import score_sets
 from .dark_voxels import measure_dark_voxels
 from .errors import counted
+from .evaluation.analyses.calibration import calibration_report
+from .evaluation.analyses.prediction_sets import score_sets
 from .folds import Division
 from .image_cache import ImageCache
 from .increment import increment

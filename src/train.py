@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from .api import create_model, open_run_data, reader_workers
 from .atomic import atomic_file, write_json
 from .audit_checks import refuse_leaks
 from .config import RunConfig
 from .config.options import config_to_dict
+from .data.loaders import open_run_data, reader_workers
 from .dataset import MriDataset, make_loader
-from .device import open_accelerator, seed_everything
 from .features import dataset_features
 from .figures import penalty_figure, training_figure
+from .models.create import create_model
+from .models.device import open_accelerator, seed_everything
 from .preflight import check_before
 from .processes import main_first, others_needed
 from .tracking import open_tracker

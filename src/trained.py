@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from .api import backbone_entry, open_run_data
-from .calibration import Calibration
-from .checkpoint import hash_subjects, load_checkpoint, load_weights
-from .classifier import MODEL_REGISTRY, Classifier, ModelEntry
 from .config import DATASETS, RunConfig
 from .config.data import dataset_flags
-from .conformal import Conformal
+from .data.loaders import open_run_data
 from .dataset import MriDataset, require_people
 from .errors import CheckpointError, LeakageError, counted
 from .manifest import SAME_PEOPLE
+from .models.calibration import Calibration
+from .models.checkpoint import hash_subjects, load_checkpoint, load_weights
+from .models.classifier import Classifier
+from .models.conformal import Conformal
+from .models.create import backbone_entry
+from .models.registry import MODEL_REGISTRY, ModelEntry
 from .predictions import Predictions
 
 logger = logging.getLogger(__name__)

@@ -18,17 +18,17 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from .atomic import write_json
-from .calibration import fit_calibration
-from .checkpoint import hash_subjects, load_checkpoint, save_checkpoint
-from .classifier import Classifier, require_classifier
 from .config import RunConfig, TrainConfig
-from .conformal import fit_conformal
 from .dataset import MriDataset, own_dataset, require_people
-from .device import open_accelerator
 from .errors import ConfigError, counted, require_kind
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import place, predict
 from .memory import recompute_activations
+from .models.calibration import fit_calibration
+from .models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+from .models.classifier import Classifier, require_classifier
+from .models.conformal import fit_conformal
+from .models.device import open_accelerator
 from .optimisation import make_optimizer
 from .passes import Passes
 from .predictions import Predictions, per_person

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.classifier import Classifier, ModelEntry
+from src.models.classifier import Classifier
+from src.models.registry import ModelEntry
 
 
 class Net(nn.Module):

@@ -12,18 +12,19 @@ import pytest
 import torch
 
 import src
-from src.api import create_model, open_run_data, reader_workers
 from src.audit import audit_folder
-from src.checkpoint import load_checkpoint
 from src.cohorts.oasis import index_oasis
 from src.compare import compare_runs
 from src.config import RunConfig, TrainConfig
 from src.config.options import build_config
+from src.data.loaders import open_run_data, reader_workers
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.maps.atlas import read_atlas
+from src.models.checkpoint import load_checkpoint
+from src.models.create import create_model
 from src.prediction.inputs import find_inputs
 from src.report import build_report
 from src.scored_runs import read_run
@@ -262,7 +263,7 @@ def test_a_frozen_backbone_trains_the_head_only():
 )
 def test_readers_run_beside_a_gpu_only(monkeypatch, gpu, asked, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr("src.api.usable_cores", lambda: 32)
+    monkeypatch.setattr("src.data.loaders.usable_cores", lambda: 32)
     assert reader_workers(asked) == expected
 
 

@@ -15,14 +15,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from src.calibration import (
-    LARGEST_SCALE,
-    PEOPLE_FOR_VECTOR,
-    Calibration,
-    calibration_report,
-    fit_calibration,
-)
 from src.errors import CheckpointError
+from src.evaluation.analyses.calibration import calibration_report
+from src.models.calibration import LARGEST_SCALE, PEOPLE_FOR_VECTOR, Calibration, fit_calibration
 from src.predictions import Predictions, per_person, take_rows
 from src.reliability import CALIBRATION_METRICS, errors_if_perfect
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.api import create_model
 from src.config import PhantomConfig, RunConfig, TrainConfig
 from src.config.options import build_config
 from src.dataset import MriDataset, make_loader
@@ -12,6 +11,7 @@ from src.evaluate import Evaluator
 from src.labels import class_scheme
 from src.loaders import open_dataset
 from src.manifest import Manifest
+from src.models.create import create_model
 from src.preprocess import run
 from src.trainer import Trainer
 

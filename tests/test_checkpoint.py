@@ -6,14 +6,14 @@ import pickle
 import pytest
 import torch
 
-from src.checkpoint import (
+from src.errors import CheckpointError
+from src.models.checkpoint import (
     hash_subjects,
     load_checkpoint,
     load_tensors,
     load_weights,
     save_checkpoint,
 )
-from src.errors import CheckpointError
 
 
 def content(**changed):

@@ -7,12 +7,12 @@ import logging
 import pytest
 import torch
 
-from src import (
-    model,  # noqa: F401  importing them registers the backbones
-    model_3d,  # noqa: F401  importing them registers the backbones
-)
-from src.classifier import MODEL_REGISTRY, Classifier, build_classifier, register_model
 from src.errors import ConfigError, UnknownNameError
+from src.models import backbones_2d as model  # noqa: F401  importing them registers the backbones
+from src.models import backbones_3d as model_3d  # noqa: F401  importing them registers the backbones
+from src.models.classifier import Classifier
+from src.models.create import build_classifier
+from src.models.registry import MODEL_REGISTRY, register_model
 
 NAMES = list(MODEL_REGISTRY)
 SHAPES = {"2d": (64, 96), "3d": (32, 40, 48)}
@@ -163,7 +163,7 @@ def test_imagenet_weights_of_a_3d_backbone_are_refused() -> None:
 
 
 def test_building_logs_one_line_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="src.classifier"):
+    with caplog.at_level(logging.INFO, logger="src.models.create"):
         build_classifier(MODEL_REGISTRY.get("simple"), 4)
     (line,) = caplog.messages
     assert line.startswith("backbone: simple, 3d, 2.0 M parameters; weights: none")

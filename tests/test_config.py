@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from src import cli as main
-from src.classifier import MODEL_REGISTRY
 from src.cohorts.registry import COHORT_REGISTRY
 from src.config import BACKBONES, COHORTS, DEFAULT_BACKBONE, DataConfig, RunConfig, config_from_args
 from src.config.options import build_config, config_to_dict
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
+from src.models.registry import MODEL_REGISTRY
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """

@@ -12,17 +12,17 @@ import pytest
 from mapie.classification import SplitConformalClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from src.conformal import (
+from src.errors import CheckpointError
+from src.evaluation.analyses.prediction_sets import score_sets
+from src.intervals import resample_people, wilson
+from src.models.conformal import (
     LEVELS,
     Conformal,
     estimable,
     fit_conformal,
     people_needed,
     prediction_sets,
-    score_sets,
 )
-from src.errors import CheckpointError
-from src.intervals import resample_people, wilson
 from src.predictions import Predictions, take_rows
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildOrWorse")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import VOLUME, ellipsoid, make_processed
 
-from src.api import create_data_loaders
+from src.data.loaders import create_data_loaders
 from src.dataset import EvenBatches, make_loader, own_dataset
 from src.errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from src.labels import class_scheme

@@ -16,9 +16,9 @@ import debug
 from checks import steps as steps_module
 from checks.steps import SHAPES
 from src import augment, evaluate, explain, gradcam, manifest, trained
-from src.classifier import Classifier
 from src.dataset import EvenBatches
 from src.errors import ImageError
+from src.models.classifier import Classifier
 from src.preprocessing import intensity, io, scan
 from src.train_state import TrainState
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from src import device
-from src.device import choose_device, choose_precision, make_accelerator, seed_everything
 from src.errors import ConfigError
+from src.models import device
+from src.models.device import choose_device, choose_precision, make_accelerator, seed_everything
 from src.runtime import Place
 
 

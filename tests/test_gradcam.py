@@ -11,9 +11,11 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torch.nn import functional
 
-from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
 from src.errors import ConfigError, ImageError, UnknownNameError
 from src.gradcam import GradCAM, get_target_layer
+from src.models.classifier import Classifier
+from src.models.create import build_classifier
+from src.models.registry import MODEL_REGISTRY
 
 NAMES = ["resnet18", "efficientnet_lite0", "densenet121", "simple", "resnet", "resnet_small"]
 

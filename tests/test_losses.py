@@ -7,7 +7,8 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from torch import nn
 from torch.nn import functional
 
-from src.losses import OrdinalHead, make_loss
+from src.losses import make_loss
+from src.models.classifier import OrdinalHead
 
 
 def test_an_ordinal_head_starts_at_equal_probabilities_and_ordered_thresholds():

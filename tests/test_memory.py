@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from src.api import create_model
-from src.classifier import Classifier
-from src.device import make_accelerator
 from src.errors import ConfigError, MriError
 from src.inference import place
 from src.memory import out_of_memory, recompute_activations
+from src.models.classifier import Classifier
+from src.models.create import create_model
+from src.models.device import make_accelerator
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -218,7 +218,7 @@ def test_numpy_says_how_much_it_wanted():
 PROGRAM = """
 import resource, sys
 import torch
-from src.api import create_model
+from src.models.create import create_model
 from src.errors import MriError
 from src.memory import out_of_memory
 torch.set_num_threads(1)

@@ -277,7 +277,8 @@ def test_every_field_is_explained_for_people() -> None:
 def test_the_statistics_return_what_the_schema_says() -> None:
     import pandas as pd
 
-    from src.calibration import calibration_report, fit_calibration
+    from src.evaluation.analyses.calibration import calibration_report
+    from src.models.calibration import fit_calibration
     from src.net_benefit import decision_curve
     from src.selective import abstention
     from src.subgroups import confounding, subgroup_scores

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from src import model
-from src.checkpoint import load_tensors
-from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
 from src.errors import CheckpointError
+from src.models import backbones_2d as model
+from src.models.checkpoint import load_tensors
+from src.models.classifier import Classifier
+from src.models.create import build_classifier
+from src.models.registry import MODEL_REGISTRY
 
 
 def build(weights: str | None = None) -> Classifier:
@@ -28,7 +30,7 @@ def pattern() -> torch.Tensor:
 
 
 def test_torchvision_imports_in_a_fresh_process_without_warnings() -> None:
-    code = "from src.torchvision_import import models; models.resnet18()"
+    code = "from src.models.torchvision_import import models; models.resnet18()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 

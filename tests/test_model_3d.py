@@ -8,8 +8,10 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.grad import conv3d_weight
 
-from src import model_3d  # noqa: F401  importing it registers the backbones
-from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
+from src.models import backbones_3d as model_3d  # noqa: F401  importing it registers the backbones
+from src.models.classifier import Classifier
+from src.models.create import build_classifier
+from src.models.registry import MODEL_REGISTRY
 
 STRIDE = {"simple": 8, "resnet": 16, "resnet_small": 16}
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_runs import run_config, train_once
 
-from src.api import open_run_data
-from src.checkpoint import load_checkpoint
+from src.data.loaders import open_run_data
 from src.errors import CheckpointError, ImageError
+from src.models.checkpoint import load_checkpoint
 from src.reference import NEIGHBOUR, Reference, coarse_image
 from src.training_frame import TrainingFrame, training_frame
 

@@ -195,9 +195,9 @@ def test_every_text_file_names_its_encoding():
 
 
 def test_what_every_fold_says_is_said_once_and_warnings_every_time(caplog):
-    from src.device import choose_device
+    from src.models.device import choose_device
 
-    logger = logging.getLogger("src.device")
+    logger = logging.getLogger("src.models.device")
     with caplog.at_level(logging.INFO, logger="src"):
         with said_once(choose_device):
             for number in (1, 1, 2):

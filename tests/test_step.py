@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from src.api import create_model
 from src.augment import augment
 from src.config import TrainConfig
-from src.device import make_accelerator
 from src.inference import place
+from src.models.create import create_model
+from src.models.device import make_accelerator
 from src.optimisation import make_optimizer
 from src.step import Step, _parts
 from src.train_state import TrainState

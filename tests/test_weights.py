@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import (
-    model,  # noqa: F401  the first two register the backbones
-    model_3d,  # noqa: F401  the first two register the backbones
-    weights,
-)
-from src.classifier import MODEL_REGISTRY, Classifier, build_classifier
 from src.errors import CheckpointError
-from src.torchvision_import import models
+from src.models import backbones_2d as model  # noqa: F401  the first two register the backbones
+from src.models import backbones_3d as model_3d  # noqa: F401  the first two register the backbones
+from src.models import weights
+from src.models.classifier import Classifier
+from src.models.create import build_classifier
+from src.models.registry import MODEL_REGISTRY
+from src.models.torchvision_import import models
 
 
 def build(name: str, source: object = "none", num_classes: int = 4, seed: int = 0) -> Classifier:
@@ -145,7 +145,7 @@ def test_checkpoint_of_other_classes_gives_features_and_a_fresh_head(
 ) -> None:
     first = build("simple", seed=1)
     path = saved({"model": first.state_dict()}, tmp_path / "best.pth")
-    with caplog.at_level("INFO", logger="src.classifier"):
+    with caplog.at_level("INFO", logger="src.models.classifier"):
         other = build("simple", path, num_classes=2)
     assert torch.equal(next(other.features.parameters()), next(first.features.parameters()))
     assert other.head.weight.shape[0] == 2

@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from src import train
-from src.api import create_model
 from src.batch_norm import join_batch_norms
+from src.models.create import create_model
 from src.processes import from_main, in_order, share_of, spread
 from src.runtime import place_in_job
 from src.step import Step

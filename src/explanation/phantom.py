@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..attribution import Attribution, capture, computing
 from ..cam_methods import CAM_METHODS, fuse, resize
-from ..classifier import Classifier
 from ..cohorts.phantom.truth import planted_change
 from ..dataset import MriDataset
 from ..inference import inference_batch
 from ..maps.truth import MapScore, score_map, summarise
+from ..models.classifier import Classifier
 from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..sessions import placed
 from .cases import Case, cell_of

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..attribution import Attribution, Target
 from ..cam_methods import CAM_METHODS
-from ..classifier import Classifier
 from ..dataset import MriDataset
 from ..errors import MriError
 from ..intervals import estimate_and_resample, interval
 from ..metrics import METRICS
+from ..models.classifier import Classifier
 from ..predictions import Predictions
 from .explainer import Explainer, Settled, device_of, maps_of, settle_target
 from .faithfulness import faithfulness

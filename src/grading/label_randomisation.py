@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..attribution import Target, computing
-from ..classifier import Classifier
 from ..dataset import MriDataset
 from ..errors import ConfigError
 from ..frozen import People, fit_head, gather_people
 from ..metrics import METRICS
+from ..models.classifier import Classifier
 from ..predictions import Predictions, unweighted
 from ..runtime import progress
 from .explainer import Explainer, Maps, maps_of, settle_target, with_model

@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..checkpoint import hash_subjects
-from ..classifier import Classifier
 from ..config import PreprocessConfig, RunConfig, ScanConfig
 from ..config.options import build_config
-from ..conformal import estimable, prediction_sets
 from ..errors import CheckpointError, ConfigError
 from ..inference import place
+from ..models.checkpoint import hash_subjects
+from ..models.classifier import Classifier
+from ..models.conformal import estimable, prediction_sets
 from ..predictions import Predictions
 from ..reference import Likeness, Reference, embed_images
 from ..trained import find_checkpoint, load_trained

@@ -21,8 +21,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  the name it has everywhere
 
-from .classifier import register_model
-from .errors import CheckpointError
+from ..errors import CheckpointError
+from .registry import register_model
 from .weights import Tensors, fetch
 
 # The mean over ImageNet's three channels (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).

@@ -1,4 +1,4 @@
-"""The functions that notebooks and stages share: make a model, open data."""
+"""Open a processed folder, check it against leaks, and make loaders of its splits."""
 
 from __future__ import annotations
 
@@ -9,95 +9,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from . import (
-    model,  # noqa: F401 - they register their backbones
-    model_3d,  # noqa: F401 - they register their backbones
-)
-from .classifier import MODEL_REGISTRY, Classifier, ModelEntry, build_classifier
-from .config import COHORTS, DEFAULT_BACKBONE, DEFAULT_BATCH_SIZE, RunConfig
-from .config.training import require_dim
-from .dataset import MriDataset, make_loader, require_people
-from .device import choose_device
-from .errors import ConfigError, UnknownNameError, require_kind
-from .labels import class_scheme
-from .loaders import open_dataset
-from .manifest import SPLITS
-from .runtime import usable_cores
-
-
-def create_model(
-    model_dim: str = "2d",
-    backbone: str | None = None,
-    num_classes: int = 4,
-    pretrained: bool = True,
-    device: str | torch.device | None = None,
-    *,
-    weights: str | Path | None = None,
-    dropout: float = 0.2,
-    freeze_backbone: bool = False,
-    ordinal: bool = False,
-) -> Classifier:
-    """Build a classifier of dementia stages.
-
-    Args:
-        model_dim: ``"2d"`` for slices or ``"3d"`` for volumes.
-        backbone: A registered name; None takes the dimension's default.
-        num_classes: 4, 3 or 2.
-        pretrained: Start from ImageNet in 2D. There are no such weights in 3D.
-        device: Where the model goes; None leaves it on the CPU.
-        weights: ``imagenet``, ``none`` or a weight file; wins over `pretrained`.
-        dropout: Before the classifier.
-        freeze_backbone: Train the classifier only.
-        ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
-
-    Returns:
-        Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
-        ``(B, num_classes)``.
-
-    Raises:
-        UnknownNameError: The backbone is not registered.
-        ConfigError: The backbone is of the other dimension, or an argument of another type.
-        CheckpointError: Weights are missing, cannot be downloaded or do not fit.
-    """
-    require_dim(model_dim)
-    call = "create_model({}=...)".format
-    hint = f"one of: {_backbones(model_dim)}"
-    require_kind(call("backbone"), backbone, (str, type(None)), "a name", hint)
-    require_kind(call("num_classes"), num_classes, Integral, "a whole number", "num_classes=4")
-    for name, value in (("pretrained", pretrained), ("freeze_backbone", freeze_backbone)):
-        hint = f"{name}=True or {name}=False; weights='...' names other weights"
-        require_kind(call(name), value, bool, "True or False", hint)
-    kinds = (str, Path, type(None))
-    require_kind(call("weights"), weights, kinds, "a name or a file", "weights='imagenet'")
-    require_kind(call("dropout"), dropout, Real, "a number", "dropout=0.2")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"{call('dropout')}: {dropout} is not in 0 to 1", hint="dropout=0.2")
-    entry = MODEL_REGISTRY.get(backbone or DEFAULT_BACKBONE[model_dim])
-    if entry.dim != model_dim:
-        raise ConfigError(
-            f"backbone {entry.name} is {entry.dim}, the data are {model_dim}",
-            hint=f"model_dim={entry.dim!r}, or backbone={DEFAULT_BACKBONE[model_dim]!r}, which is "
-            f"{model_dim} (all of them: {_backbones(model_dim)})",
-        )
-    place = None if device is None else choose_device(str(device))[0]
-    default = "imagenet" if pretrained and model_dim == "2d" else "none"
-    classifier = build_classifier(
-        *(entry, int(num_classes)),
-        weights=str(weights) if weights else default,
-        dropout=dropout,
-        freeze_backbone=freeze_backbone,
-        ordinal=ordinal,
-    )
-    return classifier if place is None else classifier.to(place)
-
-
-def backbone_entry(name: str) -> ModelEntry:
-    """Return what a backbone declares: its input, and the layers that maps are made of.
-
-    Raises:
-        UnknownNameError: No backbone has that name.
-    """
-    return MODEL_REGISTRY.get(name)
+from ..config import COHORTS, DEFAULT_BATCH_SIZE, RunConfig
+from ..config.training import require_dim
+from ..dataset import MriDataset, make_loader, require_people
+from ..errors import ConfigError, UnknownNameError, require_kind
+from ..labels import class_scheme
+from ..loaders import open_dataset
+from ..manifest import SPLITS
+from ..runtime import usable_cores
 
 
 def create_data_loaders(
@@ -180,10 +99,6 @@ def create_data_loaders(
         order = seed if split == "train" else None
         loaders.append(make_loader(dataset, size, seed=order, workers=workers))
     return tuple(loaders)
-
-
-def _backbones(model_dim: str) -> str:
-    return ", ".join(name for name in MODEL_REGISTRY if MODEL_REGISTRY.get(name).dim == model_dim)
 
 
 def reader_workers(asked: int | None) -> int:

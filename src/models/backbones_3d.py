@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from .classifier import register_model
+from .registry import register_model
 
 # Grey values of a brain-masked volume in [0, 1], mean and spread over the whole box.
 MEAN, STD = 0.25, 0.3

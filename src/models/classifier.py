@@ -6,29 +6,60 @@ in [0, 1]; feature maps ``(B, F, ...)``; embeddings ``(B, F)``; logits ``(B, K)`
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from ..errors import ConfigError, require_kind
+from ..predictions import Predictions
 from .calibration import Calibration
 from .conformal import Conformal
-from .errors import ConfigError, require_kind
-from .losses import OrdinalHead
-from .predictions import Predictions
-from .registry import Registry
-from .weights import Rename, load_features, load_weight_file
+from .registry import MODEL_REGISTRY, Dim, ModelEntry
 
-Dim = Literal["2d", "3d"]
-Build = Callable[[], tuple[nn.Module, int]]
-B = TypeVar("B", bound=Build)
 _AXES = {"2d": "(B, 1, H, W)", "3d": "(B, 1, X, Y, Z)"}
 
-logger = logging.getLogger(__name__)
+
+class OrdinalHead(nn.Module):
+    """One score, K - 1 ordered thresholds: embeddings ``(B, F)`` to log-probabilities ``(B, K)``.
+
+    Cumulative link model: P(y <= k) = sigmoid(threshold_k - score). Its output are logarithms of
+    probabilities, so softmax gives these back, and cross-entropy on them is its likelihood. A
+    stage further is always further along the one score, which a linear head need not learn.
+
+    Source: McCullagh (1980), doi:10.1111/j.2517-6161.1980.tb01109.x.
+
+    Args:
+        width: F.
+        num_classes: K, at least 2.
+    """
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+        nn.init.normal_(self.score.weight, std=0.01)
+        # Equal probabilities at a score of zero: thresholds at the logits of 1/K, 2/K, ...
+        cumulative = torch.arange(1, num_classes) / num_classes
+        start = torch.logit(cumulative)
+        self.first = nn.Parameter(start[:1].clone())
+        # softplus keeps the gaps positive, so the thresholds stay in order.
+        self.gaps = nn.Parameter(torch.log(torch.expm1(start.diff())))
+
+    def thresholds(self) -> Tensor:
+        """Return the ``(K - 1,)`` increasing thresholds."""
+        steps = torch.cat([self.first, functional.softplus(self.gaps)])
+        return steps.cumsum(0)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return the log-probabilities ``(B, K)``."""
+        above = self.thresholds() - self.score(embedding)  # logit of P(y <= k), (B, K - 1)
+        upper, lower = above[:, 1:], above[:, :-1]
+        # log(sigmoid(u) - sigmoid(l)) without cancellation, for u > l.
+        gap = torch.log(-torch.expm1(lower - upper))
+        middle = functional.logsigmoid(upper) + functional.logsigmoid(-lower) + gap
+        ends = functional.logsigmoid(above[:, :1]), functional.logsigmoid(-above[:, -1:])
+        return torch.cat([ends[0], middle, ends[1]], dim=1)
 
 
 class Normalise(nn.Module):
@@ -188,124 +219,3 @@ def require_classifier(model: Any, call: str) -> None:
         hint = f"create_model(model_dim={MODEL_REGISTRY.get(model).dim!r}, backbone={model!r})"
     wanted = "a model that create_model made"
     require_kind(f"{call}(model=...)", model, Classifier, wanted, hint)
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A registered backbone and what it expects.
-
-    Attributes:
-        name: Name on the command line.
-        dim: ``"2d"`` or ``"3d"``.
-        build: Returns the features, whose output is the last spatial map, and its channels.
-        input_size: Edge it was made for, in pixels or voxels; other sizes work.
-        mean: Of grey values in [0, 1].
-        std: Of grey values in [0, 1].
-        cam_layer: Dotted name, in a `Classifier`, of the layer that Grad-CAM explains.
-        fine_layers: Layers whose maps are fused where a method weighs every place by itself;
-            empty takes `cam_layer`.
-        imagenet_file: Returns the local file of its ImageNet weights, fetched on first use.
-        rename: Reads a state dict of the published network.
-    """
-
-    name: str
-    dim: Dim
-    build: Build
-    input_size: int
-    mean: float
-    std: float
-    cam_layer: str
-    fine_layers: tuple[str, ...] = ()
-    imagenet_file: Callable[[], Path] | None = None
-    rename: Rename | None = None
-
-
-MODEL_REGISTRY: Registry[ModelEntry] = Registry("backbone")
-
-
-def register_model(
-    name: str,
-    dim: Dim,
-    *,
-    input_size: int,
-    mean: float,
-    std: float,
-    cam_layer: str,
-    fine_layers: tuple[str, ...] = (),
-    imagenet_file: Callable[[], Path] | None = None,
-    rename: Rename | None = None,
-) -> Callable[[B], B]:
-    """Return a decorator that registers a function ``() -> (features, channels)`` as a backbone.
-
-    Args: as the attributes of `ModelEntry`.
-    """
-
-    def register(build: B) -> B:
-        MODEL_REGISTRY.add(
-            name,
-            ModelEntry(
-                *(name, dim, build, input_size, mean, std, cam_layer, fine_layers),
-                *(imagenet_file, rename),
-            ),
-        )
-        return build
-
-    return register
-
-
-def build_classifier(
-    entry: ModelEntry,
-    num_classes: int,
-    *,
-    weights: str | None = None,
-    dropout: float = 0.2,
-    freeze_backbone: bool = False,
-    ordinal: bool = False,
-) -> Classifier:
-    """Build a backbone with a fresh head, load its weights and log what was built.
-
-    Args:
-        entry: From `MODEL_REGISTRY`.
-        num_classes: Outputs of the head.
-        weights: ``"imagenet"``, ``"none"`` or the path of a weight file; None takes ImageNet
-            weights where there are any.
-        dropout: Share of the embedding that is dropped while training.
-        freeze_backbone: Train the head only.
-        ordinal: Give it an `OrdinalHead`.
-
-    Returns:
-        The model, on the CPU, in training mode.
-
-    Raises:
-        ConfigError: ImageNet weights are asked for where there are none.
-        CheckpointError: The weights cannot be had, or do not fit.
-    """
-    model = Classifier(entry, num_classes, dropout, ordinal=ordinal)
-    origin = load_initial_weights(model, entry, weights)
-    model.pretrained = not origin.startswith("none")
-    if freeze_backbone:
-        model.freeze_backbone()
-    count = sum(parameter.numel() for parameter in model.parameters())
-    logger.info(
-        "backbone: %s, %s, %.1f M parameters%s; weights: %s",
-        *(entry.name, entry.dim, count / 1e6, " (head only is trained)" * freeze_backbone, origin),
-    )
-    return model
-
-
-def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | None) -> str:
-    """Load what `weights` names, as for `build_classifier`, and return what that was."""
-    if weights is None and entry.imagenet_file is None:
-        return f"none, trained from scratch: there are no ImageNet weights of {entry.name}"
-    if weights == "none":
-        return "none, trained from scratch as asked"
-    if weights not in (None, "imagenet"):
-        return load_weight_file(model, Path(str(weights)), entry.rename)
-    if entry.imagenet_file is None or entry.rename is None:
-        raise ConfigError(
-            f"--weights imagenet: there are none of {entry.name} ({entry.dim})",
-            hint="--weights none, or the path of a checkpoint",
-        )
-    path = entry.imagenet_file()
-    load_features(model.features, path, entry.rename)
-    return f"imagenet ({path.name})"

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
-from .errors import ConfigError, counted
-from .runtime import Place, place_in_job
+from ..errors import ConfigError, counted
+from ..runtime import Place, place_in_job
 
 logger = logging.getLogger(__name__)
 #: A process may wait this long for another, which may be building the image cache. One that died

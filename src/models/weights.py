@@ -23,9 +23,9 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
+from ..runtime import weight_cache
 from .checkpoint import load_tensors
-from .errors import CheckpointError
-from .runtime import weight_cache
 
 Tensors = Mapping[str, Tensor]
 #: Turns a foreign state dict into names of `features`, without the head.

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from .atomic import atomic_file
-from .errors import CheckpointError, nearest
+from ..atomic import atomic_file
+from ..errors import CheckpointError, nearest
 
 FORMAT = 2
 _KEYS = {

@@ -1,0 +1,1 @@
+"""What a sceptic asks of a score: one question, one module."""

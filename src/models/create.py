@@ -1,0 +1,160 @@
+"""Make a model: a backbone of the registry, its weights, and a head."""
+
+from __future__ import annotations
+
+import logging
+from numbers import Integral, Real
+from pathlib import Path
+
+import torch
+
+from ..config import DEFAULT_BACKBONE
+from ..config.training import require_dim
+from ..errors import ConfigError, require_kind
+from . import (
+    backbones_2d,  # noqa: F401 - they register their backbones
+    backbones_3d,  # noqa: F401 - they register their backbones
+)
+from .classifier import Classifier
+from .device import choose_device
+from .registry import MODEL_REGISTRY, ModelEntry
+from .weights import load_features, load_weight_file
+
+logger = logging.getLogger(__name__)
+
+
+def create_model(
+    model_dim: str = "2d",
+    backbone: str | None = None,
+    num_classes: int = 4,
+    pretrained: bool = True,
+    device: str | torch.device | None = None,
+    *,
+    weights: str | Path | None = None,
+    dropout: float = 0.2,
+    freeze_backbone: bool = False,
+    ordinal: bool = False,
+) -> Classifier:
+    """Build a classifier of dementia stages.
+
+    Args:
+        model_dim: ``"2d"`` for slices or ``"3d"`` for volumes.
+        backbone: A registered name; None takes the dimension's default.
+        num_classes: 4, 3 or 2.
+        pretrained: Start from ImageNet in 2D. There are no such weights in 3D.
+        device: Where the model goes; None leaves it on the CPU.
+        weights: ``imagenet``, ``none`` or a weight file; wins over `pretrained`.
+        dropout: Before the classifier.
+        freeze_backbone: Train the classifier only.
+        ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
+
+    Returns:
+        Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
+        ``(B, num_classes)``.
+
+    Raises:
+        UnknownNameError: The backbone is not registered.
+        ConfigError: The backbone is of the other dimension, or an argument of another type.
+        CheckpointError: Weights are missing, cannot be downloaded or do not fit.
+    """
+    require_dim(model_dim)
+    call = "create_model({}=...)".format
+    hint = f"one of: {_backbones(model_dim)}"
+    require_kind(call("backbone"), backbone, (str, type(None)), "a name", hint)
+    require_kind(call("num_classes"), num_classes, Integral, "a whole number", "num_classes=4")
+    for name, value in (("pretrained", pretrained), ("freeze_backbone", freeze_backbone)):
+        hint = f"{name}=True or {name}=False; weights='...' names other weights"
+        require_kind(call(name), value, bool, "True or False", hint)
+    kinds = (str, Path, type(None))
+    require_kind(call("weights"), weights, kinds, "a name or a file", "weights='imagenet'")
+    require_kind(call("dropout"), dropout, Real, "a number", "dropout=0.2")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"{call('dropout')}: {dropout} is not in 0 to 1", hint="dropout=0.2")
+    entry = MODEL_REGISTRY.get(backbone or DEFAULT_BACKBONE[model_dim])
+    if entry.dim != model_dim:
+        raise ConfigError(
+            f"backbone {entry.name} is {entry.dim}, the data are {model_dim}",
+            hint=f"model_dim={entry.dim!r}, or backbone={DEFAULT_BACKBONE[model_dim]!r}, which is "
+            f"{model_dim} (all of them: {_backbones(model_dim)})",
+        )
+    place = None if device is None else choose_device(str(device))[0]
+    default = "imagenet" if pretrained and model_dim == "2d" else "none"
+    classifier = build_classifier(
+        *(entry, int(num_classes)),
+        weights=str(weights) if weights else default,
+        dropout=dropout,
+        freeze_backbone=freeze_backbone,
+        ordinal=ordinal,
+    )
+    return classifier if place is None else classifier.to(place)
+
+
+def backbone_entry(name: str) -> ModelEntry:
+    """Return what a backbone declares: its input, and the layers that maps are made of.
+
+    Raises:
+        UnknownNameError: No backbone has that name.
+    """
+    return MODEL_REGISTRY.get(name)
+
+
+def _backbones(model_dim: str) -> str:
+    return ", ".join(name for name in MODEL_REGISTRY if MODEL_REGISTRY.get(name).dim == model_dim)
+
+
+def build_classifier(
+    entry: ModelEntry,
+    num_classes: int,
+    *,
+    weights: str | None = None,
+    dropout: float = 0.2,
+    freeze_backbone: bool = False,
+    ordinal: bool = False,
+) -> Classifier:
+    """Build a backbone with a fresh head, load its weights and log what was built.
+
+    Args:
+        entry: From `MODEL_REGISTRY`.
+        num_classes: Outputs of the head.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weight file; None takes ImageNet
+            weights where there are any.
+        dropout: Share of the embedding that is dropped while training.
+        freeze_backbone: Train the head only.
+        ordinal: Give it an `OrdinalHead`.
+
+    Returns:
+        The model, on the CPU, in training mode.
+
+    Raises:
+        ConfigError: ImageNet weights are asked for where there are none.
+        CheckpointError: The weights cannot be had, or do not fit.
+    """
+    model = Classifier(entry, num_classes, dropout, ordinal=ordinal)
+    origin = load_initial_weights(model, entry, weights)
+    model.pretrained = not origin.startswith("none")
+    if freeze_backbone:
+        model.freeze_backbone()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    logger.info(
+        "backbone: %s, %s, %.1f M parameters%s; weights: %s",
+        *(entry.name, entry.dim, count / 1e6, " (head only is trained)" * freeze_backbone, origin),
+    )
+    return model
+
+
+def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | None) -> str:
+    """Load what `weights` names, as for `build_classifier`, and return what that was."""
+    if weights is None and entry.imagenet_file is None:
+        return f"none, trained from scratch: there are no ImageNet weights of {entry.name}"
+    if weights == "none":
+        return "none, trained from scratch as asked"
+    if weights not in (None, "imagenet"):
+        return load_weight_file(model, Path(str(weights)), entry.rename)
+    if entry.imagenet_file is None or entry.rename is None:
+        raise ConfigError(
+            f"--weights imagenet: there are none of {entry.name} ({entry.dim})",
+            hint="--weights none, or the path of a checkpoint",
+        )
+    path = entry.imagenet_file()
+    load_features(model.features, path, entry.rename)
+    return f"imagenet ({path.name})"
