@@ -30,8 +30,8 @@ from typing import Any
 from src.audit import audit_folder
 from src.audit_checks import cheap_audit, refuse_leaks
 from src.cohorts.kaggle_nifti import index_kaggle_nifti
+from src.data.splits import folds_hash, folds_table, make_folds, with_fold
 from src.errors import MriError
-from src.folds import folds_hash, folds_table, make_folds, with_fold
 from src.labels import class_scheme
 from src.manifest import Manifest, count_people
 from src.preprocessing.processed import processed_table
@@ -133,7 +133,7 @@ def libraries(root: Path, rows: int, clock: Clock) -> dict[str, Any]:
 def libraries_and_torch(root: Path, rows: int, clock: Clock) -> dict[str, Any]:
     """Import what a stage that loads images imports."""
     with clock.running():
-        import src.loaders  # noqa: F401
+        import src.data.loaders  # noqa: F401
     return {"found": "and torch"}
 
 
@@ -211,7 +211,7 @@ def opened(dim: str) -> Stage:
     """Return the stage that opens train, val and test."""
 
     def stage(root: Path, rows: int, clock: Clock) -> dict[str, Any]:
-        from src.loaders import open_dataset
+        from src.data.loaders import open_dataset
         from src.models.checkpoint import hash_subjects
 
         with clock.running():
@@ -268,8 +268,8 @@ def loaded(dim: str) -> Stage:
     """Return the stage that opens the image cache and loads batches in random order."""
 
     def stage(root: Path, rows: int, clock: Clock) -> dict[str, Any]:
-        from src.dataset import make_loader
-        from src.loaders import open_dataset
+        from src.data.dataset import make_loader
+        from src.data.loaders import open_dataset
 
         data = open_dataset(root / f"scale_{dim}", dim, class_scheme(4))
         loader = make_loader(data, BATCH, seed=0)

@@ -22,12 +22,12 @@ from src.atomic import write_json
 from src.cohorts import oasis
 from src.cohorts.registry import Cohort
 from src.config import PreprocessConfig
-from src.image_cache import ImageCache
+from src.data.image_cache import ImageCache
+from src.data.splits import split_by_person
 from src.labels import STAGES
 from src.manifest import SETTINGS, Manifest
 from src.preprocessing.processed import list_scans, processed_table
 from src.preprocessing.scan import RECORDS, Scan, scan_key
-from src.splits import split_by_person
 
 SLICES, EDGE, PIXELS = 20, 64, 60  # per person; of a volume; of a slice
 VOLUME_BYTES = 176 * 208 * 176 * 2  # of an OASIS-1 image

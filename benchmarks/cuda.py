@@ -32,10 +32,10 @@ from torch.autograd.profiler_util import DeviceType  # type: ignore[attr-defined
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from src.augment import augment
 from src.config import TrainConfig
+from src.data.augment import augment
+from src.data.dataset import make_loader
 from src.data.loaders import reader_workers
-from src.dataset import make_loader
 from src.errors import ConfigError, MriError
 from src.inference import place
 from src.memory import out_of_memory

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from src.augment import AugmentConfig, augment, to_unit
 from src.config import TrainConfig
-from src.dataset import MriDataset, make_loader
+from src.data.augment import AugmentConfig, augment, to_unit
+from src.data.dataset import MriDataset, make_loader
 from src.errors import MriError
 from src.inference import place
 from src.models.classifier import Classifier

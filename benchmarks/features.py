@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.augment import to_unit
-from src.dataset import MriDataset
+from src.data.augment import to_unit
+from src.data.dataset import MriDataset
+from src.data.image_cache import FOLDER as IMAGES_FOLDER
 from src.errors import MriError
 from src.features import FOLDER as FEATURES
 from src.features import Floats, dataset_features
-from src.image_cache import FOLDER as IMAGES_FOLDER
 from src.inference import inference_batch, place
 from src.models.classifier import Classifier
 from src.models.create import create_model

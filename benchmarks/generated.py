@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.dataset import MriDataset
-from src.image_file import fingerprint
+from src.data.dataset import MriDataset
+from src.data.image_file import fingerprint
 from src.labels import STAGES, class_scheme
 from src.manifest import Manifest
 

@@ -34,8 +34,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from src.augment import augment, to_unit
-from src.dataset import MriDataset, make_loader
+from src.data.augment import augment, to_unit
+from src.data.dataset import MriDataset, make_loader
 from src.errors import MriError
 from src.models.torchvision_import import models  # noqa: F401 - before torchvision.transforms
 

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.augment import augment
 from src.config import TrainConfig
-from src.dataset import make_loader
+from src.data.augment import augment
+from src.data.dataset import make_loader
 from src.errors import MriError
 from src.inference import place
 from src.memory import recompute_activations

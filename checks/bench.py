@@ -14,7 +14,7 @@ from src.config import RunConfig
 from src.config.options import build_config
 
 if TYPE_CHECKING:
-    from src.dataset import MriDataset
+    from src.data.dataset import MriDataset
     from src.trainer import Trainer
 
 #: Settings of every run here; `checks.steps.SHAPES` is what its images are.

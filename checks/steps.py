@@ -17,7 +17,7 @@ from unittest.mock import patch
 if TYPE_CHECKING:
     from checks.bench import Bench, Checks
     from src.config import RunConfig
-    from src.dataset import MriDataset
+    from src.data.dataset import MriDataset
     from src.manifest import Manifest
     from src.models.classifier import Classifier
     from src.trainer import Trainer
@@ -71,7 +71,7 @@ def _check_orientation(bench: Bench, checks: Checks) -> None:
 
 
 def _check_values(manifest: Manifest, dim: str, checks: Checks) -> None:
-    from src.image_cache import ImageCache
+    from src.data.image_cache import ImageCache
 
     images = ImageCache(manifest).read(range(len(manifest)))
     checks.equal(images.shape[1:], SHAPES[dim], f"{dim}: every image is {SHAPES[dim]}")
@@ -122,7 +122,7 @@ def check_datasets(bench: Bench, checks: Checks) -> None:
 
 
 def _check_order(checks: Checks) -> None:
-    from src.dataset import EvenBatches
+    from src.data.dataset import EvenBatches
 
     batches = EvenBatches(33, 32, seed=1)
     first = list(batches)
@@ -138,7 +138,7 @@ def _check_order(checks: Checks) -> None:
 def _check_augmentation(data: MriDataset, dim: str, checks: Checks) -> None:
     import torch
 
-    from src.augment import augment
+    from src.data.augment import augment
 
     batch = torch.stack([data[number][0] for number in range(4)])
     once, again = (augment(batch, torch.Generator().manual_seed(5)) for _ in range(2))

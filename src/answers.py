@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .folds import Division
-from .image_cache import ImageCache
+from .data.image_cache import ImageCache
+from .data.splits import Division
 from .labels import ClassScheme
 from .manifest import Manifest
 from .models.calibration import Calibration

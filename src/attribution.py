@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .augment import to_unit
 from .cam_methods import CAM_METHODS, fuse, resize
+from .data.augment import to_unit
 from .errors import ConfigError, ImageError, UnknownNameError
 from .input_methods import integrated_gradients, occlusion
 from .models.create import backbone_entry

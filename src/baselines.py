@@ -24,8 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .dark_voxels import PREFIX
+from .data.splits import Division
 from .errors import counted
-from .folds import Division
 from .manifest import Manifest
 from .metrics import score
 from .predictions import Array, Integers, Predictions

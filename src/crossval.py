@@ -23,11 +23,11 @@ import pandas as pd
 from .atomic import atomic_file, write_json
 from .config import RunConfig
 from .config.options import config_to_dict
+from .data.dataset import make_loader
 from .data.loaders import open_run_data, reader_workers
-from .dataset import make_loader
+from .data.splits import Fold, folds_hash, folds_table, make_folds, with_fold
 from .errors import ConfigError, LeakageError, ManifestError, counted
 from .features import dataset_features
-from .folds import Fold, folds_hash, folds_table, make_folds, with_fold
 from .frozen import predict_features
 from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .data.image_cache import ImageCache
 from .errors import ImageError
-from .image_cache import ImageCache
 from .manifest import Manifest
 from .predictions import Array
 

@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader
 from .answers import Answers
 from .config import RunConfig
 from .config.options import config_to_dict
-from .dataset import MriDataset, make_loader, own_dataset, require_people
+from .data.dataset import MriDataset, make_loader, own_dataset, require_people
+from .data.splits import Division, make_folds
 from .errors import ConfigError, require_kind
 from .external import drift
-from .folds import Division, make_folds
 from .inference import place, predict
 from .models.calibration import Calibration
 from .models.classifier import Classifier, require_classifier

@@ -21,6 +21,7 @@ from .atomic import write_json
 from .attribution import DEMENTED, Attribution
 from .config import RunConfig
 from .config.options import config_to_dict
+from .data.sessions import images_of, mean_image, placed
 from .errors import ImageError
 from .explanation.cases import Case, find_cases, map_of
 from .explanation.context import Context
@@ -37,7 +38,6 @@ from .preflight import check_before
 from .preprocessing.space.grid import to_scan_grid
 from .preprocessing.space.placement import Placement, fit_placement
 from .runtime import progress
-from .sessions import images_of, mean_image, placed
 from .trained import open_trained
 
 logger = logging.getLogger(__name__)

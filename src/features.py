@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .atomic import atomic_file
-from .augment import to_unit
-from .dataset import MriDataset
-from .image_cache import ImageCache
+from .data.augment import to_unit
+from .data.dataset import MriDataset
+from .data.image_cache import ImageCache
 from .inference import inference_batch, place
 from .models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
 from .models.classifier import Classifier

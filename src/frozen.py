@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .dataset import MriDataset
+from .data.dataset import MriDataset
 from .errors import ConfigError, counted
 from .features import Floats, dataset_features
 from .inference import as_predictions

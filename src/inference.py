@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .augment import to_unit
-from .dataset import MriDataset, make_loader
+from .data.augment import to_unit
+from .data.dataset import MriDataset, make_loader
 from .errors import CheckpointError, counted
 from .models.classifier import Classifier
 from .predictions import Predictions

@@ -14,8 +14,8 @@ import pandas as pd
 
 from .answers import Answers
 from .comparison import corrected_interval
-from .dataset import MriDataset
-from .folds import Division, Fold, folds_hash
+from .data.dataset import MriDataset
+from .data.splits import Division, Fold, folds_hash
 from .labels import ClassScheme
 from .metrics import METRICS
 from .models.calibration import Calibration

@@ -17,9 +17,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .augment import augment, to_unit
 from .config import TrainConfig
-from .dataset import EvenBatches, MriDataset, make_loader
+from .data.augment import augment, to_unit
+from .data.dataset import EvenBatches, MriDataset, make_loader
 from .errors import ConfigError
 from .inference import as_predictions
 from .memory import out_of_memory

@@ -12,6 +12,7 @@ from .cohorts.folders import how_to_preprocess, likely_cohort
 from .cohorts.phantom import cohort as phantom
 from .cohorts.registry import COHORT_REGISTRY, Cohort
 from .config import RunConfig
+from .data.splits import keep_official_split, split_by_person
 from .errors import ConfigError, DataNotFoundError, ManifestError, counted
 from .manifest import MANIFEST, Manifest
 from .preprocessing.processed import (
@@ -28,7 +29,6 @@ from .preprocessing.processed import (
 )
 from .preprocessing.raw.cohort import standard_scans
 from .preprocessing.scan import is_done, remove_scan
-from .splits import keep_official_split, split_by_person
 
 logger = logging.getLogger(__name__)
 

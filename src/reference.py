@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .augment import to_unit
-from .dataset import MriDataset
+from .data.augment import to_unit
+from .data.dataset import MriDataset
+from .data.sessions import rows_by_session
 from .errors import CheckpointError, ImageError
 from .features import dataset_features
 from .inference import inference_batch
 from .models.classifier import Classifier
-from .sessions import rows_by_session
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]

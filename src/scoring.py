@@ -14,11 +14,11 @@ from .atomic import atomic_file
 from .audit_checks import cheap_audit
 from .baselines import people_table, rival_scores
 from .dark_voxels import measure_dark_voxels
+from .data.image_cache import ImageCache
+from .data.splits import Division
 from .errors import counted
 from .evaluation.analyses.calibration import calibration_report
 from .evaluation.analyses.prediction_sets import score_sets
-from .folds import Division
-from .image_cache import ImageCache
 from .increment import increment
 from .manifest import Manifest
 from .metrics import METRICS, score

@@ -13,8 +13,8 @@ from .atomic import atomic_file, write_json
 from .audit_checks import refuse_leaks
 from .config import RunConfig
 from .config.options import config_to_dict
+from .data.dataset import MriDataset, make_loader
 from .data.loaders import open_run_data, reader_workers
-from .dataset import MriDataset, make_loader
 from .features import dataset_features
 from .figures import penalty_figure, training_figure
 from .models.create import create_model

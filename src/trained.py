@@ -15,8 +15,8 @@ import numpy as np
 
 from .config import DATASETS, RunConfig
 from .config.data import dataset_flags
+from .data.dataset import MriDataset, require_people
 from .data.loaders import open_run_data
-from .dataset import MriDataset, require_people
 from .errors import CheckpointError, LeakageError, counted
 from .manifest import SAME_PEOPLE
 from .models.calibration import Calibration

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from .atomic import write_json
 from .config import RunConfig, TrainConfig
-from .dataset import MriDataset, own_dataset, require_people
+from .data.dataset import MriDataset, own_dataset, require_people
 from .errors import ConfigError, counted, require_kind
 from .frozen import STRENGTHS, fit_head, gather_people
 from .inference import place, predict

@@ -17,10 +17,9 @@ from src.cohorts.oasis import index_oasis
 from src.compare import compare_runs
 from src.config import RunConfig, TrainConfig
 from src.config.options import build_config
-from src.data.loaders import open_run_data, reader_workers
+from src.data.loaders import open_dataset, open_run_data, reader_workers
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.maps.atlas import read_atlas
 from src.models.checkpoint import load_checkpoint

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from src import augment as augment_module
-from src.augment import AugmentConfig, augment, mirror, to_unit
+from src.data import augment as augment_module
+from src.data.augment import AugmentConfig, augment, mirror, to_unit
 
 NOTHING = AugmentConfig(flip=0, rotate=0, shift=0, scale=0, intensity=0)
 FLIP = AugmentConfig(flip=1, rotate=0, shift=0, scale=0, intensity=0)

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from src import baselines
 from src.baselines import RIVALS, people_table, rival_predictions, rival_scores
-from src.folds import make_folds
+from src.data.splits import make_folds
 from src.labels import STAGES, class_scheme, stage_from_cdr
 from src.manifest import Manifest
 from src.metrics import METRICS, score

@@ -15,8 +15,8 @@ from tiny_runs import run_config
 
 from src import crossval
 from src.comparison import corrected_interval
+from src.data.splits import folds_hash
 from src.errors import ConfigError, LeakageError, ManifestError
-from src.folds import folds_hash
 from src.manifest import Manifest, read_settings
 from src.metrics import METRICS
 from src.out_of_fold import FOLD_METRICS

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from src import dark_voxels
 from src.dark_voxels import dark_fractions, measure_dark_voxels
+from src.data.image_cache import ImageCache
 from src.errors import DataNotFoundError, ImageError
-from src.image_cache import ImageCache
 from src.manifest import Manifest
 
 

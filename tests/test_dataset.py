@@ -8,11 +8,10 @@ import pytest
 import torch
 from conftest import VOLUME, ellipsoid, make_processed
 
-from src.data.loaders import create_data_loaders
-from src.dataset import EvenBatches, make_loader, own_dataset
+from src.data.dataset import EvenBatches, make_loader, own_dataset
+from src.data.loaders import create_data_loaders, open_dataset
 from src.errors import ConfigError, DataNotFoundError, LeakageError, ManifestError
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, Manifest
 
 

@@ -15,8 +15,9 @@ from tiny_runs import kept_loggers
 import debug
 from checks import steps as steps_module
 from checks.steps import SHAPES
-from src import augment, evaluate, explain, gradcam, manifest, trained
-from src.dataset import EvenBatches
+from src import evaluate, explain, gradcam, manifest, trained
+from src.data import augment
+from src.data.dataset import EvenBatches
 from src.errors import ImageError
 from src.models.classifier import Classifier
 from src.preprocessing import intensity, io, scan

@@ -14,12 +14,11 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tiny_runs import run_config, train_once
 
 from src import evaluate
-from src.data.loaders import create_data_loaders
-from src.dataset import make_loader
+from src.data.dataset import make_loader
+from src.data.loaders import create_data_loaders, open_dataset
 from src.errors import CheckpointError, ConfigError, ManifestError
 from src.evaluate import Evaluator
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.manifest import Manifest, read_settings
 from src.models.calibration import Calibration
 from src.models.create import create_model

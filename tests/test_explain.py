@@ -15,13 +15,13 @@ from conftest import VOLUME
 from tiny_runs import run_config, train_once
 
 from src.attribution import Attribution
-from src.augment import to_unit
+from src.data.augment import to_unit
+from src.data.sessions import images_of, placed
 from src.errors import CheckpointError, ConfigError
 from src.explain import choose_graded, run
 from src.explanation.cases import cell_of, find_cases, map_of
 from src.manifest import PEOPLE_UNKNOWN, Manifest
 from src.models.calibration import Calibration
-from src.sessions import images_of, placed
 from src.trained import open_trained
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.splits import folds_hash, folds_table, make_folds, with_fold
 from src.errors import ConfigError
-from src.folds import folds_hash, folds_table, make_folds, with_fold
 from src.labels import STAGES
 from src.manifest import Manifest
 

@@ -9,12 +9,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from src import frozen
+from src.data.loaders import open_dataset
 from src.errors import ConfigError
 from src.features import dataset_features
 from src.frozen import People, fit_head, gather_people, predict_features
 from src.inference import predict
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.models.create import create_model
 from src.predictions import per_person
 

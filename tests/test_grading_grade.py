@@ -15,13 +15,13 @@ from conftest import make_processed
 from grading_models import Maker, brains, the_image, tiny_classifier
 
 from src.attribution import Attribution
+from src.data.loaders import open_dataset
 from src.errors import ImageError
 from src.frozen import gather_people
 from src.grading import grade_figure as drawing
 from src.grading.grade import grade_maps
 from src.grading.grade_figure import grade_figure
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.predictions import Predictions
 
 SECTIONS = ("model", "weights", "labels", "faithfulness", "stability", "outside", "agreement")

@@ -13,6 +13,7 @@ from conftest import make_processed
 from grading_models import Maker, Net, brains, the_image, tiny_classifier
 from scipy.stats import spearmanr
 
+from src.data.loaders import open_dataset
 from src.frozen import HeadFit, People, fit_head
 from src.grading import label_randomisation as module
 from src.grading.label_randomisation import (
@@ -23,7 +24,6 @@ from src.grading.label_randomisation import (
 )
 from src.grading.similarity import brain_masks
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.predictions import Predictions
 
 CPU = torch.device("cpu")

@@ -19,15 +19,15 @@ import pytest
 import torch
 from conftest import make_processed
 
-from src import image_cache, image_file
 from src.dark_voxels import measure_dark_voxels
-from src.dataset import make_loader
+from src.data import image_cache, image_file
+from src.data.dataset import make_loader
+from src.data.image_cache import ImageCache
+from src.data.loaders import open_dataset
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.features import dataset_features
-from src.image_cache import ImageCache
 from src.inference import predict
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.manifest import Manifest
 from src.scoring import stored_dark_voxels
 
@@ -311,7 +311,7 @@ def test_other_processes_read_the_same(tmp_path, built):
 BUILD = """
 import sys, time, numpy as np
 from pathlib import Path
-from src.image_cache import ImageCache
+from src.data.image_cache import ImageCache
 from src.manifest import Manifest
 cache = ImageCache(Manifest.read(Path(sys.argv[1])))
 print("ready", flush=True)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from src.dataset import MriDataset
+from src.data.dataset import MriDataset
+from src.data.loaders import open_dataset
 from src.errors import CheckpointError
 from src.inference import inference_batch, place, predict
 from src.labels import class_scheme
-from src.loaders import open_dataset
 from src.models.create import create_model
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from test_main import files, refused, words
 from tiny_runs import kept_loggers, run_config, train_once
 
 from src import cli, preprocess
+from src.data.image_cache import ImageCache
 from src.errors import CheckpointError, ConfigError, MriError
-from src.image_cache import ImageCache
 from src.models.checkpoint import load_checkpoint, save_checkpoint
 from src.preflight import check_before
 from src.preprocess import run as make_data

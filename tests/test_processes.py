@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 from two_processes import BATCHES, RUNS, STEPS
 
 from src import processes
-from src.augment import augment
+from src.data.augment import augment
 from src.errors import MriError
 from src.processes import in_order, others_needed, share_of, speaks_first, what_is_kept
 from src.runtime import Place

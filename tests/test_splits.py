@@ -5,9 +5,9 @@ import hashlib
 import pandas as pd
 import pytest
 
+from src.data.splits import cut_validation, keep_official_split, split_by_person
 from src.labels import STAGES
 from src.manifest import SAME_PEOPLE, Manifest, count_people
-from src.splits import cut_validation, keep_official_split, split_by_person
 
 
 def cohort(people=(20, 10, 6, 3), sessions=2, unrated=4, split=None):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from src.augment import augment
 from src.config import TrainConfig
+from src.data.augment import augment
 from src.inference import place
 from src.models.create import create_model
 from src.models.device import make_accelerator

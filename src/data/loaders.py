@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,91 @@ from torch.utils.data import DataLoader
 
 from ..config import COHORTS, DEFAULT_BATCH_SIZE, RunConfig
 from ..config.training import require_dim
-from ..dataset import MriDataset, make_loader, require_people
-from ..errors import ConfigError, UnknownNameError, require_kind
-from ..labels import class_scheme
-from ..loaders import open_dataset
-from ..manifest import SPLITS
+from ..errors import (
+    ConfigError,
+    DataNotFoundError,
+    LeakageError,
+    UnknownNameError,
+    counted,
+    require_kind,
+)
+from ..labels import ClassScheme, class_scheme
+from ..manifest import (
+    MANIFEST,
+    SAME_PEOPLE,
+    SETTINGS,
+    SPLITS,
+    Manifest,
+    read_settings,
+)
 from ..runtime import usable_cores
+from .bare_folder import how_to_make, read_class_folders
+from .dataset import MriDataset, make_loader, require_people
+from .image_cache import ImageCache
+
+logger = logging.getLogger(__name__)
+
+
+def open_dataset(
+    folder: str | Path,
+    dim: str,
+    scheme: ClassScheme,
+    *,
+    min_age: float = 0,
+    seed: int = 0,
+    allow_leaks: bool = False,
+    cache_dir: str | Path | None = None,
+) -> MriDataset:
+    """Open the training split of a processed folder; its other splits follow from it.
+
+    Args:
+        folder: Holds ``manifest.csv``, or ``train/<class>/`` and ``test/<class>/``.
+        dim: ``"2d"`` or ``"3d"``.
+        scheme: How stages become classes.
+        min_age: Leave out people younger than this, in years.
+        seed: Seed of the validation part, when the folder has no manifest.
+        allow_leaks: Stamp a split with a person or a file on two sides, and open it.
+        cache_dir: Folder of the image cache; None takes ``.cache`` in `folder`.
+
+    Raises:
+        DataNotFoundError: The folder is missing or has no images.
+        ConfigError: The folder holds slices and volumes were asked for, or the reverse.
+        LeakageError: A person or a file stands on two sides, and `allow_leaks` is off.
+    """
+    folder = Path(folder)
+    cache_dir = Path(cache_dir) if cache_dir else None
+    if not folder.is_dir():
+        raise DataNotFoundError(folder, hint=how_to_make(folder, dim))
+    settings: dict[str, Any] = {}
+    if (folder / SETTINGS).is_file():
+        settings = read_settings(folder / SETTINGS)
+    if (folder / MANIFEST).is_file():
+        manifest = Manifest.read(folder)
+    elif settings or (folder / ".scans").is_dir():
+        raise DataNotFoundError(folder / MANIFEST, hint=how_to_make(folder, dim))
+    else:
+        manifest = read_class_folders(folder, dim, seed)
+    stored = settings.get(
+        "dim", "3d" if manifest.table["path"].str.endswith(".npy").any() else "2d"
+    )
+    if stored != dim:
+        raise ConfigError(
+            f"{folder} holds {stored} images, not {dim}",
+            hint=f"--dim {stored} (in Python: model_dim={stored!r})",
+        )
+    try:
+        manifest.check_disjoint()
+    except LeakageError as error:
+        if not allow_leaks:
+            raise
+        logger.warning("%s; allowed, and stamped", error.message)
+        manifest = manifest.with_stamps(SAME_PEOPLE)
+    cache = ImageCache(manifest, cache_dir)  # of everyone, whoever is left out below
+    kept, removed = manifest.at_least_age(min_age)
+    if len(removed):
+        people = removed["subject"].nunique()
+        logger.info("--min_age %g leaves out %s", min_age, counted(people, "person"))
+    return MriDataset(kept, "train", scheme, settings, cache)
 
 
 def create_data_loaders(

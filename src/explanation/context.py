@@ -8,7 +8,7 @@ from typing import Any
 
 from ..attribution import Attribution
 from ..config import RunConfig
-from ..dataset import MriDataset
+from ..data.dataset import MriDataset
 from ..trained import Trained
 
 _WARNING = "A map shows what this model used, not where disease is."

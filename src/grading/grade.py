@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..attribution import Attribution, Target
 from ..cam_methods import CAM_METHODS
-from ..dataset import MriDataset
+from ..data.dataset import MriDataset
 from ..errors import MriError
 from ..intervals import estimate_and_resample, interval
 from ..metrics import METRICS

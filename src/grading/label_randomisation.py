@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..attribution import Target, computing
-from ..dataset import MriDataset
+from ..data.dataset import MriDataset
 from ..errors import ConfigError
 from ..frozen import People, fit_head, gather_people
 from ..metrics import METRICS

@@ -23,11 +23,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..atomic import atomic_file
-from ..augment import to_unit
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import COHORTS, RunConfig, ScanConfig
+from ..data.augment import to_unit
+from ..data.image_file import decode, read_content
 from ..errors import ImageError
-from ..image_file import decode, read_content
 from ..manifest import SETTINGS, read_settings
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.batch import standardise_all

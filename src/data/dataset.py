@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .errors import ConfigError, ManifestError, require_kind
+from ..errors import ConfigError, ManifestError, require_kind
+from ..labels import ClassScheme
+from ..manifest import Manifest
 from .image_cache import ImageCache
-from .labels import ClassScheme
-from .manifest import Manifest
 
 Item = tuple[torch.Tensor, int]
 Batch = tuple[torch.Tensor, torch.Tensor]

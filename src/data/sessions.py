@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .augment import to_unit
-from .dataset import MriDataset
-from .errors import ImageError
-from .preprocessing.slices import PLANES
-from .preprocessing.space.grid import (
+from ..errors import ImageError
+from ..preprocessing.slices import PLANES
+from ..preprocessing.space.grid import (
     Frame,
     PlacedVolume,
     ScanRecord,
@@ -28,7 +26,9 @@ from .preprocessing.space.grid import (
     read_scan_record,
     to_scan_grid,
 )
-from .runtime import progress
+from ..runtime import progress
+from .augment import to_unit
+from .dataset import MriDataset
 
 _THINNEST, _NARROWEST = 25.0, 100.0  # mm of the field of view that can be placed
 

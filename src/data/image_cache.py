@@ -34,11 +34,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .atomic import atomic_file
-from .errors import ConfigError, ImageError, ManifestError, MriError, counted
+from ..atomic import atomic_file
+from ..errors import ConfigError, ImageError, ManifestError, MriError, counted
+from ..manifest import Manifest
+from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
-from .manifest import Manifest
-from .runtime import progress, usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Open a processed folder, check it against leaks, and make loaders of its splits."""
+"""Folders ``train/<class>/`` and ``test/<class>/`` that have no manifest."""
 
 from __future__ import annotations
 
@@ -7,24 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .cohorts.folders import how_to_preprocess, likely_cohort
-from .cohorts.kaggle_names import people_of_classes
-from .config import DATASETS, DataConfig
-from .config.data import dataset_flags
-from .dataset import MriDataset
-from .errors import ConfigError, DataNotFoundError, LeakageError, ManifestError, counted
-from .image_cache import ImageCache
+from ..cohorts.folders import how_to_preprocess, likely_cohort
+from ..cohorts.kaggle_names import people_of_classes
+from ..config import DATASETS, DataConfig
+from ..config.data import dataset_flags
+from ..errors import DataNotFoundError, ManifestError, counted
+from ..labels import stage_from_folder
+from ..manifest import MANIFEST, PEOPLE_UNKNOWN, SPLITS, Manifest
 from .image_file import fingerprint
-from .labels import ClassScheme, stage_from_folder
-from .manifest import (
-    MANIFEST,
-    PEOPLE_UNKNOWN,
-    SAME_PEOPLE,
-    SETTINGS,
-    SPLITS,
-    Manifest,
-    read_settings,
-)
 from .splits import cut_validation
 
 logger = logging.getLogger(__name__)
@@ -38,68 +28,6 @@ _FOLDER_SPLITS = {
 }
 #: ``<subject>_<session>`` or ``<subject>_<session>_slice07``, as preprocessing names its files.
 _NAMED = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(?P<slice>\d+))?$")
-
-
-def open_dataset(
-    folder: str | Path,
-    dim: str,
-    scheme: ClassScheme,
-    *,
-    min_age: float = 0,
-    seed: int = 0,
-    allow_leaks: bool = False,
-    cache_dir: str | Path | None = None,
-) -> MriDataset:
-    """Open the training split of a processed folder; its other splits follow from it.
-
-    Args:
-        folder: Holds ``manifest.csv``, or ``train/<class>/`` and ``test/<class>/``.
-        dim: ``"2d"`` or ``"3d"``.
-        scheme: How stages become classes.
-        min_age: Leave out people younger than this, in years.
-        seed: Seed of the validation part, when the folder has no manifest.
-        allow_leaks: Stamp a split with a person or a file on two sides, and open it.
-        cache_dir: Folder of the image cache; None takes ``.cache`` in `folder`.
-
-    Raises:
-        DataNotFoundError: The folder is missing or has no images.
-        ConfigError: The folder holds slices and volumes were asked for, or the reverse.
-        LeakageError: A person or a file stands on two sides, and `allow_leaks` is off.
-    """
-    folder = Path(folder)
-    cache_dir = Path(cache_dir) if cache_dir else None
-    if not folder.is_dir():
-        raise DataNotFoundError(folder, hint=_how_to_make(folder, dim))
-    settings: dict[str, Any] = {}
-    if (folder / SETTINGS).is_file():
-        settings = read_settings(folder / SETTINGS)
-    if (folder / MANIFEST).is_file():
-        manifest = Manifest.read(folder)
-    elif settings or (folder / ".scans").is_dir():
-        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder, dim))
-    else:
-        manifest = read_class_folders(folder, dim, seed)
-    stored = settings.get(
-        "dim", "3d" if manifest.table["path"].str.endswith(".npy").any() else "2d"
-    )
-    if stored != dim:
-        raise ConfigError(
-            f"{folder} holds {stored} images, not {dim}",
-            hint=f"--dim {stored} (in Python: model_dim={stored!r})",
-        )
-    try:
-        manifest.check_disjoint()
-    except LeakageError as error:
-        if not allow_leaks:
-            raise
-        logger.warning("%s; allowed, and stamped", error.message)
-        manifest = manifest.with_stamps(SAME_PEOPLE)
-    cache = ImageCache(manifest, cache_dir)  # of everyone, whoever is left out below
-    kept, removed = manifest.at_least_age(min_age)
-    if len(removed):
-        people = removed["subject"].nunique()
-        logger.info("--min_age %g leaves out %s", min_age, counted(people, "person"))
-    return MriDataset(kept, "train", scheme, settings, cache)
 
 
 def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
@@ -119,7 +47,7 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
         if path.suffix.lower() in _SUFFIXES[dim] and path.parts[-3].lower() in _FOLDER_SPLITS:
             rows.append(_row(folder, path))
     if not rows:
-        raise DataNotFoundError(folder / MANIFEST, hint=_how_to_make(folder, dim))
+        raise DataNotFoundError(folder / MANIFEST, hint=how_to_make(folder, dim))
     if all(row["unknown"] for row in rows):
         _recover_counted(rows)
     unknown = sum(row.pop("unknown") for row in rows)
@@ -168,7 +96,8 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def _how_to_make(folder: Path, dim: str) -> str:
+def how_to_make(folder: Path, dim: str) -> str:
+    """Return the command that makes a processed folder of this name."""
     if folder.name.removesuffix("_official") in DATASETS:
         return f"python main.py --mode preprocess {dataset_flags(folder.name)}"
     cohort = likely_cohort(folder)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataNotFoundError, ImageError
+from ..errors import DataNotFoundError, ImageError
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
 _AGAIN = "remove it and run --mode preprocess again"
