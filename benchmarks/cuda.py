@@ -37,13 +37,13 @@ from src.data.augment import augment
 from src.data.dataset import make_loader
 from src.data.loaders import reader_workers
 from src.errors import ConfigError, MriError
-from src.inference import place
-from src.memory import out_of_memory
 from src.models.create import create_model
 from src.models.device import make_accelerator
-from src.optimisation import make_optimizer
-from src.step import Step
-from src.train_state import TrainState
+from src.training.epoch import Step
+from src.training.logits import place
+from src.training.memory import out_of_memory
+from src.training.optimisation import make_optimizer
+from src.training.state import TrainState
 
 from .generated import processed_set
 from .timing import RESULTS, in_turns, machine, ratio, report, spread

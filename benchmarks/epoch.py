@@ -38,14 +38,14 @@ from src.config import TrainConfig
 from src.data.augment import AugmentConfig, augment, to_unit
 from src.data.dataset import MriDataset, make_loader
 from src.errors import MriError
-from src.inference import place
 from src.models.classifier import Classifier
 from src.models.create import create_model
 from src.models.device import make_accelerator
 from src.models.torchvision_import import models
-from src.optimisation import make_optimizer
-from src.step import Step
-from src.train_state import TrainState
+from src.training.epoch import Step
+from src.training.logits import place
+from src.training.optimisation import make_optimizer
+from src.training.state import TrainState
 
 from .generated import processed_set
 from .timing import RESULTS, Clock, in_turns, machine, ratio, report, spread

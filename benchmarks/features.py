@@ -27,11 +27,11 @@ from src.data.augment import to_unit
 from src.data.dataset import MriDataset
 from src.data.image_cache import FOLDER as IMAGES_FOLDER
 from src.errors import MriError
-from src.features import FOLDER as FEATURES
-from src.features import Floats, dataset_features
-from src.inference import inference_batch, place
 from src.models.classifier import Classifier
 from src.models.create import create_model
+from src.training.features import FOLDER as FEATURES
+from src.training.features import Floats, dataset_features
+from src.training.logits import inference_batch, place
 
 from .generated import processed_set
 from .timing import RESULTS, cpu_seconds, in_turns, machine, ratio, report, spread

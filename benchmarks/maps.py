@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from src.attribution import Attribution, to_maximum
 from src.cam_methods import INTERPOLATION
 from src.errors import MriError
-from src.inference import inference_batch, place
 from src.models.classifier import Classifier
 from src.models.create import create_model
+from src.training.logits import inference_batch, place
 
 from .timing import RESULTS, in_turns, machine, ratio, report, spread
 

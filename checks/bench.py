@@ -15,7 +15,7 @@ from src.config.options import build_config
 
 if TYPE_CHECKING:
     from src.data.dataset import MriDataset
-    from src.trainer import Trainer
+    from src.training.trainer import Trainer
 
 #: Settings of every run here; `checks.steps.SHAPES` is what its images are.
 SMALL = {
@@ -88,7 +88,7 @@ class Bench:
         from src.config import TrainConfig
         from src.data.loaders import create_data_loaders
         from src.models.create import create_model
-        from src.trainer import Trainer
+        from src.training.trainer import Trainer
 
         (loader,) = create_data_loaders(
             *(self.processed("2d"), "phantom", "2d", 8), splits=("train",), num_classes=2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from src.data.dataset import MriDataset
     from src.manifest import Manifest
     from src.models.classifier import Classifier
-    from src.trainer import Trainer
+    from src.training.trainer import Trainer
 
 SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
 PARAMETERS = {  # with four classes
@@ -224,8 +224,8 @@ def check_training(bench: Bench, checks: Checks) -> None:
 
 
 def _validation_loss(trainer: Trainer) -> float:
-    from src.inference import predict
     from src.predictions import per_person
+    from src.training.logits import predict
 
     people = per_person(predict(trainer.model, trainer.val_data, trainer.device))
     return people.log_loss

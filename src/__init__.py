@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .gradcam import GradCAM, get_target_layer
     from .manifest import Manifest
     from .models.create import create_model
-    from .trainer import Trainer
+    from .training.trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 _MODULE_OF = {
     "create_model": "models.create",
     "create_data_loaders": "data.loaders",
-    "Trainer": "trainer",
+    "Trainer": "training.trainer",
     "Evaluator": "evaluate",
     "GradCAM": "gradcam",
     "get_target_layer": "gradcam",

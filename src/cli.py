@@ -240,7 +240,7 @@ def _say(sentence: str) -> None:
     except ConfigError:
         alone = True
     if not alone:
-        from .processes import speaks_first  # imports torch
+        from .training.processes import speaks_first  # imports torch
 
         if not speaks_first():
             return

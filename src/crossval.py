@@ -27,20 +27,20 @@ from .data.dataset import make_loader
 from .data.loaders import open_run_data, reader_workers
 from .data.splits import Fold, folds_hash, folds_table, make_folds, with_fold
 from .errors import ConfigError, LeakageError, ManifestError, counted
-from .features import dataset_features
-from .frozen import predict_features
-from .inference import place, predict
 from .manifest import SAME_PEOPLE, Manifest, read_settings
 from .models.classifier import Classifier
 from .models.create import create_model
 from .models.device import choose_device, seed_everything
-from .optimisation import make_optimizer
 from .out_of_fold import Unit, collect_units, fold_scores, joined
 from .predictions import per_person
 from .preflight import check_before
 from .report_files import write_results
 from .runtime import progress, said_once
-from .trainer import Trainer
+from .training.features import dataset_features
+from .training.frozen_head import predict_features
+from .training.logits import place, predict
+from .training.optimisation import make_optimizer
+from .training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,6 @@ from .data.dataset import MriDataset, make_loader, own_dataset, require_people
 from .data.splits import Division, make_folds
 from .errors import ConfigError, require_kind
 from .external import drift
-from .inference import place, predict
 from .models.calibration import Calibration
 from .models.classifier import Classifier, require_classifier
 from .models.conformal import LEVELS, Conformal, estimable, prediction_sets
@@ -31,8 +30,9 @@ from .models.device import choose_device
 from .predictions import Predictions, per_person
 from .preflight import check_before
 from .report_files import write_results
-from .tracking import open_tracker
 from .trained import Trained, open_trained
+from .training.logits import place, predict
+from .training.tracking import open_tracker
 
 logger = logging.getLogger(__name__)
 

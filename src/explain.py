@@ -30,7 +30,6 @@ from .explanation.people_files import Explained, write_map, write_people
 from .explanation.phantom import NO_MODEL, Scores, score_case, summarise_phantoms, who_counts
 from .grading.grade import grade_maps
 from .grading.grade_figure import grade_figure
-from .inference import place
 from .maps.atlas import Atlas, coarse_atlas, read_atlas
 from .maps.collect import Collected
 from .models.device import choose_device
@@ -39,6 +38,7 @@ from .preprocessing.space.grid import to_scan_grid
 from .preprocessing.space.placement import Placement, fit_placement
 from .runtime import progress
 from .trained import open_trained
+from .training.logits import place
 
 logger = logging.getLogger(__name__)
 SCHEMA = "explain/1"

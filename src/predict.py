@@ -29,9 +29,9 @@ from .prediction.images import Preparer
 from .prediction.inputs import find_inputs, is_bids
 from .prediction.map_files import write_answer_map
 from .preflight import check_before
-from .reference import FLAG_RATE
 from .runtime import progress, usable_cores
 from .trained import find_checkpoint
+from .training.likeness import FLAG_RATE
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"

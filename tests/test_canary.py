@@ -13,7 +13,7 @@ from src.labels import class_scheme
 from src.manifest import Manifest
 from src.models.create import create_model
 from src.preprocess import run
-from src.trainer import Trainer
+from src.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 

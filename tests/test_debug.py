@@ -21,7 +21,7 @@ from src.data.dataset import EvenBatches
 from src.errors import ImageError
 from src.models.classifier import Classifier
 from src.preprocessing import intensity, io, scan
-from src.train_state import TrainState
+from src.training.state import TrainState
 
 pytestmark = pytest.mark.slow
 

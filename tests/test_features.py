@@ -12,14 +12,14 @@ import torch
 from conftest import make_processed
 from torch import nn
 
-from src import features as features_module
 from src.data.augment import to_unit
 from src.data.loaders import open_dataset
 from src.errors import ConfigError
-from src.features import dataset_features
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.models.create import create_model
+from src.training import features as features_module
+from src.training.features import dataset_features
 
 CPU = torch.device("cpu")
 

@@ -8,15 +8,15 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from src import frozen
 from src.data.loaders import open_dataset
 from src.errors import ConfigError
-from src.features import dataset_features
-from src.frozen import People, fit_head, gather_people, predict_features
-from src.inference import predict
 from src.labels import class_scheme
 from src.models.create import create_model
 from src.predictions import per_person
+from src.training import frozen_head as frozen
+from src.training.features import dataset_features
+from src.training.frozen_head import People, fit_head, gather_people, predict_features
+from src.training.logits import predict
 
 CPU = torch.device("cpu")
 

@@ -17,12 +17,12 @@ from grading_models import Maker, brains, the_image, tiny_classifier
 from src.attribution import Attribution
 from src.data.loaders import open_dataset
 from src.errors import ImageError
-from src.frozen import gather_people
 from src.grading import grade_figure as drawing
 from src.grading.grade import grade_maps
 from src.grading.grade_figure import grade_figure
 from src.labels import class_scheme
 from src.predictions import Predictions
+from src.training.frozen_head import gather_people
 
 SECTIONS = ("model", "weights", "labels", "faithfulness", "stability", "outside", "agreement")
 

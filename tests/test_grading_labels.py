@@ -14,7 +14,6 @@ from grading_models import Maker, Net, brains, the_image, tiny_classifier
 from scipy.stats import spearmanr
 
 from src.data.loaders import open_dataset
-from src.frozen import HeadFit, People, fit_head
 from src.grading import label_randomisation as module
 from src.grading.label_randomisation import (
     DRAWS,
@@ -25,6 +24,7 @@ from src.grading.label_randomisation import (
 from src.grading.similarity import brain_masks
 from src.labels import class_scheme
 from src.predictions import Predictions
+from src.training.frozen_head import HeadFit, People, fit_head
 
 CPU = torch.device("cpu")
 BASIS = np.random.default_rng(5).normal(size=(6, 18, 22))

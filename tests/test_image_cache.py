@@ -25,11 +25,11 @@ from src.data.dataset import make_loader
 from src.data.image_cache import ImageCache
 from src.data.loaders import open_dataset
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
-from src.features import dataset_features
-from src.inference import predict
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.scoring import stored_dark_voxels
+from src.training.features import dataset_features
+from src.training.logits import predict
 
 
 def slices(root: Path, count: int = 7, shape=(9, 11), prints: bool = True) -> Manifest:

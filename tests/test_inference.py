@@ -6,9 +6,9 @@ import torch
 from src.data.dataset import MriDataset
 from src.data.loaders import open_dataset
 from src.errors import CheckpointError
-from src.inference import inference_batch, place, predict
 from src.labels import class_scheme
 from src.models.create import create_model
+from src.training.logits import inference_batch, place, predict
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from torch import nn
 from torch.nn import functional
 
-from src.losses import make_loss
 from src.models.classifier import OrdinalHead
+from src.training.optimisation import make_loss
 
 
 def test_an_ordinal_head_starts_at_equal_probabilities_and_ordered_thresholds():

@@ -12,9 +12,9 @@ import torch
 from tiny_runs import kept_loggers
 
 from src import cli as main
-from src import processes
 from src.manifest import Manifest
 from src.runtime import Place
+from src.training import processes
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "phantom_3d_simple"

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from src.errors import ConfigError, MriError
-from src.inference import place
-from src.memory import out_of_memory, recompute_activations
 from src.models.classifier import Classifier
 from src.models.create import create_model
 from src.models.device import make_accelerator
+from src.training.logits import place
+from src.training.memory import out_of_memory, recompute_activations
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -220,7 +220,7 @@ import resource, sys
 import torch
 from src.models.create import create_model
 from src.errors import MriError
-from src.memory import out_of_memory
+from src.training.memory import out_of_memory
 torch.set_num_threads(1)
 model = create_model("3d", "simple", 2)
 model(torch.rand(2, 1, 24, 24, 24)).sum().backward()  # libraries and threads are there

@@ -19,11 +19,11 @@ from conftest import make_processed
 from torch.distributed import TCPStore
 from two_processes import BATCHES, RUNS, STEPS
 
-from src import processes
 from src.data.augment import augment
 from src.errors import MriError
-from src.processes import in_order, others_needed, share_of, speaks_first, what_is_kept
 from src.runtime import Place
+from src.training import processes
+from src.training.processes import in_order, others_needed, share_of, speaks_first, what_is_kept
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from tiny_runs import run_config, train_once
 from src.data.loaders import open_run_data
 from src.errors import CheckpointError, ImageError
 from src.models.checkpoint import load_checkpoint
-from src.reference import NEIGHBOUR, Reference, coarse_image
-from src.training_frame import TrainingFrame, training_frame
+from src.training.likeness import NEIGHBOUR, Reference, coarse_image
+from src.training.shared_grid import TrainingFrame, training_frame
 
 RNG = np.random.default_rng(0)
 

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from src.config import TrainConfig
 from src.data.augment import augment
-from src.inference import place
 from src.models.create import create_model
 from src.models.device import make_accelerator
-from src.optimisation import make_optimizer
-from src.step import Step, _parts
-from src.train_state import TrainState
+from src.training.epoch import Step, _parts
+from src.training.logits import place
+from src.training.optimisation import make_optimizer
+from src.training.state import TrainState
 
 CPU = torch.device("cpu")
 WEIGHTS = torch.tensor([0.5, 1.0, 3.0])

@@ -13,12 +13,11 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from src import train
-from src.batch_norm import join_batch_norms
 from src.models.create import create_model
-from src.processes import from_main, in_order, share_of, spread
 from src.runtime import place_in_job
-from src.step import Step
-from src.train_state import TrainState
+from src.training.epoch import Step
+from src.training.processes import from_main, in_order, join_batch_norms, share_of, spread
+from src.training.state import TrainState
 
 #: Shapes of the batches that are normalised; two processes share 5 as 3 and 2, and 1 as 1 and 0.
 BATCHES = ((5, 3, 4, 6), (1, 3, 4, 6), (5, 2, 4, 3, 6), (1, 2, 4, 3, 6))

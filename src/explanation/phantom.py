@@ -22,10 +22,10 @@ from ..cam_methods import CAM_METHODS, fuse, resize
 from ..cohorts.phantom.truth import planted_change
 from ..data.dataset import MriDataset
 from ..data.sessions import placed
-from ..inference import inference_batch
 from ..maps.truth import MapScore, score_map, summarise
 from ..models.classifier import Classifier
 from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
+from ..training.logits import inference_batch
 from .cases import Case, cell_of
 
 Key = tuple[str, str]  # method, layers joined by +

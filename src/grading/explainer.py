@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..attribution import Target, computing
-from ..inference import inference_batch
+from ..training.logits import inference_batch
 
 #: What is explained, settled once for all people: one class index each, or a named score.
 Settled = list[int] | str

@@ -19,11 +19,11 @@ from torch import Tensor
 from ..attribution import Target, computing
 from ..data.dataset import MriDataset
 from ..errors import ConfigError
-from ..frozen import People, fit_head, gather_people
 from ..metrics import METRICS
 from ..models.classifier import Classifier
 from ..predictions import Predictions, unweighted
 from ..runtime import progress
+from ..training.frozen_head import People, fit_head, gather_people
 from .explainer import Explainer, Maps, maps_of, settle_target, with_model
 from .similarity import brain_masks, mean_of, rank_correlation
 

@@ -23,14 +23,14 @@ from torch import Tensor
 from ..config import PreprocessConfig, RunConfig, ScanConfig
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
-from ..inference import place
 from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..predictions import Predictions
-from ..reference import Likeness, Reference, embed_images
 from ..trained import find_checkpoint, load_trained
-from ..trainer import BEST
+from ..training.likeness import Likeness, Reference, embed_images
+from ..training.logits import place
+from ..training.trainer import BEST
 
 logger = logging.getLogger(__name__)
 #: Of the prediction set: of 100 people of a class, this share have a set that holds it.

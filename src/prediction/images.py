@@ -37,7 +37,7 @@ from ..preprocessing.raw.standard import StandardScan
 from ..preprocessing.scan import Scan, is_done, make_scan
 from ..preprocessing.space.grid import ScanRecord, read_named_record
 from ..preprocessing.space.placement import fit_placement
-from ..training_frame import TrainingFrame
+from ..training.shared_grid import TrainingFrame
 from .ensemble import Ensemble
 from .inputs import Input
 

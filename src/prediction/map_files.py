@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..attribution import Attribution
-from ..inference import inference_batch
 from ..maps.figures import PersonMap, person_figure
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.convert import read_any
 from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume, to_scan_grid
+from ..training.logits import inference_batch
 from .answers import Answer
 from .images import Prepared
 

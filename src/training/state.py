@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from .atomic import atomic_file, write_json
-from .errors import CheckpointError
-from .models.checkpoint import load_tensors
+from ..atomic import atomic_file, write_json
+from ..errors import CheckpointError
+from ..models.checkpoint import load_tensors
 
 logger = logging.getLogger(__name__)
 LAST, HISTORY = "last.pth", "history.json"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .data.augment import to_unit
-from .data.dataset import MriDataset, make_loader
-from .errors import CheckpointError, counted
-from .models.classifier import Classifier
-from .predictions import Predictions
-from .runtime import progress
+from ..data.augment import to_unit
+from ..data.dataset import MriDataset, make_loader
+from ..errors import CheckpointError, counted
+from ..models.classifier import Classifier
+from ..predictions import Predictions
+from ..runtime import progress
 
 
 def place(model: Classifier, device: torch.device) -> Classifier:

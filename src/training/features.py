@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .atomic import atomic_file
-from .data.augment import to_unit
-from .data.dataset import MriDataset
-from .data.image_cache import ImageCache
-from .inference import inference_batch, place
-from .models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
-from .models.classifier import Classifier
-from .models.device import choose_device
-from .parallel import run_parallel
+from ..atomic import atomic_file
+from ..data.augment import to_unit
+from ..data.dataset import MriDataset
+from ..data.image_cache import ImageCache
+from ..models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
+from ..models.classifier import Classifier
+from ..models.device import choose_device
+from ..parallel import run_parallel
+from .logits import inference_batch, place
 
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.float32]

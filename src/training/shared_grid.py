@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .data.dataset import MriDataset
-from .data.sessions import make_session, mean_image, rows_by_session
-from .errors import CheckpointError, DataNotFoundError, ImageError, ManifestError
-from .preprocessing.space.grid import Frame
+from ..data.dataset import MriDataset
+from ..data.sessions import make_session, mean_image, rows_by_session
+from ..errors import CheckpointError, DataNotFoundError, ImageError, ManifestError
+from ..preprocessing.space.grid import Frame
 
 logger = logging.getLogger(__name__)
 Float = NDArray[np.float32]

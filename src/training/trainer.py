@@ -17,25 +17,25 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from .atomic import write_json
-from .config import RunConfig, TrainConfig
-from .data.dataset import MriDataset, own_dataset, require_people
-from .errors import ConfigError, counted, require_kind
-from .frozen import STRENGTHS, fit_head, gather_people
-from .inference import place, predict
+from ..atomic import write_json
+from ..config import RunConfig, TrainConfig
+from ..data.dataset import MriDataset, own_dataset, require_people
+from ..errors import ConfigError, counted, require_kind
+from ..models.calibration import fit_calibration
+from ..models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+from ..models.classifier import Classifier, require_classifier
+from ..models.conformal import fit_conformal
+from ..models.device import open_accelerator
+from ..predictions import Predictions, per_person
+from .epoch import Passes
+from .frozen_head import STRENGTHS, fit_head, gather_people
+from .likeness import fit_reference
+from .logits import place, predict
 from .memory import recompute_activations
-from .models.calibration import fit_calibration
-from .models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
-from .models.classifier import Classifier, require_classifier
-from .models.conformal import fit_conformal
-from .models.device import open_accelerator
 from .optimisation import make_optimizer
-from .passes import Passes
-from .predictions import Predictions, per_person
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
-from .reference import fit_reference
-from .train_state import HISTORY, SERIES, History, TrainState
-from .training_frame import training_frame
+from .shared_grid import training_frame
+from .state import HISTORY, SERIES, History, TrainState
 
 logger = logging.getLogger(__name__)
 BEST = "best_model.pth"

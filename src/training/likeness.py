@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .data.augment import to_unit
-from .data.dataset import MriDataset
-from .data.sessions import rows_by_session
-from .errors import CheckpointError, ImageError
+from ..data.augment import to_unit
+from ..data.dataset import MriDataset
+from ..data.sessions import rows_by_session
+from ..errors import CheckpointError, ImageError
+from ..models.classifier import Classifier
 from .features import dataset_features
-from .inference import inference_batch
-from .models.classifier import Classifier
+from .logits import inference_batch
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from .errors import ConfigError, MriError
-from .models.classifier import Classifier
+from ..errors import ConfigError, MriError
+from ..models.classifier import Classifier
 
 #: How torch's allocators and libraries say, in a RuntimeError, that memory is out.
 _SAID = re.compile(

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from .atomic import write_json
-from .config import RunConfig
-from .config.options import config_to_dict
-from .errors import ConfigError
-from .manifest import read_settings
-from .optional import optional
-from .runtime import stay_private
+from ..atomic import write_json
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..errors import ConfigError
+from ..manifest import read_settings
+from ..optional import optional
+from ..runtime import stay_private
 
 EXPERIMENT = "alzheimers-mri"
 #: Where a run of MLflow is remembered, so that scores join the training they are of.

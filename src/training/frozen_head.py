@@ -22,15 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .data.dataset import MriDataset
-from .errors import ConfigError, counted
+from ..data.dataset import MriDataset
+from ..errors import ConfigError, counted
+from ..labels import class_scheme
+from ..models.classifier import Classifier, OrdinalHead
+from ..predictions import Predictions
 from .features import Floats, dataset_features
-from .inference import as_predictions
-from .labels import class_scheme
-from .losses import make_loss
-from .models.classifier import Classifier, OrdinalHead
-from .optimisation import class_weights
-from .predictions import Predictions
+from .logits import as_predictions
+from .optimisation import class_weights, make_loss
 
 logger = logging.getLogger(__name__)
 #: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.

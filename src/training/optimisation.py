@@ -1,21 +1,30 @@
-"""Class weights, AdamW, and the learning rate over a run."""
+"""What training minimises and how: class weights, the loss, AdamW, the learning rate over a run.
+
+Arrays: logits ``(B, K)``, labels ``(B,)``, class weights ``(K,)``. K classes are ordered, mildest
+first.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from .config import TrainConfig
+from ..config import TrainConfig
 
 logger = logging.getLogger(__name__)
 #: Peak learning rate by what is trained.
 DEFAULT_LR = {"pretrained": 3e-4, "scratch": 5e-4}
+#: Focusing parameter of the focal loss, as published.
+FOCUS = 2.0
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def class_weights(counts: NDArray[np.int64], cap: float) -> NDArray[np.float64]:
@@ -66,3 +75,29 @@ def make_optimizer(
         return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / max(total - warmup, 1), 1)))
 
     return optimizer, LambdaLR(optimizer, factor)
+
+
+def make_loss(kind: str, weights: Tensor, reduction: str = "mean") -> Loss:
+    """Return the class-weighted loss of a batch.
+
+    Args:
+        kind: ``"ce"``; ``"focal"`` (Lin et al. 2017, doi:10.1109/ICCV.2017.324), which turns down
+            what is already right; ``"ordinal"``, the likelihood of an `OrdinalHead`.
+        weights: Of the classes; a weight of zero leaves a class out.
+        reduction: ``"mean"`` over the class weights in the batch, or ``"sum"``.
+
+    Returns:
+        Maps logits and labels to the weighted mean or sum.
+    """
+    if kind != "focal":
+        return nn.CrossEntropyLoss(weights, reduction=reduction)
+
+    def focal(logits: Tensor, labels: Tensor) -> Tensor:
+        entropy = functional.cross_entropy(logits, labels, reduction="none")
+        weight = weights[labels]
+        total = (weight * (1 - torch.exp(-entropy)) ** FOCUS * entropy).sum()
+        if reduction == "sum":
+            return total
+        return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+    return focal
