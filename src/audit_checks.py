@@ -26,9 +26,9 @@ from .audit_verdicts import (
     sides_of,
     verdict_of,
 )
-from .canvas import plain
 from .errors import AuditFailed, counted
 from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
+from .report.canvas import plain
 
 logger = logging.getLogger(__name__)
 

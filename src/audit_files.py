@@ -22,7 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from .audit_pose import Picture, frames, thumbnails
-from .canvas import plain
+from .report.canvas import plain
 from .runtime import progress, usable_cores
 
 MAX_PIXELS = 4096**2

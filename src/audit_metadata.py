@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from .audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check
-from .canvas import plain
 from .labels import STAGES
+from .report.canvas import plain
 
 #: Attributes that no illness changes; a class they give away makes the set useless as it is.
 OF_FORMAT = {

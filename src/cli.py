@@ -41,7 +41,7 @@ STAGES = {
     "crossval": "crossval",
     "compare": "compare",
     "predict": "predict",
-    "report": "report",
+    "report": "stages.report",
     "export": "export",
 }
 FULL = ("preprocess", "train", "evaluate", "gradcam")

@@ -20,12 +20,12 @@ import numpy as np
 import pandas as pd
 
 from .atomic import atomic_file, write_json
-from .compare_figures import LESS_IS_BETTER, difference_figure, log_table, markdown, sentence
 from .comparison import delong, holm, mcnemar, nadeau_bengio, paired_bootstrap, people_needed
 from .config import RunConfig
 from .errors import ConfigError
 from .metrics import METRICS
 from .predictions import FEW_PEOPLE, Integers, as_binary, unweighted
+from .report.comparison import LESS_IS_BETTER, difference_figure, log_table, markdown, sentence
 from .scored_runs import (
     ScoredRun,
     classes_of,

@@ -11,13 +11,13 @@ import pandas as pd
 
 from .answers import Answers
 from .atomic import atomic_file, write_json
-from .documents.write import write_documents
 from .errors import counted
-from .figures import confusion_figure, roc_figure
 from .metrics import format_table
-from .metrics_schema import check_metrics
 from .predictions import Predictions
-from .result_figures.write import write_score_figures
+from .report.documents.write import write_documents
+from .report.metrics_schema import check_metrics
+from .report.score_figures.classification import confusion_figure, roc_figure
+from .report.score_figures.write import write_score_figures
 from .scoring import judge
 
 logger = logging.getLogger(__name__)

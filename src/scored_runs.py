@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import ConfigError, DataNotFoundError, counted, nearest
-from .metrics_schema import ResultError, read_metrics
+from .errors import ConfigError, DataNotFoundError, counted
 from .predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
+from .report.find_run import how_to_have
+from .report.metrics_schema import ResultError, read_metrics
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10
@@ -73,32 +73,6 @@ def find_run(results_dir: str | Path, name: str) -> Path:
     known = [path.parent.name for path in results_dir.glob("*/metrics.json")]
     hint = how_to_have(results_dir, name, known) or _AGAIN
     raise DataNotFoundError(results_dir / name / "metrics.json", hint=hint)
-
-
-def how_to_have(results_dir: Path, name: str, known: Iterable[str]) -> str:
-    """Return what to do about a run without results: score it, or take one that is there.
-
-    Args:
-        results_dir: Folder of the runs.
-        name: Of the run asked for.
-        known: Names of those that can be taken.
-
-    Returns:
-        The command that scores a run that was trained; else the nearest names and the others that
-        are there; empty where none is.
-    """
-    settings = results_dir / name / "config.json"
-    if settings.is_file():
-        mode = "crossval" if (settings.parent / "folds.csv").is_file() else "evaluate"
-        words = ("python", "main.py", "--mode", mode, "--config", str(settings), "--run", name)
-        return shlex.join(words)
-    known = sorted(known)
-    near = nearest(name, known, most=3)
-    others = ", ".join([one for one in known if one not in near][:10])
-    if near:
-        said = f"did you mean {' or '.join(map(repr, near))}?"
-        return f"{said} Also in {results_dir}: {others}" if others else said
-    return f"runs in {results_dir}: {others}" if others else ""
 
 
 def name_runs(folders: Sequence[Path]) -> list[str]:

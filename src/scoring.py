@@ -22,8 +22,8 @@ from .evaluation.analyses.prediction_sets import score_sets
 from .increment import increment
 from .manifest import Manifest
 from .metrics import METRICS, score
-from .metrics_schema import SCHEMA
 from .net_benefit import decision_curve
+from .report.metrics_schema import SCHEMA
 from .retest import retest_report
 from .selective import abstention, permutation_test
 from .subgroups import confounding, subgroup_scores

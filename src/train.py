@@ -15,10 +15,10 @@ from .config import RunConfig
 from .config.options import config_to_dict
 from .data.dataset import MriDataset, make_loader
 from .data.loaders import open_run_data, reader_workers
-from .figures import penalty_figure, training_figure
 from .models.create import create_model
 from .models.device import open_accelerator, seed_everything
 from .preflight import check_before
+from .report.score_figures.training import penalty_figure, training_figure
 from .training.features import dataset_features
 from .training.processes import main_first, others_needed
 from .training.state import HISTORY, History

@@ -13,9 +13,9 @@ from matplotlib import image as picture
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from src import canvas
-from src.maps.figures import PersonMap
 from src.preprocessing.space.grid import Frame, PlacedVolume
+from src.report import canvas
+from src.report.map_figures.person import PersonMap
 
 SHAPE, SIZE = (14, 18, 11), (2.0, 1.5, 3.0)
 PEAK = (10, 4, 7)

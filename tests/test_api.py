@@ -25,8 +25,8 @@ from src.maps.atlas import read_atlas
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.prediction.inputs import find_inputs
-from src.report import build_report
 from src.scored_runs import read_run
+from src.stages.report import build_report
 from src.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from result_examples import crossval_result, evaluate_result
 
-from src.documents.checklists import CLAIM, TRIPOD, claim_markdown, tripod_markdown
-from src.documents.study_facts import facts
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
+from src.report.documents.checklists import CLAIM, TRIPOD, claim_markdown, tripod_markdown
+from src.report.documents.study_facts import facts
 
 RESULTS = {"evaluate": evaluate_result, "crossval": crossval_result}
 #: Main item of TRIPOD+AI -> its parts, as in Table 2 of doi:10.1136/bmj-2023-078378.

@@ -18,7 +18,6 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from src import compare
 from src.atomic import write_json
 from src.compare import compare_runs
-from src.compare_figures import log_table, markdown, sentence
 from src.comparison import delong, mcnemar, nadeau_bengio, paired_bootstrap, people_needed
 from src.config import RunConfig
 from src.config.options import build_config
@@ -26,8 +25,9 @@ from src.errors import ConfigError, DataNotFoundError
 from src.labels import class_scheme
 from src.manifest import SAME_PEOPLE
 from src.metrics import METRICS, score
-from src.metrics_schema import ResultError
 from src.predictions import Predictions, as_binary, per_person, take_rows
+from src.report.comparison import log_table, markdown, sentence
+from src.report.metrics_schema import ResultError
 from src.scored_runs import read_run
 
 SECTIONS = (

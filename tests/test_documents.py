@@ -10,12 +10,12 @@ import pytest
 from markdown_it import MarkdownIt
 from result_examples import CLASSES, crossval_result, evaluate_result, span, unavailable
 
-from src.documents.checklists import claim_markdown, tripod_markdown
-from src.documents.markdown import escape, estimate, number, p_value, table
-from src.documents.model_card import model_card
-from src.documents.write import metrics_markdown, write_documents
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
-from src.metrics_schema import check_metrics
+from src.report.documents.checklists import claim_markdown, tripod_markdown
+from src.report.documents.markdown import escape, estimate, number, p_value, table
+from src.report.documents.model_card import model_card
+from src.report.documents.write import metrics_markdown, write_documents
+from src.report.metrics_schema import check_metrics
 
 RESULTS = {"evaluate": evaluate_result, "crossval": crossval_result}
 DOCUMENTS = {

@@ -13,12 +13,13 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from src import canvas
-from src.canvas import plain, wrapped
-from src.figures import confusion_figure, roc_figure, training_figure
 from src.labels import class_scheme
 from src.metrics import score
 from src.predictions import Predictions
+from src.report import canvas
+from src.report.canvas import plain, wrapped
+from src.report.score_figures.classification import confusion_figure, roc_figure
+from src.report.score_figures.training import training_figure
 
 pytestmark = pytest.mark.filterwarnings("error")
 RED = np.array([0xC1, 0x12, 0x1F]) / 255

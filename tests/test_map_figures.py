@@ -10,7 +10,7 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from src.errors import ImageError
-from src.maps.drawing import (
+from src.report.map_figures.drawing import (
     BRIGHTEST,
     MAP_COLOURS,
     Cut,
@@ -21,8 +21,8 @@ from src.maps.drawing import (
     share_of_maximum,
     shown_affine,
 )
-from src.maps.figures import NOTHING, PersonMap, person_figure
-from src.maps.planes import PLANE_ORDER, ThreePlanes
+from src.report.map_figures.person import NOTHING, PersonMap, person_figure
+from src.report.map_figures.planes import PLANE_ORDER, ThreePlanes
 from tests.map_examples import (
     PEAK,
     SHAPE,

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.lines import Line2D
 
 from src.errors import ImageError
-from src.maps.group_figures import GroupMap, group_figure
-from src.maps.region_figures import region_figure
+from src.report.map_figures.groups import GroupMap, group_figure
+from src.report.map_figures.regions import region_figure
 from tests.map_examples import (
     PEAK,
     SHAPE,

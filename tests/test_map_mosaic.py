@@ -7,9 +7,9 @@ import pytest
 from nibabel.affines import apply_affine
 
 from src.errors import ImageError, UnknownNameError
-from src.maps.drawing import LETTERS
-from src.maps.figures import NOTHING, PersonMap
-from src.maps.mosaic import mosaic
+from src.report.map_figures.drawing import LETTERS
+from src.report.map_figures.mosaic import mosaic
+from src.report.map_figures.person import NOTHING, PersonMap
 from tests.map_examples import (
     PEAK,
     SHAPE,

@@ -14,9 +14,9 @@ from matplotlib import image as picture
 from nibabel.affines import apply_affine
 
 from src.errors import ImageError
-from src.maps import view
-from src.maps.figures import NOTHING
-from src.maps.view import write_view
+from src.report.map_figures import viewer as view
+from src.report.map_figures.person import NOTHING
+from src.report.map_figures.viewer import write_view
 from tests.map_examples import PEAK, SHAPE, blob, brain, place
 
 HOSTILE = (

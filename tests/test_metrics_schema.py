@@ -13,7 +13,7 @@ from result_examples import CLASSES, answers, crossval_result, evaluate_result, 
 
 from src.errors import DataNotFoundError, MriError
 from src.metrics import METRICS, PER_CLASS
-from src.metrics_schema import SCHEMA, SCHEMA_FILE, ResultError, check_metrics, read_metrics
+from src.report.metrics_schema import SCHEMA, SCHEMA_FILE, ResultError, check_metrics, read_metrics
 
 SECTIONS = (
     *("increment", "calibration", "prediction_sets", "abstention", "decision_curve"),

@@ -19,13 +19,13 @@ from src import cli as main
 from src.config import RunConfig, config_from_args
 from src.config.options import build_config
 from src.errors import DataNotFoundError, ImageError, ManifestError
-from src.maps.thumbnail import three_planes
 from src.preprocessing.io import write_nifti
-from src.report import build_report
-from src.reporting.command import commands
-from src.reporting.gather import gather
-from src.reporting.page import MAX_BYTES, Size, write_page
-from src.reporting.pictures import volume
+from src.report.map_figures.person import three_planes
+from src.report.page.commands import commands
+from src.report.page.gather import gather
+from src.report.page.page import MAX_BYTES, Size, write_page
+from src.report.page.pictures import volume
+from src.stages.report import build_report
 
 
 class Reader(HTMLParser):
@@ -235,10 +235,10 @@ def test_the_largest_size_that_fits_is_taken(tmp_path, monkeypatch):
     target, files = tmp_path / "page.html", gather(folder)
     sizes = (Size(1300, 600_000, 300), Size(40, 300, 0))
     large = write_page(files, target, sizes[:1]).stat().st_size
-    monkeypatch.setattr("src.reporting.page.MAX_BYTES", large)
+    monkeypatch.setattr("src.report.page.page.MAX_BYTES", large)
     assert write_page(files, target, sizes).stat().st_size < large
     assert "2 more maps stand in the folder" in read(target).words
-    monkeypatch.setattr("src.reporting.page.MAX_BYTES", 1000)
+    monkeypatch.setattr("src.report.page.page.MAX_BYTES", 1000)
     with pytest.raises(ImageError, match="smallest size"):
         write_page(files, target, sizes)
 

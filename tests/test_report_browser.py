@@ -6,7 +6,7 @@ import pytest
 from map_examples import PEAK, SHAPE, SIZE
 from report_runs import HOSTILE, add_maps, add_predictions, scored_run
 
-from src.report import build_report
+from src.stages.report import build_report
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

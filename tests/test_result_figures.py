@@ -17,13 +17,14 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from src import forest
 from src.labels import class_scheme
-from src.result_figures.calibration import decision_curve_figure, reliability_figure
-from src.result_figures.coverage import abstention_figure, prediction_sets_figure
-from src.result_figures.resampling import crossval_figure, permutation_figure
-from src.result_figures.subgroups import retest_figure, subgroup_figure
-from src.result_figures.write import rivals_figure, write_score_figures
+from src.report.score_figures import forest
+from src.report.score_figures.calibration import decision_curve_figure, reliability_figure
+from src.report.score_figures.coverage import abstention_figure, prediction_sets_figure
+from src.report.score_figures.resampling import crossval_figure, permutation_figure
+from src.report.score_figures.rivals import rivals_figure
+from src.report.score_figures.subgroups import retest_figure, subgroup_figure
+from src.report.score_figures.write import write_score_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
 FILES = (
@@ -505,7 +506,7 @@ def test_stale_figures_go_and_the_reason_is_logged(tmp_path, caplog) -> None:
     results = {"classes": ["A", "B"], "stamps": [], "person": _person(2), "permutation": None}
     results |= {"rivals": [_rivals()[0] | _absent("no ages " * 2000)], "retest": _absent("no MR2")}
     results |= {"abstention": _abstention()}
-    with caplog.at_level(logging.INFO, logger="src.result_figures.write"):
+    with caplog.at_level(logging.INFO, logger="src.report.score_figures.write"):
         written = write_score_figures(tmp_path, results, "T")
     assert [path.name for path in written] == ["abstention.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abstention.png", "roc.png"]

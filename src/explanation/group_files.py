@@ -13,13 +13,13 @@ import numpy as np
 
 from ..atomic import atomic_file
 from ..maps.collect import Collected
-from ..maps.group_figures import GroupMap, group_figure
 from ..maps.groups import RunningMean
-from ..maps.region_figures import region_figure
 from ..maps.region_table import region_table
 from ..maps.regions import row_names
 from ..preprocessing.io import write_nifti
 from ..preprocessing.space.template import EDGE, template
+from ..report.map_figures.groups import GroupMap, group_figure
+from ..report.map_figures.regions import region_figure
 from .context import Context
 
 

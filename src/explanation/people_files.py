@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_file
 from ..data.sessions import images_of, placed, plane_of
-from ..maps.figures import PersonMap, person_figure
-from ..maps.mosaic import mosaic
-from ..maps.thumbnail import write_thumbnail
-from ..maps.view import write_view
 from ..preprocessing.io import write_nifti
 from ..preprocessing.space.grid import PlacedVolume
+from ..report.map_figures.mosaic import mosaic
+from ..report.map_figures.person import PersonMap, person_figure, write_thumbnail
+from ..report.map_figures.viewer import write_view
 from .cases import Case
 from .context import Context
 

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN
-from ..canvas import plain, write_figure
+from ..report.canvas import plain, write_figure
 from .similarity import mean_of
 from .thresholds import THRESHOLDS
 

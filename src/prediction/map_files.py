@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..attribution import Attribution
-from ..maps.figures import PersonMap, person_figure
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.convert import read_any
 from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume, to_scan_grid
+from ..report.map_figures.person import PersonMap, person_figure
 from ..training.logits import inference_batch
 from .answers import Answer
 from .images import Prepared

@@ -1,0 +1,35 @@
+"""What to do about a run that has no results: score it, or take one that is there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import nearest
+
+
+def how_to_have(results_dir: Path, name: str, known: Iterable[str]) -> str:
+    """Return what to do about a run without results: score it, or take one that is there.
+
+    Args:
+        results_dir: Folder of the runs.
+        name: Of the run asked for.
+        known: Names of those that can be taken.
+
+    Returns:
+        The command that scores a run that was trained; else the nearest names and the others that
+        are there; empty where none is.
+    """
+    settings = results_dir / name / "config.json"
+    if settings.is_file():
+        mode = "crossval" if (settings.parent / "folds.csv").is_file() else "evaluate"
+        words = ("python", "main.py", "--mode", mode, "--config", str(settings), "--run", name)
+        return shlex.join(words)
+    known = sorted(known)
+    near = nearest(name, known, most=3)
+    others = ", ".join([one for one in known if one not in near][:10])
+    if near:
+        said = f"did you mean {' or '.join(map(repr, near))}?"
+        return f"{said} Also in {results_dir}: {others}" if others else said
+    return f"runs in {results_dir}: {others}" if others else ""

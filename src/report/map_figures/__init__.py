@@ -1,0 +1,1 @@
+"""Figures of maps: people, groups, regions, the three-plane viewer; the brain stands upright."""

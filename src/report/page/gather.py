@@ -1,0 +1,154 @@
+"""What a run left on disk, read once and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ...config import RunConfig
+from ...config.options import build_config
+from ...errors import DataNotFoundError, ManifestError, MriError
+from ...manifest import read_settings
+from ..find_run import how_to_have
+from ..metrics_schema import read_metrics
+
+METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"
+_PREDICT_SCHEMA = "predict/1"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run.
+
+    Attributes:
+        folder: ``results/<run>``.
+        figures: Folder of its figures.
+        maps: Folder of its maps.
+        metrics: What ``metrics.json`` holds, or None.
+        people: ``people.csv``, all text, or None.
+        explained: What ``explain.json`` holds, or None.
+        map_rows: ``maps.csv``, all text, or None.
+        predicted: What ``predictions.json`` holds, or None.
+        config: The run's settings, or None where they cannot be read by this version.
+        notes: What was left out, and why.
+    """
+
+    folder: Path
+    figures: Path
+    maps: Path
+    metrics: dict[str, Any] | None
+    people: pd.DataFrame | None
+    explained: dict[str, Any] | None
+    map_rows: pd.DataFrame | None
+    predicted: dict[str, Any] | None
+    config: RunConfig | None
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.folder.resolve().name
+
+
+def gather(folder: str | Path) -> RunFiles:
+    """Read the files of a run.
+
+    Args:
+        folder: ``results/<run>``; figures and maps stand in ``figures/<run>`` and
+            ``gradcam/<run>`` beside it, or figures in ``figures`` within it.
+
+    Raises:
+        DataNotFoundError: Nothing was scored or predicted in this run.
+        ResultError: ``metrics.json`` breaks its contract.
+        ManifestError: Another file is damaged.
+    """
+    folder = Path(folder)
+    scored, said = folder / METRICS, folder / PREDICTIONS
+    if not scored.is_file() and not said.is_file():
+        raise DataNotFoundError(scored, hint=_hint(folder))
+    metrics = read_metrics(scored) if scored.is_file() else None
+    predicted = _content(said)
+    if predicted is not None and predicted.get("schema") != _PREDICT_SCHEMA:
+        raise ManifestError(f"{said} is not of {_PREDICT_SCHEMA}", hint="--mode predict writes it")
+    name, beside = folder.resolve().name, folder.parent
+    own = folder / "figures"
+    figures = own if own.is_dir() else beside / "figures" / name
+    maps, notes = beside / "gradcam" / name, []
+    explained = _content(maps / "explain.json")
+    if explained is not None and (why := _foreign(explained, metrics)):
+        notes.append(f"Maps were left out: {why}.")
+        explained = None
+    settings = (metrics or predicted or {}).get("settings") or {}
+    config: RunConfig | None = None
+    try:
+        config = build_config(RunConfig, settings)
+    except MriError as error:
+        notes.append(f"The settings cannot be read by this version: {error.message}.")
+    return RunFiles(
+        *(folder, figures, maps, metrics),
+        people=_table(folder / "people.csv") if metrics else None,
+        explained=explained,
+        map_rows=_table(maps / "maps.csv") if explained else None,
+        predicted=predicted,
+        config=config,
+        notes=tuple(notes),
+    )
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """Return what a stage wrote, or None where it did not run."""
+    if not path.is_file():
+        return None
+    try:
+        return read_settings(path)
+    except ManifestError as error:
+        stage = "predict" if path.name == "predictions.json" else "gradcam"
+        raise ManifestError(error.message, hint=f"--mode {stage} writes it again") from None
+
+
+def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
+    """Return why maps are not of the scored model; empty where nothing speaks against it."""
+    if metrics is None:
+        return "the run was not scored"
+    classes = (explained.get("settings") or {}).get("data", {}).get("classes")
+    if classes != len(metrics["classes"]):
+        return f"they are of {classes} classes, the scores of {len(metrics['classes'])}"
+    if explained.get("dataset") != metrics["dataset"]:
+        return "they are of another data set"
+    trained = explained.get("trained") or {}
+    scored = {part: metrics["settings"].get(part) for part in trained}
+    if trained != scored:
+        return "they are of a model that was trained with other settings; run --mode gradcam again"
+    return ""
+
+
+def _hint(folder: Path) -> str:
+    found = [path.parent for path in sorted(folder.parent.glob(f"*/{METRICS}"))]
+    found += [path.parent.parent for path in sorted(folder.parent.glob(f"*/{PREDICTIONS}"))]
+    hint = how_to_have(folder.parent, folder.name, {path.name for path in found})
+    return hint or "--mode evaluate, crossval or predict comes first"
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        hint = "run the stage again"
+        raise ManifestError(f"{path} is not a CSV table: {error}", hint=hint) from None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return a path that a file names, which must stay in its folder.
+
+    Raises:
+        ManifestError: It leads out.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ManifestError(f"{name[:80]!r} leads out of {folder}", hint="run the stage again")
+    return path

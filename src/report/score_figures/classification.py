@@ -1,0 +1,144 @@
+"""The confusion matrix and the ROC curves of a result.
+
+K classes. Sizes are in inches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...predictions import FEW_PEOPLE
+from ..canvas import COLOURS, DRAWING, new_figure, plain, write_figure
+
+Array = npt.NDArray[Any]
+
+
+def confusion_figure(
+    path: Path,
+    confusion: Array,
+    classes: Sequence[str],
+    title: str,
+    *,
+    unit: str = "people",
+    n_people: Sequence[int] | None = None,
+    stamps: Sequence[str] = (),
+) -> Path:
+    """Draw counts, and the share of the true class where it has enough people.
+
+    Args:
+        path: PNG to write.
+        confusion: (K, K) counts; rows are the truth.
+        classes: K names.
+        title: Above the figure.
+        unit: What is counted: "people" or "images".
+        n_people: People of each true class; default: the rows' sums.
+        stamps: Warnings, drawn in red above the title.
+
+    Returns:
+        `path`.
+    """
+    import seaborn
+
+    confusion = np.asarray(confusion, dtype=int)
+    k, totals = len(classes), confusion.sum(axis=1)
+    people = totals if n_people is None else np.asarray(n_people)
+    share = confusion / np.maximum(totals, 1)[:, None]
+    text = np.empty((k, k), dtype=object)
+    for i in range(k):
+        for j in range(k):
+            percent = f"\n{100 * share[i, j]:.0f} %" if people[i] >= FEW_PEOPLE else ""
+            text[i, j] = f"{confusion[i, j]}{percent}"
+    size = 3.4 + 1.05 * k
+    figure, axes = new_figure(size, size - 1.3)
+    names = [_broken(name) for name in classes]
+    with DRAWING:
+        seaborn.heatmap(
+            share, vmin=0, vmax=1, cmap="Blues", annot=text, fmt="", ax=axes, square=True,
+            linewidths=1, linecolor="white", annot_kws={"fontsize": 11},
+            cbar_kws={"label": "share of the true class", "shrink": 0.8},
+            xticklabels=names,
+            yticklabels=[f"{name}\nn = {n}" for name, n in zip(names, totals, strict=True)],
+        )  # fmt: skip
+    axes.set_xlabel(f"predicted ({unit})", fontsize=11)
+    axes.set_ylabel(f"true ({unit})", fontsize=11)
+    axes.tick_params(labelsize=10, length=0, rotation=0)
+    few = ((people > 0) & (people < FEW_PEOPLE)).any()
+    note = f"under {FEW_PEOPLE} people: counts only" if few else ""
+    return write_figure(figure, path, title, note, stamps)
+
+
+def roc_figure(
+    path: Path,
+    labels: Array,
+    probabilities: Array,
+    classes: Sequence[str],
+    per_class: Mapping[str, Mapping[str, Any]],
+    title: str,
+    *,
+    stamps: Sequence[str] = (),
+) -> Path:
+    """Draw one ROC curve per class against the rest; of two classes, the second one's.
+
+    Args:
+        path: PNG to write.
+        labels: (n,) true class, 0 to K-1.
+        probabilities: (n, K).
+        classes: K names.
+        per_class: As `score` returns it: name -> ``n_people`` and ``auc`` (value, low, high). A
+            class without AUC value is dashed, and listed as not estimable.
+        title: Above the figure.
+        stamps: Warnings, drawn in red above the title.
+
+    Returns:
+        `path`.
+    """
+    figure, axes = new_figure(5.6, 5.6 + 0.24 * len(classes))
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":", label="chance")
+    for c, name in enumerate(classes):
+        if len(classes) == 2 and c == 0:
+            continue  # the mirror image of the other
+        rate = _roc(np.asarray(labels) == c, np.asarray(probabilities)[:, c])
+        values = per_class[name]
+        auc, n = values["auc"], values["n_people"]
+        estimable = auc["value"] is not None
+        said = f"not estimable (n = {n})"
+        if estimable:
+            span = "" if auc["low"] is None else f" [{auc['low']:.2f}-{auc['high']:.2f}]"
+            said = f"AUC {auc['value']:.2f}{span}, n = {n}"
+        axes.plot(
+            *rate,
+            color=COLOURS[c % len(COLOURS)],
+            linestyle="-" if estimable else "--",
+            linewidth=2.2 if estimable else 1,
+            label=f"{plain(name)}: {said}",
+        )
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_xlabel("1 - specificity", fontsize=11)
+    axes.set_ylabel("sensitivity", fontsize=11)
+    axes.grid(color="0.9")
+    figure.legend(
+        loc="outside lower center", fontsize=10, frameon=False,
+        title="[95 % interval], n = people of the class", title_fontsize=9,
+    )  # fmt: skip
+    return write_figure(figure, path, title, "", stamps)
+
+
+def _roc(is_class: Array, probability: Array) -> tuple[Array, Array]:
+    """Return false and true positive rates at every threshold; empty where undefined."""
+    from sklearn.metrics import roc_curve
+
+    if is_class.all() or not is_class.any():
+        return np.empty(0), np.empty(0)
+    false_rate, true_rate, _ = roc_curve(is_class, probability)
+    return false_rate, true_rate
+
+
+def _broken(name: str) -> str:
+    """``VeryMildDemented`` -> two lines, broken before the last word."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z][a-z]*$)", "\n", plain(name, 24))

@@ -1,1 +1,0 @@
-"""Figures of what stands beside a score: rivals, calibration, sets, subgroups, folds."""

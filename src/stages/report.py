@@ -1,0 +1,50 @@
+"""Stage ``report``: one page of a run, for those who will not open a terminal.
+
+It reads files only; no model is loaded and nothing is scored again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import RunConfig
+from ..report.page.gather import gather
+from ..report.page.page import write_page
+
+REPORT = "report.html"
+
+
+def run(config: RunConfig) -> Iterator[Path]:
+    """Write ``results/<run>/report.html`` of a run that was scored, or that answered new scans.
+
+    Yields:
+        The page.
+
+    Raises:
+        DataNotFoundError: The run has neither.
+        ResultError: ``metrics.json`` breaks its contract.
+        ManifestError: Another file is damaged.
+        ImageError: A picture or a volume is damaged.
+    """
+    yield build_report(config.results_dir / config.run_name)
+
+
+def build_report(folder: str | Path, target: str | Path | None = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        folder: ``results/<run>``, with ``metrics.json`` or ``predict/predictions.json``.
+        target: HTML file; None takes ``report.html`` in `folder`.
+
+    Returns:
+        The file written: self-contained, under 5 MB, with no request to anywhere.
+
+    Raises:
+        DataNotFoundError: Nothing was scored or predicted there.
+        ResultError: ``metrics.json`` breaks its contract.
+        ManifestError: Another file is damaged.
+        ImageError: A picture or a volume is damaged.
+    """
+    folder = Path(folder)
+    return write_page(gather(folder), folder / REPORT if target is None else Path(target))
