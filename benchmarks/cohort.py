@@ -27,8 +27,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from src.audit import audit_folder
-from src.audit_checks import cheap_audit, refuse_leaks
+from src.audit.audit import audit_folder
+from src.audit.table_checks import cheap_audit, refuse_leaks
 from src.cohorts.kaggle_nifti import index_kaggle_nifti
 from src.data.splits import folds_hash, folds_table, make_folds, with_fold
 from src.errors import MriError

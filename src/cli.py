@@ -37,7 +37,7 @@ STAGES = {
     "train": "train",
     "evaluate": "evaluate",
     "gradcam": "explain",
-    "audit": "audit",
+    "audit": "stages.audit",
     "crossval": "crossval",
     "compare": "compare",
     "predict": "predict",

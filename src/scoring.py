@@ -11,7 +11,7 @@ import pandas as pd
 
 from .answers import Answers
 from .atomic import atomic_file
-from .audit_checks import cheap_audit
+from .audit.table_checks import cheap_audit
 from .baselines import people_table, rival_scores
 from .dark_voxels import measure_dark_voxels
 from .data.image_cache import ImageCache

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from .atomic import atomic_file, write_json
-from .audit_checks import refuse_leaks
+from .audit.table_checks import refuse_leaks
 from .config import RunConfig
 from .config.options import config_to_dict
 from .data.dataset import MriDataset, make_loader

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import src
-from src.audit import audit_folder
+from src.audit.audit import audit_folder
 from src.cohorts.oasis import index_oasis
 from src.compare import compare_runs
 from src.config import RunConfig, TrainConfig

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .audit_pose import FLIPS, Picture, agreement, flip, frames
-from .cohorts.near_duplicates import Heads, heads, signatures
-from .runtime import progress, usable_cores
+from ..cohorts.near_duplicates import Heads, heads, signatures
+from ..runtime import progress, usable_cores
+from .pose import FLIPS, Picture, agreement, flip, frames
 
 _CHUNK = 256  # rows of a matrix of likeness in memory at a time
 _KEPT = 8192  # framed pictures in memory: 150 MB

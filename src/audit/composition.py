@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from .audit_verdicts import FAIL, NOT_KNOWN, ONE_SIDE, PASS, WARN, Check, people_known, sides_of
-from .labels import STAGES
+from ..labels import STAGES
+from .verdicts import FAIL, NOT_KNOWN, ONE_SIDE, PASS, WARN, Check, people_known, sides_of
 
 #: Two sides differ when chance would do so in one of 1,000 splits, and the difference is large.
 P_DIFFERENT = 0.001

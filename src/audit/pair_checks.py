@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from .audit_figure import MOST_PAIRS, ShownPair, short_name
-from .audit_pairs import COPIES, ONE_HEAD, Thresholds
-from .audit_search import Search
-from .audit_verdicts import FAIL, MAX_EXAMPLES, NOT_KNOWN, ONE_SIDE, PASS, Check
+from .figure import MOST_PAIRS, ShownPair, short_name
+from .pairs import COPIES, ONE_HEAD, Thresholds
+from .search import Search
+from .verdicts import FAIL, MAX_EXAMPLES, NOT_KNOWN, ONE_SIDE, PASS, Check
 
 #: What a flip of `audit_pose` is called.
 TURNED = {1: "mirrored", 0: "upside down", -1: "turned round"}

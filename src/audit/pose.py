@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .cohorts.near_duplicates import HEIGHT, WIDTH
+from ..cohorts.near_duplicates import HEIGHT, WIDTH
 
 Picture = npt.NDArray[np.uint8]
 #: Frames are twice as large as thumbnails: about half an OASIS slice.

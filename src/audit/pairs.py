@@ -20,7 +20,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from .audit_search import Index, Nearest, Scores, Search
+from .search import Index, Nearest, Scores, Search
 
 #: Agreement from which a pair is a copy: at least the first, at most the second. Measured: pairs of
 #: 200 people reach .45, of 160 phantoms (warps of one template) .92; copies that were turned by

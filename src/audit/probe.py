@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from .audit_verdicts import FAIL, NOT_KNOWN, PASS, Check
-from .labels import STAGES
+from ..labels import STAGES
+from .verdicts import FAIL, NOT_KNOWN, PASS, Check
 
 SHUFFLES = 100
 #: Above chance: by a point at least, and in one of 1,000 honest splits.

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from .audit_pose import Picture, frames, thumbnails
-from .report.canvas import plain
-from .runtime import progress, usable_cores
+from ..report.canvas import plain
+from ..runtime import progress, usable_cores
+from .pose import Picture, frames, thumbnails
 
 MAX_PIXELS = 4096**2
 _AT_ONCE = 1024  # files

@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from .audit_pose import Picture
-from .report.canvas import plain, wrapped, write_figure
+from ..report.canvas import plain, wrapped, write_figure
+from .pose import Picture
 
 MOST_PAIRS = 6
 _FAIL, _FINE = "#c1121f", "0.45"

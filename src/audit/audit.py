@@ -1,15 +1,13 @@
-"""Stage ``audit``: is this split honest? For our own data sets and for anybody's folders.
+"""The audit of a folder: all eight checks, and what they say together.
 
-Eight checks: readable files, people on both sides, identical files, near-duplicates, divided
-sessions, composition, metadata that give the class away, and the shuffled-label probe. One that
-fails makes the verdict FAIL, and ``main.py`` leave with status 3.
+Readable files, people on both sides, identical files, near-duplicates, divided sessions,
+composition, metadata that give the class away, and the shuffled-label probe. One that fails makes
+the verdict FAIL.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .atomic import write_json
-from .audit_checks import table_checks
-from .audit_figure import ShownPair, pairs_figure, short_name
-from .audit_files import Files, read_files, read_pictures
-from .audit_findings import check_pairs, shown_pairs
-from .audit_metadata import P_LABEL, SKILL, check_metadata
-from .audit_pairs import (
+from ..errors import ImageError, counted
+from .figure import ShownPair, short_name
+from .files import Files, read_files, read_pictures
+from .metadata import P_LABEL, SKILL, check_metadata
+from .pair_checks import check_pairs, shown_pairs
+from .pairs import (
     Thresholds,
     choose_asked,
     cluster_heads,
@@ -31,10 +28,11 @@ from .audit_pairs import (
     find_thresholds,
     nearest_across,
 )
-from .audit_probe import EXCESS, P_ABOVE, check_probe
-from .audit_read import AuditSet, read_set
-from .audit_search import LARGE, Index, search_of
-from .audit_verdicts import (
+from .probe import EXCESS, P_ABOVE, check_probe
+from .read import AuditSet, read_set
+from .search import LARGE, Index, search_of
+from .table_checks import table_checks
+from .verdicts import (
     FAIL,
     MAX_EXAMPLES,
     NOT_KNOWN,
@@ -46,11 +44,7 @@ from .audit_verdicts import (
     sides_of,
     verdict_of,
 )
-from .config import RunConfig
-from .config.data import dataset_flags
-from .errors import AuditFailed, DataNotFoundError, ImageError, counted
 
-logger = logging.getLogger(__name__)
 SCHEMA = "audit/1"
 
 
@@ -72,34 +66,6 @@ class Audit:
     def failed(self) -> list[str]:
         """Names of the checks that fail."""
         return [c["name"] for c in self.report["checks"] if c["verdict"] == FAIL]
-
-
-def run(config: RunConfig) -> Iterator[Path]:
-    """Audit the folder that ``--data_dir`` or ``--dataset`` names.
-
-    Yields:
-        ``audit.json``, and ``audit.png`` where two sides were compared.
-
-    Raises:
-        DataNotFoundError: There is no such folder, or no image in it.
-        AuditFailed: A check fails; everything is written before.
-    """
-    folder = config.data.data_dir or config.data.processed_dir
-    name = config.run or (folder.resolve().name if config.data.data_dir else config.data.name)
-    if not folder.is_dir():
-        hint = f"python main.py --mode preprocess {dataset_flags(config.data.name)}"
-        raise DataNotFoundError(folder, hint=f"{hint}, or name a folder with --data_dir")
-    audit = audit_folder(folder, config.data.model_dim, seed=config.data.seed)
-    logger.info("%s", format_audit(audit.report))
-    out = config.results_dir / (name or "audit") / "audit"
-    yield write_json(out / "audit.json", audit.report)
-    if audit.pairs:
-        yield _draw(out / "audit.png", audit)
-    if audit.failed:
-        raise AuditFailed(
-            f"{folder} is no honest split: {', '.join(audit.failed)}",
-            hint=f"read {out / 'audit.json'}; split by person, as --mode preprocess does",
-        )
 
 
 def audit_folder(folder: str | Path, dim: str, *, seed: int = 0) -> Audit:
@@ -259,15 +225,3 @@ def _spread(values: Any) -> dict[str, float] | None:
         return None
     median, high, most = np.quantile(values, [0.5, 0.9, 1])
     return {"median": float(median), "ninth_decile": float(high), "most": float(most)}
-
-
-def _draw(path: Path, audit: Audit) -> Path:
-    limits, name = audit.report["thresholds"], Path(audit.report["folder"]).name
-    head = limits["same_head"]["likeness"]
-    same = f"likeness from {head:.2f} on: one head" if head is not None else "likeness says nothing"
-    caption = (
-        f"Each image of the later side beside the earlier side's most similar. Agreement from "
-        f"{limits['nearly_identical']['agreement']:.2f} on: nearly identical; {same}."
-    )
-    title = f"Audit of {name}: {audit.report['verdict']}"
-    return pairs_figure(path, audit.pairs, title, caption, audit.stamps)

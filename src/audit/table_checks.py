@@ -14,8 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from .audit_composition import check_composition
-from .audit_verdicts import (
+from ..errors import AuditFailed, counted
+from ..manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
+from ..report.canvas import plain
+from .composition import check_composition
+from .verdicts import (
     FAIL,
     MAX_EXAMPLES,
     NOT_KNOWN,
@@ -26,9 +29,6 @@ from .audit_verdicts import (
     sides_of,
     verdict_of,
 )
-from .errors import AuditFailed, counted
-from .manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
-from .report.canvas import plain
 
 logger = logging.getLogger(__name__)
 

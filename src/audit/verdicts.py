@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from .manifest import SPLITS
+from ..manifest import SPLITS
 
 PASS, WARN, FAIL, NOT_KNOWN = "PASS", "WARN", "FAIL", "NOT KNOWN"
 MAX_EXAMPLES = 10

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from .audit_checks import manifest_rows
-from .cohorts.folders import ImageFile, list_images, require_stages
-from .cohorts.kaggle_names import people_of_classes
-from .errors import ManifestError
-from .manifest import MANIFEST, Manifest
+from ..cohorts.folders import ImageFile, list_images, require_stages
+from ..cohorts.kaggle_names import people_of_classes
+from ..errors import ManifestError
+from ..manifest import MANIFEST, Manifest
+from .table_checks import manifest_rows
 
 logger = logging.getLogger(__name__)
 SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}

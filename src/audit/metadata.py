@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .audit_verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check
-from .labels import STAGES
-from .report.canvas import plain
+from ..labels import STAGES
+from ..report.canvas import plain
+from .verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check
 
 #: Attributes that no illness changes; a class they give away makes the set useless as it is.
 OF_FORMAT = {
