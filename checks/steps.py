@@ -265,7 +265,7 @@ def check_evaluation(bench: Bench, checks: Checks) -> None:
     import numpy as np
     import pandas as pd
 
-    from src import evaluate
+    from src.stages import evaluate
 
     path = bench.checkpoint("2d")
     files = {file.name: file for file in evaluate.run(bench.config("2d", checkpoint=path))}
@@ -295,9 +295,9 @@ def check_evaluation(bench: Bench, checks: Checks) -> None:
 
 
 def _check_trained_on(bench: Bench, path: Path, test: set[str], checks: Checks) -> None:
-    from src import evaluate
     from src.errors import LeakageError
     from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+    from src.stages import evaluate
 
     content = load_checkpoint(path)
     content["subjects"] += hash_subjects(test)
@@ -341,8 +341,8 @@ def _check_map_by_hand(checks: Checks) -> None:
 
 
 def _check_map(config: RunConfig, dim: str, checks: Checks) -> None:
+    from src.evaluation.open_checkpoint import open_trained
     from src.gradcam import GradCAM, get_target_layer
-    from src.trained import open_trained
 
     trained = open_trained(config)
     model = trained.model.train()

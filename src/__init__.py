@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .data.loaders import create_data_loaders
-    from .evaluate import Evaluator
+    from .evaluation.evaluator import Evaluator
     from .gradcam import GradCAM, get_target_layer
     from .manifest import Manifest
     from .models.create import create_model
@@ -27,7 +27,7 @@ _MODULE_OF = {
     "create_model": "models.create",
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
-    "Evaluator": "evaluate",
+    "Evaluator": "evaluation.evaluator",
     "GradCAM": "gradcam",
     "get_target_layer": "gradcam",
     "Manifest": "manifest",

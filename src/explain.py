@@ -23,6 +23,7 @@ from .config import RunConfig
 from .config.options import config_to_dict
 from .data.sessions import images_of, mean_image, placed
 from .errors import ImageError
+from .evaluation.open_checkpoint import open_trained
 from .explanation.cases import Case, find_cases, map_of
 from .explanation.context import Context
 from .explanation.group_files import write_groups, write_regions
@@ -37,7 +38,6 @@ from .preflight import check_before
 from .preprocessing.space.grid import to_scan_grid
 from .preprocessing.space.placement import Placement, fit_placement
 from .runtime import progress
-from .trained import open_trained
 from .training.logits import place
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from .bids_derivatives import write_derivatives
 from .config import RunConfig
 from .config.options import config_to_dict
 from .errors import ConfigError, ImageError, counted
+from .evaluation.open_checkpoint import find_checkpoint
 from .models.device import choose_device
 from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
 from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
@@ -30,7 +31,6 @@ from .prediction.inputs import find_inputs, is_bids
 from .prediction.map_files import write_answer_map
 from .preflight import check_before
 from .runtime import progress, usable_cores
-from .trained import find_checkpoint
 from .training.likeness import FLAG_RATE
 
 logger = logging.getLogger(__name__)

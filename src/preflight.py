@@ -12,6 +12,7 @@ from pathlib import Path
 from .attribution import resolve_layers
 from .config import MAP_TARGETS, RunConfig
 from .errors import ConfigError, UnknownNameError
+from .evaluation.open_checkpoint import entry_of
 from .labels import class_scheme
 from .maps.atlas import read_atlas
 from .models import (
@@ -23,7 +24,6 @@ from .models.classifier import Classifier
 from .models.create import load_initial_weights
 from .models.device import choose_device
 from .models.registry import MODEL_REGISTRY
-from .trained import entry_of
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
 TRAINING, SCORING, MAPPING = {"train", "crossval"}, {"evaluate", "gradcam"}, {"gradcam"}

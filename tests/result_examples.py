@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.metrics import score
+from src.evaluation.metrics.scores import score
 from src.predictions import Predictions
 
 CLASSES = ("NonDemented", "VeryMildDemented", "MildDemented")

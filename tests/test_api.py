@@ -14,20 +14,20 @@ import torch
 import src
 from src.audit.audit import audit_folder
 from src.cohorts.oasis import index_oasis
-from src.compare import compare_runs
 from src.config import RunConfig, TrainConfig
 from src.config.options import build_config
 from src.data.loaders import open_dataset, open_run_data, reader_workers
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
+from src.evaluation.open_checkpoint import load_trained
+from src.evaluation.run_comparison import compare_runs
+from src.evaluation.scored_runs import read_run
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.maps.atlas import read_atlas
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.prediction.inputs import find_inputs
-from src.scored_runs import read_run
 from src.stages.report import build_report
-from src.trained import load_trained
 
 ROOT = Path(__file__).resolve().parents[1]
 

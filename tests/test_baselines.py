@@ -15,12 +15,12 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src import baselines
-from src.baselines import RIVALS, people_table, rival_predictions, rival_scores
 from src.data.splits import make_folds
+from src.evaluation.analyses import rivals as baselines
+from src.evaluation.analyses.rivals import RIVALS, people_table, rival_predictions, rival_scores
+from src.evaluation.metrics.scores import METRICS, score
 from src.labels import STAGES, class_scheme, stage_from_cdr
 from src.manifest import Manifest
-from src.metrics import METRICS, score
 
 CLASSES = ("NonDemented", "VeryMildDemented", "MildOrWorse")
 

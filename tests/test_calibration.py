@@ -17,9 +17,9 @@ from sklearn.metrics import log_loss
 
 from src.errors import CheckpointError
 from src.evaluation.analyses.calibration import calibration_report
+from src.evaluation.metrics.reliability import CALIBRATION_METRICS, errors_if_perfect
 from src.models.calibration import LARGEST_SCALE, PEOPLE_FOR_VECTOR, Calibration, fit_calibration
 from src.predictions import Predictions, per_person, take_rows
-from src.reliability import CALIBRATION_METRICS, errors_if_perfect
 
 
 class Logits(ClassifierMixin, BaseEstimator):

@@ -8,7 +8,7 @@ from src.config import PhantomConfig, RunConfig, TrainConfig
 from src.config.options import build_config
 from src.data.dataset import MriDataset, make_loader
 from src.data.loaders import open_dataset
-from src.evaluate import Evaluator
+from src.evaluation.evaluator import Evaluator
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.models.create import create_model

@@ -15,20 +15,27 @@ import pytest
 from matplotlib import image as picture
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from src import compare
 from src.atomic import write_json
-from src.compare import compare_runs
-from src.comparison import delong, mcnemar, nadeau_bengio, paired_bootstrap, people_needed
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import ConfigError, DataNotFoundError
+from src.evaluation import run_comparison
+from src.evaluation.metrics.scores import METRICS, score
+from src.evaluation.metrics.significance import (
+    delong,
+    mcnemar,
+    nadeau_bengio,
+    paired_bootstrap,
+    people_needed,
+)
+from src.evaluation.run_comparison import compare_runs
+from src.evaluation.scored_runs import read_run
 from src.labels import class_scheme
 from src.manifest import SAME_PEOPLE
-from src.metrics import METRICS, score
 from src.predictions import Predictions, as_binary, per_person, take_rows
 from src.report.comparison import log_table, markdown, sentence
 from src.report.metrics_schema import ResultError
-from src.scored_runs import read_run
+from src.stages import compare
 
 SECTIONS = (
     *("rivals", "increment", "calibration", "prediction_sets", "abstention", "decision_curve"),
@@ -148,11 +155,11 @@ def _folds(
 
 def _compare(root: Path, *names: str, n_bootstrap: int = 1000) -> dict[str, Any]:
     """Compare runs of `root` without writing anything."""
-    return compare.compare([read_run(root / name, name) for name in names], n_bootstrap, 0)
+    return run_comparison.compare([read_run(root / name, name) for name in names], n_bootstrap, 0)
 
 
 def _written(root: Path, *names: str) -> dict[str, Any]:
-    """Compare runs of `root` and return what ``compare.json`` holds."""
+    """Compare runs of `root` and return what ``run_comparison.json`` holds."""
     files = list(compare_runs([root / name for name in names], root / "out", 1000, 0))
     assert files == [root / "out" / f"compare.{kind}" for kind in ("json", "md", "png")]
     content: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
@@ -656,7 +663,7 @@ def test_the_table_is_aligned_logged_and_pasted(
 ) -> None:
     write_run(tmp_path / "a|$x$")
     write_run(tmp_path / "b", seed=1, skill=0.4)
-    with caplog.at_level(logging.INFO, logger="src.compare"):
+    with caplog.at_level(logging.INFO, logger="src.evaluation.run_comparison"):
         result = _written(tmp_path, "a|$x$", "b")
     assert log_table(result) in caplog.text
     lines = log_table(result).splitlines()

@@ -13,7 +13,9 @@ from statsmodels.stats.contingency_tables import mcnemar as oracle_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 
-from src.comparison import (
+from src.evaluation.metrics.intervals import resample_people
+from src.evaluation.metrics.scores import METRICS
+from src.evaluation.metrics.significance import (
     MOST_PEOPLE,
     corrected_interval,
     delong,
@@ -24,8 +26,6 @@ from src.comparison import (
     paired_bootstrap,
     people_needed,
 )
-from src.intervals import resample_people
-from src.metrics import METRICS
 from src.predictions import Predictions, Weighted, take_rows, unweighted
 
 pytestmark = pytest.mark.filterwarnings("error")

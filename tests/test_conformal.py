@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from src.errors import CheckpointError
 from src.evaluation.analyses.prediction_sets import score_sets
-from src.intervals import resample_people, wilson
+from src.evaluation.metrics.intervals import resample_people, wilson
 from src.models.conformal import (
     LEVELS,
     Conformal,

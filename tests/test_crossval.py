@@ -13,14 +13,15 @@ import pytest
 from conftest import make_processed
 from tiny_runs import run_config
 
-from src import crossval
-from src.comparison import corrected_interval
 from src.data.splits import folds_hash
 from src.errors import ConfigError, LeakageError, ManifestError
+from src.evaluation import cross_validation
+from src.evaluation.metrics.scores import METRICS
+from src.evaluation.metrics.significance import corrected_interval
+from src.evaluation.out_of_fold import FOLD_METRICS
 from src.manifest import Manifest, read_settings
-from src.metrics import METRICS
-from src.out_of_fold import FOLD_METRICS
 from src.predictions import Predictions, unweighted
+from src.stages import crossval
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def test_rivals_have_the_same_people(done):
 def test_a_second_run_trains_nothing(done, monkeypatch):
     config, folder, _ = done
     before = read_people(folder)
-    monkeypatch.setattr(crossval.Study, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(cross_validation.Study, "fit", lambda *a, **k: pytest.fail("trained again"))
     list(crossval.run(config))
     pd.testing.assert_frame_equal(read_people(folder), before)
 
@@ -255,13 +256,13 @@ def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path):
 
 def test_the_hash_names_the_folds(done, data):
     section = read_settings(done[1] / "metrics.json")["crossval"]
-    study = crossval.Study(done[0])
+    study = cross_validation.Study(done[0])
     assert section["folds_hash"] == folds_hash(study.folds)
     assert len(Manifest.read(data)) == 64
 
 
 def test_folds_of_an_older_version_are_not_mixed(data, tmp_path, monkeypatch):
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
-    monkeypatch.setattr(crossval, "VERSION", crossval.VERSION + 1)
+    monkeypatch.setattr(cross_validation, "VERSION", cross_validation.VERSION + 1)
     with pytest.raises(ConfigError, match="other settings: version"):
         list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))

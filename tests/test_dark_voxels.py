@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from src import dark_voxels
-from src.dark_voxels import dark_fractions, measure_dark_voxels
 from src.data.image_cache import ImageCache
 from src.errors import DataNotFoundError, ImageError
+from src.evaluation.analyses import dark_voxels
+from src.evaluation.analyses.dark_voxels import dark_fractions, measure_dark_voxels
 from src.manifest import Manifest
 
 

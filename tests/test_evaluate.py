@@ -13,15 +13,15 @@ from conftest import make_processed
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tiny_runs import run_config, train_once
 
-from src import evaluate
 from src.data.dataset import make_loader
 from src.data.loaders import create_data_loaders, open_dataset
 from src.errors import CheckpointError, ConfigError, ManifestError
-from src.evaluate import Evaluator
+from src.evaluation.evaluator import Evaluator
 from src.labels import class_scheme
 from src.manifest import Manifest, read_settings
 from src.models.calibration import Calibration
 from src.models.create import create_model
+from src.stages import evaluate
 
 pytestmark = pytest.mark.slow
 

@@ -18,11 +18,11 @@ from src.attribution import Attribution
 from src.data.augment import to_unit
 from src.data.sessions import images_of, placed
 from src.errors import CheckpointError, ConfigError
+from src.evaluation.open_checkpoint import open_trained
 from src.explain import choose_graded, run
 from src.explanation.cases import cell_of, find_cases, map_of
 from src.manifest import PEOPLE_UNKNOWN, Manifest
 from src.models.calibration import Calibration
-from src.trained import open_trained
 
 pytestmark = pytest.mark.slow
 

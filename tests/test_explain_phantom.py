@@ -17,13 +17,13 @@ from src.cohorts.phantom.truth import planted_change
 from src.config import RunConfig
 from src.config.options import build_config
 from src.data.sessions import images_of, placed
+from src.evaluation.open_checkpoint import open_trained
 from src.explanation.cases import find_cases, map_of
 from src.explanation.phantom import score_case, summarise_phantoms, who_counts
 from src.maps.groups import RunningMean
 from src.maps.truth import MapScore
 from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
 from src.preprocessing.space.template import template
-from src.trained import open_trained
 
 pytestmark = pytest.mark.slow
 

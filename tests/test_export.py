@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from tiny_runs import run_config, train_once
 
-from src import evaluate, export
+from src import export
 from src.errors import CheckpointError, ConfigError
+from src.stages import evaluate
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from src.evaluation.metrics.scores import score
 from src.labels import class_scheme
-from src.metrics import score
 from src.predictions import Predictions
 from src.report import canvas
 from src.report.canvas import plain, wrapped

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from src.evaluation.metrics.intervals import resample_people
 from src.grading.thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
 from src.grading.verdicts import judge, over_people, said
-from src.intervals import resample_people
 
 N = 8
 

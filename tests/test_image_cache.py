@@ -19,15 +19,14 @@ import pytest
 import torch
 from conftest import make_processed
 
-from src.dark_voxels import measure_dark_voxels
 from src.data import image_cache, image_file
 from src.data.dataset import make_loader
 from src.data.image_cache import ImageCache
 from src.data.loaders import open_dataset
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
+from src.evaluation.analyses.dark_voxels import measure_dark_voxels, stored_dark_voxels
 from src.labels import class_scheme
 from src.manifest import Manifest
-from src.scoring import stored_dark_voxels
 from src.training.features import dataset_features
 from src.training.logits import predict
 

@@ -15,8 +15,8 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.increment import COLUMNS, _short, increment, likelihood_ratio
-from src.intervals import resample_people
+from src.evaluation.analyses.increment import COLUMNS, _short, increment, likelihood_ratio
+from src.evaluation.metrics.intervals import resample_people
 from src.predictions import Predictions, as_binary
 
 

@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score
 
 from src.errors import ImageError
-from src.intervals import wilson_interval
+from src.evaluation.metrics.intervals import wilson_interval
 from src.maps.truth import MapScore, score_map, smooth, summarise
 
 SHAPE = (11, 14, 9)

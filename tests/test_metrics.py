@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as oracle
 
-from src.intervals import resample_people, wilson
-from src.metrics import METRICS, PER_CLASS, format_table, score
+from src.evaluation.metrics.intervals import resample_people, wilson
+from src.evaluation.metrics.scores import METRICS, PER_CLASS, format_table, score
 from src.predictions import FEW_PEOPLE, Predictions, Weighted, per_person, unweighted
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildDemented", "ModerateDemented")

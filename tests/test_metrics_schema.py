@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from result_examples import CLASSES, answers, crossval_result, evaluate_result, unavailable
 
 from src.errors import DataNotFoundError, MriError
-from src.metrics import METRICS, PER_CLASS
+from src.evaluation.metrics.scores import METRICS, PER_CLASS
 from src.report.metrics_schema import SCHEMA, SCHEMA_FILE, ResultError, check_metrics, read_metrics
 
 SECTIONS = (
@@ -277,11 +277,11 @@ def test_every_field_is_explained_for_people() -> None:
 def test_the_statistics_return_what_the_schema_says() -> None:
     import pandas as pd
 
+    from src.evaluation.analyses.abstention import abstention
     from src.evaluation.analyses.calibration import calibration_report
+    from src.evaluation.analyses.decision_curve import decision_curve
+    from src.evaluation.analyses.subgroups import confounding, subgroup_scores
     from src.models.calibration import fit_calibration
-    from src.net_benefit import decision_curve
-    from src.selective import abstention
-    from src.subgroups import confounding, subgroup_scores
 
     rows, applied = answers((20, 14, 7)), fit_calibration(answers((20, 14, 7), seed=3))
     subjects = list(dict.fromkeys(rows.subjects))

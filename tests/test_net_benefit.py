@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from src.intervals import resample_people
-from src.net_benefit import THRESHOLDS, decision_curve, net_benefits
+from src.evaluation.analyses.decision_curve import THRESHOLDS, decision_curve, net_benefits
+from src.evaluation.metrics.intervals import resample_people
 from src.predictions import Predictions, take_rows, unweighted
 
 
@@ -114,7 +114,7 @@ def test_the_useful_range_is_where_the_paired_gain_is_above_zero() -> None:
 
 
 def test_of_two_useful_ranges_the_wider_is_named() -> None:
-    from src.net_benefit import _widest
+    from src.evaluation.analyses.decision_curve import _widest
 
     at = np.array([0.1, 0.2, 0.25, 0.3, 0.5, 0.6])
     assert _widest([True, True, False, True, True, True], at) == [0.3, 0.6]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.comparison import holm
+from src.evaluation.metrics.significance import holm
 from src.maps.region_table import ALL, UNSEEN, RegionTable, region_table
 
 CLASSES = ("none", "mild", "severe")

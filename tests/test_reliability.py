@@ -10,10 +10,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.calibration import calibration_curve as sklearn_curve
 
-from src import reliability
-from src.intervals import estimate_and_resample, interval, wilson
-from src.predictions import Predictions, Weighted, as_binary, unweighted
-from src.reliability import (
+from src.evaluation.metrics import reliability
+from src.evaluation.metrics.intervals import estimate_and_resample, interval, wilson
+from src.evaluation.metrics.reliability import (
     CALIBRATION_METRICS,
     _log_odds,
     _overlaps,
@@ -25,6 +24,7 @@ from src.reliability import (
     intercept,
     slope,
 )
+from src.predictions import Predictions, Weighted, as_binary, unweighted
 
 
 def honest(n: int, k: int = 3, seed: int = 0, factor: float = 1.0) -> Predictions:

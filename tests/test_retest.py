@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from src import retest
-from src.intervals import wilson
+from src.evaluation.analyses import retest
+from src.evaluation.analyses.retest import icc_2_1, retest_report, sessions_of
+from src.evaluation.metrics.intervals import wilson
 from src.predictions import Predictions
-from src.retest import icc_2_1, retest_report, sessions_of
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildDemented")
 #: Shrout & Fleiss (1979), table 2: six targets, four judges.

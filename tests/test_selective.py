@@ -11,10 +11,11 @@ from sklearn import metrics as oracle
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import permutation_test_score
 
-from src.intervals import resample_people, wilson
-from src.metrics import METRICS
+from src.evaluation.analyses.abstention import COVERAGES, abstention
+from src.evaluation.analyses.permutation import permutation_test
+from src.evaluation.metrics.intervals import resample_people, wilson
+from src.evaluation.metrics.scores import METRICS
 from src.predictions import Predictions, take_rows
-from src.selective import COVERAGES, abstention, permutation_test
 
 
 def _people(n: int = 60, k: int = 3, per: int = 1, signal: float = 1.5, seed: int = 0):
@@ -58,7 +59,7 @@ def test_each_coverage_equals_scikit_learn_on_the_rows_kept(n: int, per: int) ->
 
 def test_a_share_of_ten_people_is_a_whole_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [p["n_people"] for p in abstention(_people(10), 20)["curve"]] == [10, 9, 8, 7, 6, 5]
-    monkeypatch.setattr("src.selective.COVERAGES", (1.0, 0.55))
+    monkeypatch.setattr("src.evaluation.analyses.abstention.COVERAGES", (1.0, 0.55))
     found = abstention(_people(100), 20)  # .55 x 100 is a little over 55 in floating point
     assert [point["n_people"] for point in found["curve"]] == [100, 55]
 

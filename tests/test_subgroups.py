@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from src.intervals import resample_people, wilson
-from src.metrics import score
+from src.evaluation.analyses.subgroups import AGE_BANDS, confounding, match_ages, subgroup_scores
+from src.evaluation.metrics.intervals import resample_people, wilson
+from src.evaluation.metrics.scores import score
 from src.predictions import Predictions, as_binary, take_rows
-from src.subgroups import AGE_BANDS, confounding, match_ages, subgroup_scores
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildDemented")
 
@@ -258,7 +258,7 @@ def test_people_of_no_group_take_no_part_in_the_shuffles() -> None:
 
 def test_the_gap_if_equal_is_the_mean_over_shuffles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many shuffles of sex among the people of a class, by hand; the rows move with people."""
-    monkeypatch.setattr("src.subgroups._SHUFFLES", 2000)
+    monkeypatch.setattr("src.evaluation.analyses.subgroups._SHUFFLES", 2000)
     rows, table = _cohort(n=90, per=2, bias=1.5)
     found = subgroup_scores(rows, table, NAMES, 20)["gaps"]["sex"]
     rng = np.random.default_rng(1)

@@ -10,10 +10,10 @@ import pytest
 from result_examples import evaluate_result
 from tiny_runs import run_config, train_once
 
-from src import evaluate
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import ConfigError
+from src.stages import evaluate
 from src.training import tracking
 from src.training.tracking import open_tracker
 

@@ -7,9 +7,9 @@ import pytest
 from tiny_runs import run_config, train_once
 
 from src.errors import CheckpointError, LeakageError
+from src.evaluation.open_checkpoint import find_checkpoint, open_trained
 from src.manifest import SAME_PEOPLE, read_settings
 from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
-from src.trained import find_checkpoint, open_trained
 
 
 @pytest.fixture(scope="module")

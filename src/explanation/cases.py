@@ -16,10 +16,10 @@ from torch import Tensor
 from ..attribution import DEMENTED, Attribution, target_scores
 from ..data.sessions import Session, make_session, plane_of, rows_by_session
 from ..errors import ConfigError
+from ..evaluation.open_checkpoint import Trained
 from ..manifest import PEOPLE_UNKNOWN
 from ..predictions import per_person
 from ..preprocessing.slices import PLANES
-from ..trained import Trained
 from ..training.logits import inference_batch, predict
 
 

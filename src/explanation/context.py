@@ -9,7 +9,7 @@ from typing import Any
 from ..attribution import Attribution
 from ..config import RunConfig
 from ..data.dataset import MriDataset
-from ..trained import Trained
+from ..evaluation.open_checkpoint import Trained
 
 _WARNING = "A map shows what this model used, not where disease is."
 _SIDES = "R and L are the person's right and left."

@@ -16,8 +16,8 @@ from ..attribution import Attribution, Target
 from ..cam_methods import CAM_METHODS
 from ..data.dataset import MriDataset
 from ..errors import MriError
-from ..intervals import estimate_and_resample, interval
-from ..metrics import METRICS
+from ..evaluation.metrics.intervals import estimate_and_resample, interval
+from ..evaluation.metrics.scores import METRICS
 from ..models.classifier import Classifier
 from ..predictions import Predictions
 from .explainer import Explainer, Settled, device_of, maps_of, settle_target

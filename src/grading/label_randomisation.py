@@ -19,7 +19,7 @@ from torch import Tensor
 from ..attribution import Target, computing
 from ..data.dataset import MriDataset
 from ..errors import ConfigError
-from ..metrics import METRICS
+from ..evaluation.metrics.scores import METRICS
 from ..models.classifier import Classifier
 from ..predictions import Predictions, unweighted
 from ..runtime import progress

@@ -22,8 +22,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..comparison import holm
-from ..intervals import interval, resample_people
+from ..evaluation.metrics.intervals import interval, resample_people
+from ..evaluation.metrics.significance import holm
 from ..predictions import FEW_PEOPLE, Array, Integers, ratio
 
 ALL = "all"  # class of the rows that are about everyone

@@ -25,7 +25,7 @@ from scipy import ndimage
 from scipy.stats import rankdata
 
 from ..errors import ImageError
-from ..intervals import interval, resample_people, wilson
+from ..evaluation.metrics.intervals import interval, resample_people, wilson
 from ..predictions import Array, ratio
 
 Floats = NDArray[np.float32]

@@ -23,11 +23,11 @@ from torch import Tensor
 from ..config import PreprocessConfig, RunConfig, ScanConfig
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
+from ..evaluation.open_checkpoint import find_checkpoint, load_trained
 from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..predictions import Predictions
-from ..trained import find_checkpoint, load_trained
 from ..training.likeness import Likeness, Reference, embed_images
 from ..training.logits import place
 from ..training.trainer import BEST

@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ...intervals import Interval, estimate_and_resample, interval
 from ...models.calibration import Calibration
 from ...predictions import FEW_PEOPLE, Predictions
-from ...reliability import CALIBRATION_METRICS, calibration_curve, error_interval, errors_if_perfect
+from ..metrics.intervals import Interval, estimate_and_resample, interval
+from ..metrics.reliability import (
+    CALIBRATION_METRICS,
+    calibration_curve,
+    error_interval,
+    errors_if_perfect,
+)
 
 _MOST_UNDEFINED = 0.025  # share of resamples without a slope above which its interval has no end
 

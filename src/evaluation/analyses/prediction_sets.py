@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ...intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
 from ...models.conformal import Sets, people_needed
 from ...predictions import FEW_PEOPLE, Array, Predictions, ratio
+from ..metrics.intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
 
 
 def score_sets(

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import counted
-from .intervals import Metric, estimate_and_resample, interval
-from .predictions import FEW_PEOPLE, Array, Predictions, Weighted, as_binary, per_person
+from ...errors import counted
+from ...predictions import FEW_PEOPLE, Array, Predictions, Weighted, as_binary, per_person
+from ..metrics.intervals import Metric, estimate_and_resample, interval
 
 #: .05 to .60 in steps of .0125.
 THRESHOLDS: tuple[float, ...] = tuple(float(t) for t in np.linspace(0.05, 0.6, 45).round(4))

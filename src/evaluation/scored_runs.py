@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .errors import ConfigError, DataNotFoundError, counted
-from .predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
-from .report.find_run import how_to_have
-from .report.metrics_schema import ResultError, read_metrics
+from ..errors import ConfigError, DataNotFoundError, counted
+from ..predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
+from ..report.find_run import how_to_have
+from ..report.metrics_schema import ResultError, read_metrics
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .predictions import Array, Predictions, Weighted, unweighted
+from ...predictions import Array, Predictions, Weighted, unweighted
 
 #: (B,) or (B, K) values of a metric for B sets of row weights.
 Metric = Callable[[Weighted], Array]

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
+from ...predictions import Array, Integers, Predictions, Weighted, as_binary, ratio
 from .intervals import Interval, Metric, interval, wilson
-from .metrics import METRICS
-from .predictions import Array, Integers, Predictions, Weighted, as_binary, ratio
+from .scores import METRICS
 
 _MOST_BINS, _PEOPLE_PER_BIN = 10, 10
 _DRAWS = 200  # for `errors_if_perfect`

@@ -10,6 +10,8 @@ zero outside the brain.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from typing import Any
 
 import cv2
@@ -17,11 +19,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .data.image_cache import ImageCache
-from .errors import ImageError
-from .manifest import Manifest
-from .predictions import Array
+from ...atomic import atomic_file
+from ...data.image_cache import ImageCache
+from ...errors import ImageError, counted
+from ...manifest import Manifest
+from ...predictions import Array
 
+logger = logging.getLogger(__name__)
 #: Columns that `measure_dark_voxels` names start with this.
 PREFIX = "dark_"
 _DARK = 0.45  # of the level of bright tissue: between fluid and grey matter in T1-weighted images
@@ -130,3 +134,23 @@ def _resized(profile: Array, length: int) -> Array:
     place = np.linspace(0, 1, len(profile))
     resized: Array = np.interp(np.linspace(0, 1, length), place[known], profile[known])
     return resized
+
+
+def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | None:
+    """Return every person's dark fractions, from ``.features/`` where they are there.
+
+    None where an image has no fingerprint, which a stored table is known by.
+    """
+    prints = manifest.table["fingerprint"]
+    names = [*prints.astype("str"), *manifest.table["subject"]]
+    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+    path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
+    if path.is_file():
+        return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
+    images = counted(len(manifest), "image")
+    logger.info("dark voxels of %s are measured, once", images)
+    measured = measure_dark_voxels(manifest, cache)
+    if prints.notna().all():
+        with atomic_file(path, "w") as file:
+            measured.to_csv(file)
+    return measured

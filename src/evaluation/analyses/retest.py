@@ -16,9 +16,17 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from .errors import counted
-from .intervals import Interval, interval, wilson_interval
-from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person, take_rows
+from ...errors import counted
+from ...predictions import (
+    FEW_PEOPLE,
+    Array,
+    Integers,
+    Predictions,
+    as_binary,
+    per_person,
+    take_rows,
+)
+from ..metrics.intervals import Interval, interval, wilson_interval
 
 #: Fewer people than this say nothing about repeatability.
 MIN_PEOPLE = 5

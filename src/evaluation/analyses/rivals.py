@@ -23,12 +23,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ...data.splits import Division
+from ...errors import counted
+from ...manifest import Manifest
+from ...predictions import Array, Integers, Predictions
+from ..metrics.scores import score
 from .dark_voxels import PREFIX
-from .data.splits import Division
-from .errors import counted
-from .manifest import Manifest
-from .metrics import score
-from .predictions import Array, Integers, Predictions
 
 #: A column that more than this share of the people lack is not known.
 MAX_MISSING = 0.1

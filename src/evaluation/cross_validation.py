@@ -1,4 +1,4 @@
-"""Stage ``crossval``: repeated cross-validation by person, each fold resumable and runnable alone.
+"""One cross-validation by person: its data, its folds, their training, and the permutation test.
 
 One split of a few hundred people decides little. Here every rated person is tested once in every
 repeat, by a model that never saw the person; what chooses (epoch, penalty, temperature) are other
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,82 +19,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .atomic import atomic_file, write_json
-from .config import RunConfig
-from .config.options import config_to_dict
-from .data.dataset import make_loader
-from .data.loaders import open_run_data, reader_workers
-from .data.splits import Fold, folds_hash, folds_table, make_folds, with_fold
-from .errors import ConfigError, LeakageError, ManifestError, counted
-from .manifest import SAME_PEOPLE, Manifest, read_settings
-from .models.classifier import Classifier
-from .models.create import create_model
-from .models.device import choose_device, seed_everything
-from .out_of_fold import Unit, collect_units, fold_scores, joined
-from .predictions import per_person
-from .preflight import check_before
-from .report_files import write_results
-from .runtime import progress, said_once
-from .training.features import dataset_features
-from .training.frozen_head import predict_features
-from .training.logits import place, predict
-from .training.optimisation import make_optimizer
-from .training.trainer import Trainer
+from ..atomic import atomic_file, write_json
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..data.dataset import make_loader
+from ..data.loaders import open_run_data, reader_workers
+from ..data.splits import Fold, folds_hash, folds_table, make_folds, with_fold
+from ..errors import ConfigError, LeakageError, ManifestError, counted
+from ..manifest import SAME_PEOPLE, Manifest, read_settings
+from ..models.classifier import Classifier
+from ..models.create import create_model
+from ..models.device import choose_device, seed_everything
+from ..predictions import per_person
+from ..runtime import progress, said_once
+from ..training.features import dataset_features
+from ..training.frozen_head import predict_features
+from ..training.logits import place, predict
+from ..training.optimisation import make_optimizer
+from ..training.trainer import Trainer
+from .out_of_fold import Unit, fold_scores, joined
 
 logger = logging.getLogger(__name__)
-
 #: What lives in modules that say the same of every fold.
 _SETUP = (Classifier, choose_device, predict_features, make_optimizer)
 VERSION = 1  # raise it when the same settings would give other answers
-
-
-def run(config: RunConfig) -> Iterator[Path]:
-    """Train and score folds; when all are there, join them and report.
-
-    Yields:
-        ``folds.csv``, the files of the folds, and after the last one ``metrics.json``,
-        ``people.csv``, ``predictions.csv``, documents and figures.
-
-    Raises:
-        LeakageError: The data set was split with the same people on both sides.
-        ConfigError: The folder holds folds of other settings.
-        ManifestError: ``--collect``, and folds are missing.
-    """
-    started = time.monotonic()
-    if not config.crossval.collect:
-        check_before(config, "crossval")
-    study = Study(config)
-    folder = config.results_dir / study.name
-    yield study.write_folds(folder)
-    yield study.write_settings(folder)
-    if not config.crossval.collect:
-        yield from study.train(folder)
-    if (config.crossval.fold, config.crossval.repeat) != (None, None):
-        # Two tasks of an array that end together must not both write the study's results.
-        logger.info("when all folds are there, the same command with --collect joins them")
-        return
-    read = [study.read(folder, fold, seed) for fold, seed in study.jobs(every=True)]
-    units = [unit for unit in read if unit]
-    missing = len(read) - len(units)
-    if missing:
-        raise ManifestError(
-            f"{missing} of {counted(len(read), 'fold is', 'folds are')} missing in "
-            f"{folder / 'folds'}",
-            hint="run the same command without --collect, or with --fold and --repeat",
-        )
-    answers, crossval = collect_units(units, study.folds, study.data)
-    permutation = study.permuted(folder, units, config.evaluate.permute_labels)
-    context = {
-        "kind": "crossval",
-        "run": study.name,
-        "settings": study.settings(),
-        "crossval": crossval,
-        "permutation": permutation,
-        "seconds": time.monotonic() - started,
-    }
-    figures = config.results_dir / "figures" / study.name
-    _, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
-    yield from files
 
 
 class Study:

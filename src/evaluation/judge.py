@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import logging
 from typing import Any
 
 import pandas as pd
 
+from ..audit.table_checks import cheap_audit
+from ..data.splits import Division
+from ..manifest import Manifest
+from ..report.metrics_schema import SCHEMA
+from .analyses.abstention import abstention
+from .analyses.calibration import calibration_report
+from .analyses.dark_voxels import stored_dark_voxels
+from .analyses.decision_curve import decision_curve
+from .analyses.increment import increment
+from .analyses.permutation import permutation_test
+from .analyses.prediction_sets import score_sets
+from .analyses.retest import retest_report
+from .analyses.rivals import people_table, rival_scores
+from .analyses.subgroups import confounding, subgroup_scores
 from .answers import Answers
-from .atomic import atomic_file
-from .audit.table_checks import cheap_audit
-from .baselines import people_table, rival_scores
-from .dark_voxels import measure_dark_voxels
-from .data.image_cache import ImageCache
-from .data.splits import Division
-from .errors import counted
-from .evaluation.analyses.calibration import calibration_report
-from .evaluation.analyses.prediction_sets import score_sets
-from .increment import increment
-from .manifest import Manifest
-from .metrics import METRICS, score
-from .net_benefit import decision_curve
-from .report.metrics_schema import SCHEMA
-from .retest import retest_report
-from .selective import abstention, permutation_test
-from .subgroups import confounding, subgroup_scores
+from .metrics.scores import METRICS, score
 
-logger = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")
 #: What shuffled labels are scored by.
 PERMUTED = ("balanced_accuracy", "macro_auc")
@@ -108,26 +103,6 @@ def with_division(manifest: Manifest, division: Division) -> Manifest:
     """Return the manifest with the learnt from as train and the answered as test."""
     side = dict.fromkeys(division.development, "train") | dict.fromkeys(division.test, "test")
     return manifest.with_columns(split=manifest.table["subject"].map(side))
-
-
-def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | None:
-    """Return every person's dark fractions, from ``.features/`` where they are there.
-
-    None where an image has no fingerprint, which a stored table is known by.
-    """
-    prints = manifest.table["fingerprint"]
-    names = [*prints.astype("str"), *manifest.table["subject"]]
-    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
-    if path.is_file():
-        return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
-    images = counted(len(manifest), "image")
-    logger.info("dark voxels of %s are measured, once", images)
-    measured = measure_dark_voxels(manifest, cache)
-    if prints.notna().all():
-        with atomic_file(path, "w") as file:
-            measured.to_csv(file)
-    return measured
 
 
 def _labels(answers: Answers) -> pd.Series:

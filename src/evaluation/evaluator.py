@@ -1,4 +1,4 @@
-"""Stage ``evaluate``, and the Evaluator: the one place that opens the test people.
+"""The Evaluator: the one place that opens the test people.
 
 Every score is per person first (mean logit over a person's images), then per image, each with n
 people, a 95 % interval and the majority class beside it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -16,62 +15,21 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ..data.dataset import MriDataset, own_dataset, require_people
+from ..data.splits import Division, make_folds
+from ..errors import ConfigError, require_kind
+from ..models.calibration import Calibration
+from ..models.classifier import Classifier, require_classifier
+from ..models.conformal import LEVELS, Conformal, estimable, prediction_sets
+from ..models.device import choose_device
+from ..predictions import Predictions, per_person
+from ..training.logits import place, predict
+from .analyses.drift import drift
 from .answers import Answers
-from .config import RunConfig
-from .config.options import config_to_dict
-from .data.dataset import MriDataset, make_loader, own_dataset, require_people
-from .data.splits import Division, make_folds
-from .errors import ConfigError, require_kind
-from .external import drift
-from .models.calibration import Calibration
-from .models.classifier import Classifier, require_classifier
-from .models.conformal import LEVELS, Conformal, estimable, prediction_sets
-from .models.device import choose_device
-from .predictions import Predictions, per_person
-from .preflight import check_before
-from .report_files import write_results
-from .trained import Trained, open_trained
-from .training.logits import place, predict
-from .training.tracking import open_tracker
+from .open_checkpoint import Trained
+from .result_files import write_results
 
 logger = logging.getLogger(__name__)
-
-
-def run(config: RunConfig) -> Iterator[Path]:
-    """Score a checkpoint on the test people of its data set.
-
-    Yields:
-        ``metrics.json``, ``predictions.csv``, ``people.csv`` and the figures of the run.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it does not fit the data.
-        LeakageError: Test people were trained on.
-    """
-    started = time.monotonic()
-    check_before(config, "evaluate")
-    trained = open_trained(config)
-    loader = make_loader(trained.data, config.batch_size)
-    evaluator = Evaluator(
-        trained.model,
-        loader,
-        config.device,
-        n_bootstrap=config.evaluate.bootstrap,
-        permutations=config.evaluate.permute_labels,
-    )
-    name = trained.run_name
-    folder, figures = config.results_dir / name, config.results_dir / "figures" / name
-    context = {
-        "run": name,
-        "checkpoint": str(trained.path),
-        "settings": trained.settings | {"evaluate": config_to_dict(config)["evaluate"]},
-    }
-    results = evaluator.full_evaluation(
-        folder, figure_dir=figures, context=context, trained=trained, started=started
-    )
-    files = [Path(path) for path in results["files"]]
-    with open_tracker(config, name) as tracker:
-        tracker.scored(results, files)
-    yield from (*files, *tracker.files)
 
 
 class Evaluator:

@@ -15,10 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from .errors import counted
-from .intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
-from .metrics import METRICS, recall
-from .predictions import (
+from ...errors import counted
+from ...predictions import (
     FEW_PEOPLE,
     Array,
     Integers,
@@ -29,6 +27,8 @@ from .predictions import (
     take_rows,
     unweighted,
 )
+from ..metrics.intervals import Interval, Metric, estimate_and_resample, interval, wilson_interval
+from ..metrics.scores import METRICS, recall
 
 #: Years at which the next age band begins.
 AGE_LIMITS = (60, 70, 80)

@@ -1,4 +1,4 @@
-"""Answering only where a model is sure, and whether its answers are better than chance.
+"""Answering only where a model is sure: what abstaining from the other people brings.
 
 Axes: B resamples, n rows, P people, G groups of rows of equal confidence, K classes.
 """
@@ -6,21 +6,25 @@ Axes: B resamples, n rows, P people, G groups of rows of equal confidence, K cla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .errors import counted
-from .intervals import Interval, Metric, estimate_and_resample, interval, wilson
-from .metrics import METRICS
-from .predictions import FEW_PEOPLE, Array, Integers, Predictions, Weighted, per_person, unweighted
+from ...errors import counted
+from ...predictions import (
+    FEW_PEOPLE,
+    Array,
+    Integers,
+    Predictions,
+    Weighted,
+    unweighted,
+)
+from ..metrics.intervals import Interval, Metric, estimate_and_resample, interval, wilson
+from ..metrics.scores import METRICS
 
 #: Shares of the rows that are answered.
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
-#: Metrics of which a model wants little.
-SMALLER_IS_BETTER = frozenset({"brier", "log_loss", "mae_stages"})
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 def abstention(predictions: Predictions, n_bootstrap: int = 2000, seed: int = 0) -> dict[str, Any]:
@@ -67,44 +71,6 @@ def abstention(predictions: Predictions, n_bootstrap: int = 2000, seed: int = 0)
     }
 
 
-def permutation_test(
-    predictions: Predictions, metrics: Mapping[str, Metric], n: int = 1000, seed: int = 0
-) -> dict[str, Any]:
-    """Compare metrics with what they are when labels are dealt out to the people at random.
-
-    All rows of a person take the label of one other person, so rows stay together. The model is not
-    trained again: this asks whether its answers go with the labels of the people it is scored on.
-
-    Source: Phipson & Smyth (2010), doi:10.2202/1544-6115.1585, for the p value.
-
-    Args:
-        predictions: One row per person, or several; a person counts with the first row's label.
-        metrics: Name -> (B,) metric. Small is good for those in `SMALLER_IS_BETTER`, else large.
-        n: Shuffles; the smallest possible p is 1 / (1 + n).
-        seed: Same seed, same shuffles.
-
-    Returns:
-        ``kind``, ``n``, ``observed``, ``null`` (n values each, 4 digits) and ``p``, by metric. What
-        is undefined is None, and an undefined shuffle counts against the model.
-    """
-    labels = per_person(predictions).labels
-    actual = replace(predictions, labels=labels[predictions.people])
-    observed = {name: _value(actual, metric) for name, metric in metrics.items()}
-    null: dict[str, list[float]] = {name: [] for name in metrics}
-    rng = np.random.default_rng(seed)
-    for _ in range(n):
-        shuffled = replace(predictions, labels=rng.permutation(labels)[predictions.people])
-        for name, metric in metrics.items():
-            null[name].append(_value(shuffled, metric))
-    return {
-        "kind": "labels of scored people shuffled",
-        "n": n,
-        "observed": {name: _or_none(value) for name, value in observed.items()},
-        "null": {name: [_or_none(round(v, 4)) for v in values] for name, values in null.items()},
-        "p": {name: _p_value(name, observed[name], np.array(null[name])) for name in metrics},
-    }
-
-
 class _ByConfidence:
     """Rows from the most to the least confident, equal ones together."""
 
@@ -123,7 +89,7 @@ class _ByConfidence:
     def kept(self, weights: Array, share: float) -> Array:
         """Return (B, n) weights of which the most confident `share` is left, in whole rows."""
         size = self._by_group(weights)
-        wanted = np.ceil(share * weights.sum(axis=1, keepdims=True) - _ROUNDING)
+        wanted = np.ceil(share * weights.sum(axis=1, keepdims=True) - ROUNDING)
         left = np.clip(wanted - (size.cumsum(axis=1) - size), 0, size)
         part = np.divide(left, size, out=np.zeros_like(size), where=size > 0)
         kept: Array = weights * part[:, self.group]
@@ -196,20 +162,3 @@ def _sentence(found: Mapping[str, Interval]) -> str:
     if gain["high"] < 0:
         return f"{facts}: abstaining lowers it, the confident answers are the worse ones."
     return f"{facts}: abstaining is not shown to raise it."
-
-
-def _value(predictions: Predictions, metric: Metric) -> float:
-    return float(metric(unweighted(predictions))[0])
-
-
-def _or_none(value: float) -> float | None:
-    return value if np.isfinite(value) else None
-
-
-def _p_value(name: str, observed: float, null: Array) -> float | None:
-    """Return the share of shuffles, the truth counted as one, that are at least as good."""
-    if not np.isfinite(observed):
-        return None
-    sign = -1.0 if name in SMALLER_IS_BETTER else 1.0
-    worse = sign * null < sign * observed - _ROUNDING  # False for an undefined shuffle
-    return float((1 + (~worse).sum()) / (1 + len(null)))

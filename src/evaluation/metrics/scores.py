@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import counted
-from .intervals import Metric, estimate_and_resample, interval, wilson_interval
-from .predictions import (
+from ...errors import counted
+from ...predictions import (
     FEW_PEOPLE,
     Array,
     Integers,
@@ -26,6 +25,7 @@ from .predictions import (
     ratio,
     unweighted,
 )
+from .intervals import Metric, estimate_and_resample, interval, wilson_interval
 
 
 def recall(sample: Weighted) -> Array:

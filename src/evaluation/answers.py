@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .data.image_cache import ImageCache
-from .data.splits import Division
-from .labels import ClassScheme
-from .manifest import Manifest
-from .models.calibration import Calibration
-from .models.conformal import Sets
-from .predictions import Predictions
+from ..data.image_cache import ImageCache
+from ..data.splits import Division
+from ..labels import ClassScheme
+from ..manifest import Manifest
+from ..models.calibration import Calibration
+from ..models.conformal import Sets
+from ..predictions import Predictions
 
 
 @dataclass(frozen=True)

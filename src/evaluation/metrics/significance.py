@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student
 
+from ...predictions import Array, Predictions, Weighted, unweighted
 from .intervals import Interval, Metric, interval, resample_people
-from .predictions import Array, Predictions, Weighted, unweighted
 
 #: More people than this is no plan for a study.
 MOST_PEOPLE = 10_000_000

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
+from ..atomic import atomic_file, write_json
+from ..errors import counted
+from ..predictions import Predictions
+from ..report.documents.write import write_documents
+from ..report.metrics_schema import check_metrics
+from ..report.score_figures.classification import confusion_figure, roc_figure
+from ..report.score_figures.write import write_score_figures
 from .answers import Answers
-from .atomic import atomic_file, write_json
-from .errors import counted
-from .metrics import format_table
-from .predictions import Predictions
-from .report.documents.write import write_documents
-from .report.metrics_schema import check_metrics
-from .report.score_figures.classification import confusion_figure, roc_figure
-from .report.score_figures.write import write_score_figures
-from .scoring import judge
+from .judge import judge
+from .metrics.scores import format_table
 
 logger = logging.getLogger(__name__)
 #: Columns of the table in the log.

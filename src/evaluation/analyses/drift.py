@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .answers import Answers
-from .intervals import Metric, estimate_and_resample, interval
-from .metrics import METRICS
-from .predictions import Predictions
-from .reliability import CALIBRATION_METRICS
+from ...predictions import Predictions
+from ..answers import Answers
+from ..metrics.intervals import Metric, estimate_and_resample, interval
+from ..metrics.reliability import CALIBRATION_METRICS
+from ..metrics.scores import METRICS
 
 _SCORES = ("balanced_accuracy", "macro_auc", "brier", "log_loss")
 _PROBABILITIES = ("slope", "intercept")

@@ -1,4 +1,4 @@
-"""Stage ``compare``: tell two or more scored runs apart, on the people that all of them scored.
+"""Two or more scored runs told apart, on the people that all of them scored.
 
 Compared is what a user gets: calibrated probabilities. AUC and labels are judged on one answer per
 person (the mean log-odds over a person's rows), other metrics by resampling people with all their
@@ -8,7 +8,6 @@ are one family for Holm's adjustment.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import math
@@ -19,17 +18,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .atomic import atomic_file, write_json
-from .comparison import delong, holm, mcnemar, nadeau_bengio, paired_bootstrap, people_needed
-from .config import RunConfig
-from .errors import ConfigError
-from .metrics import METRICS
-from .predictions import FEW_PEOPLE, Integers, as_binary, unweighted
-from .report.comparison import LESS_IS_BETTER, difference_figure, log_table, markdown, sentence
+from ..atomic import atomic_file, write_json
+from ..predictions import FEW_PEOPLE, Integers, as_binary, unweighted
+from ..report.comparison import LESS_IS_BETTER, difference_figure, log_table, markdown, sentence
+from .metrics.scores import METRICS
+from .metrics.significance import (
+    delong,
+    holm,
+    mcnemar,
+    nadeau_bengio,
+    paired_bootstrap,
+    people_needed,
+)
 from .scored_runs import (
     ScoredRun,
     classes_of,
-    find_run,
     name_runs,
     notes_about,
     read_run,
@@ -38,33 +41,11 @@ from .scored_runs import (
 )
 
 logger = logging.getLogger(__name__)
-
 SCHEMA = "compare/1"
 ALPHA = 0.05
 _RESAMPLED = ("balanced_accuracy", "macro_auc", "quadratic_kappa", "brier")
 _BY_FOLD = ("balanced_accuracy", "macro_auc")
 _WIDTH = 2 * 1.959963984540054  # of a 95 % interval, in standard errors
-
-
-def run(config: RunConfig) -> Iterator[Path]:
-    """Compare ``config.runs``: names below the results folder, or paths of results folders.
-
-    Yields:
-        ``compare.json``, ``compare.md`` and ``compare.png``, below ``compare`` in the results.
-
-    Raises:
-        ConfigError: Under two runs, one of them twice, or too few people in common.
-        DataNotFoundError: There is no such run; the message names the nearest ones.
-        ResultError: A result is damaged or too old, or two disagree on a person's class.
-    """
-    if len(config.runs) < 2:
-        raise ConfigError(
-            f"runs to compare: {len(config.runs)}, not two or more",
-            hint="python main.py --mode compare RUN RUN",
-        )
-    folders = [find_run(config.results_dir, name) for name in config.runs]
-    out = config.results_dir / "compare" / _folder_name(name_runs(folders))
-    yield from compare_runs(folders, out, config.evaluate.bootstrap, config.data.seed)
 
 
 def compare_runs(
@@ -282,12 +263,3 @@ def _describe(one: ScoredRun) -> dict[str, Any]:
         "audit": (result["audit"] or {}).get("verdict"),
         "metrics": person["metrics"],
     }
-
-
-def _folder_name(names: Sequence[str]) -> str:
-    """Return ``a_vs_b``, shortened so that every file system takes it."""
-    name = "_vs_".join(one.strip("/").replace("/", "_") for one in names)
-    if len(name.encode()) <= 200:
-        return name
-    digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
-    return f"{len(names)}_runs_{digest}"

@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from .config import DATASETS, RunConfig
-from .config.data import dataset_flags
-from .data.dataset import MriDataset, require_people
-from .data.loaders import open_run_data
-from .errors import CheckpointError, LeakageError, counted
-from .manifest import SAME_PEOPLE
-from .models.calibration import Calibration
-from .models.checkpoint import hash_subjects, load_checkpoint, load_weights
-from .models.classifier import Classifier
-from .models.conformal import Conformal
-from .models.create import backbone_entry
-from .models.registry import MODEL_REGISTRY, ModelEntry
-from .predictions import Predictions
+from ..config import DATASETS, RunConfig
+from ..config.data import dataset_flags
+from ..data.dataset import MriDataset, require_people
+from ..data.loaders import open_run_data
+from ..errors import CheckpointError, LeakageError, counted
+from ..manifest import SAME_PEOPLE
+from ..models.calibration import Calibration
+from ..models.checkpoint import hash_subjects, load_checkpoint, load_weights
+from ..models.classifier import Classifier
+from ..models.conformal import Conformal
+from ..models.create import backbone_entry
+from ..models.registry import MODEL_REGISTRY, ModelEntry
+from ..predictions import Predictions
 
 logger = logging.getLogger(__name__)
 

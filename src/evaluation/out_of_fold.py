@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..data.dataset import MriDataset
+from ..data.splits import Division, Fold, folds_hash
+from ..labels import ClassScheme
+from ..models.calibration import Calibration
+from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
+from ..predictions import Predictions, unweighted
 from .answers import Answers
-from .comparison import corrected_interval
-from .data.dataset import MriDataset
-from .data.splits import Division, Fold, folds_hash
-from .labels import ClassScheme
-from .metrics import METRICS
-from .models.calibration import Calibration
-from .models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
-from .predictions import Predictions, unweighted
+from .metrics.scores import METRICS
+from .metrics.significance import corrected_interval
 
 #: What is told of every fold.
 FOLD_METRICS = ("balanced_accuracy", "macro_auc")

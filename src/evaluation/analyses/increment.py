@@ -43,11 +43,11 @@ from statsmodels.tools.sm_exceptions import (
     PerfectSeparationWarning,
 )
 
-from .baselines import missing_reason
-from .errors import counted
-from .intervals import Interval, Metric, estimate_and_resample, interval
-from .metrics import brier
-from .predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person
+from ...errors import counted
+from ...predictions import FEW_PEOPLE, Array, Integers, Predictions, as_binary, per_person
+from ..metrics.intervals import Interval, Metric, estimate_and_resample, interval
+from ..metrics.scores import brier
+from .rivals import missing_reason
 
 COLUMNS = ("age", "sex", "nwbv", "etiv")
 #: Head measures that come from a segmentation and are not always known.

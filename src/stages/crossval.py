@@ -1,0 +1,66 @@
+"""Stage ``crossval``: repeated cross-validation by person; each fold can run alone and resume."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import RunConfig
+from ..errors import ManifestError, counted
+from ..evaluation.cross_validation import Study
+from ..evaluation.out_of_fold import collect_units
+from ..evaluation.result_files import write_results
+from ..preflight import check_before
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: RunConfig) -> Iterator[Path]:
+    """Train and score folds; when all are there, join them and report.
+
+    Yields:
+        ``folds.csv``, the files of the folds, and after the last one ``metrics.json``,
+        ``people.csv``, ``predictions.csv``, documents and figures.
+
+    Raises:
+        LeakageError: The data set was split with the same people on both sides.
+        ConfigError: The folder holds folds of other settings.
+        ManifestError: ``--collect``, and folds are missing.
+    """
+    started = time.monotonic()
+    if not config.crossval.collect:
+        check_before(config, "crossval")
+    study = Study(config)
+    folder = config.results_dir / study.name
+    yield study.write_folds(folder)
+    yield study.write_settings(folder)
+    if not config.crossval.collect:
+        yield from study.train(folder)
+    if (config.crossval.fold, config.crossval.repeat) != (None, None):
+        # Two tasks of an array that end together must not both write the study's results.
+        logger.info("when all folds are there, the same command with --collect joins them")
+        return
+    read = [study.read(folder, fold, seed) for fold, seed in study.jobs(every=True)]
+    units = [unit for unit in read if unit]
+    missing = len(read) - len(units)
+    if missing:
+        raise ManifestError(
+            f"{missing} of {counted(len(read), 'fold is', 'folds are')} missing in "
+            f"{folder / 'folds'}",
+            hint="run the same command without --collect, or with --fold and --repeat",
+        )
+    answers, crossval = collect_units(units, study.folds, study.data)
+    permutation = study.permuted(folder, units, config.evaluate.permute_labels)
+    context = {
+        "kind": "crossval",
+        "run": study.name,
+        "settings": study.settings(),
+        "crossval": crossval,
+        "permutation": permutation,
+        "seconds": time.monotonic() - started,
+    }
+    figures = config.results_dir / "figures" / study.name
+    _, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
+    yield from files
