@@ -31,9 +31,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.attribution import Attribution, to_maximum
-from src.cam_methods import INTERPOLATION
 from src.errors import MriError
+from src.maps.attribution import Attribution, to_maximum
+from src.maps.methods import INTERPOLATION
 from src.models.classifier import Classifier
 from src.models.create import create_model
 from src.training.logits import inference_batch, place

@@ -329,7 +329,7 @@ def _check_map_by_hand(checks: Checks) -> None:
     import torch
     from torch import nn
 
-    from src.gradcam import GradCAM
+    from src.maps.gradcam import GradCAM
 
     layer = nn.Conv2d(1, 2, 1, bias=False)
     layer.weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
@@ -342,7 +342,7 @@ def _check_map_by_hand(checks: Checks) -> None:
 
 def _check_map(config: RunConfig, dim: str, checks: Checks) -> None:
     from src.evaluation.open_checkpoint import open_trained
-    from src.gradcam import GradCAM, get_target_layer
+    from src.maps.gradcam import GradCAM, get_target_layer
 
     trained = open_trained(config)
     model = trained.model.train()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.loaders import create_data_loaders
     from .evaluation.evaluator import Evaluator
-    from .gradcam import GradCAM, get_target_layer
     from .manifest import Manifest
+    from .maps.gradcam import GradCAM, get_target_layer
     from .models.create import create_model
     from .training.trainer import Trainer
 
@@ -28,8 +28,8 @@ _MODULE_OF = {
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "Evaluator": "evaluation.evaluator",
-    "GradCAM": "gradcam",
-    "get_target_layer": "gradcam",
+    "GradCAM": "maps.gradcam",
+    "get_target_layer": "maps.gradcam",
     "Manifest": "manifest",
 }
 

@@ -17,12 +17,12 @@ from typing import Any
 import pandas as pd
 
 from .atomic import atomic_file, write_json
-from .attribution import Attribution
 from .bids_derivatives import write_derivatives
 from .config import RunConfig
 from .config.options import config_to_dict
 from .errors import ConfigError, ImageError, counted
 from .evaluation.open_checkpoint import find_checkpoint
+from .maps.attribution import Attribution
 from .models.device import choose_device
 from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
 from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .attribution import resolve_layers
 from .config import MAP_TARGETS, RunConfig
 from .errors import ConfigError, UnknownNameError
 from .evaluation.open_checkpoint import entry_of
 from .labels import class_scheme
-from .maps.atlas import read_atlas
+from .maps.attribution import resolve_layers
+from .maps.regions.atlas import read_atlas
 from .models import (
     backbones_2d,  # noqa: F401 - they register their backbones
     backbones_3d,  # noqa: F401 - they register their backbones

@@ -1,4 +1,4 @@
-"""Networks and maps small enough to grade by hand, shared by the tests of `src.grading`."""
+"""Networks and maps small enough to grade by hand, shared by the tests of `src.maps.grading`."""
 
 from __future__ import annotations
 

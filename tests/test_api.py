@@ -23,7 +23,7 @@ from src.evaluation.run_comparison import compare_runs
 from src.evaluation.scored_runs import read_run
 from src.labels import class_scheme
 from src.manifest import Manifest
-from src.maps.atlas import read_atlas
+from src.maps.regions.atlas import read_atlas
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.prediction.inputs import find_inputs

@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from src.errors import DataNotFoundError, ImageError, ManifestError
-from src.maps.atlas import coarse_atlas, read_atlas, read_labels
-from src.maps.coarse import REGIONS
+from src.maps.regions.atlas import coarse_atlas, read_atlas, read_labels
+from src.maps.regions.coarse_atlas import REGIONS
 from src.preprocessing.space.template import EDGE, template
 
 #: Places that textbooks name (MNI mm, on the right), well inside their region.

@@ -8,12 +8,11 @@ import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion
 from torch import nn
 
-from src import attribution as attribution_module
-from src.attribution import METHODS, Attribution, target_scores
-from src.cam_methods import fuse, gradcam_pp, hirescam, layercam
 from src.config import MAP_METHODS, MAP_TARGETS
 from src.errors import ConfigError, ImageError, UnknownNameError
-from src.input_methods import integrated_gradients, occlusion
+from src.maps import attribution as attribution_module
+from src.maps.attribution import METHODS, Attribution, target_scores
+from src.maps.methods import fuse, gradcam_pp, hirescam, integrated_gradients, layercam, occlusion
 from src.models.classifier import Classifier
 from src.models.registry import MODEL_REGISTRY
 from tests.test_gradcam import Tiny, build, images

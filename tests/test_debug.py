@@ -15,12 +15,13 @@ from tiny_runs import kept_loggers
 import debug
 from checks import steps as steps_module
 from checks.steps import SHAPES
-from src import explain, gradcam, manifest
+from src import explain, manifest
 from src.data import augment
 from src.data.dataset import EvenBatches
 from src.errors import ImageError
 from src.evaluation import evaluator as evaluate
 from src.evaluation import open_checkpoint as trained
+from src.maps import gradcam
 from src.models.classifier import Classifier
 from src.preprocessing import intensity, io, scan
 from src.training.state import TrainState

@@ -14,14 +14,15 @@ import torch
 from conftest import VOLUME
 from tiny_runs import run_config, train_once
 
-from src.attribution import Attribution
 from src.data.augment import to_unit
 from src.data.sessions import images_of, placed
 from src.errors import CheckpointError, ConfigError
 from src.evaluation.open_checkpoint import open_trained
-from src.explain import choose_graded, run
-from src.explanation.cases import cell_of, find_cases, map_of
+from src.explain import run
 from src.manifest import PEOPLE_UNKNOWN, Manifest
+from src.maps.attribution import Attribution
+from src.maps.cases import cell_of, find_cases, map_of
+from src.maps.explain import choose_graded
 from src.models.calibration import Calibration
 
 pytestmark = pytest.mark.slow
@@ -101,7 +102,7 @@ def test_every_test_person_has_a_row_and_its_maps(written, processed):
 def test_only_the_first_people_of_each_class_are_drawn(processed, root, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        "src.explanation.people_files.person_figure",
+        "src.maps.people_files.person_figure",
         lambda path, people, *_, **__: drawn.update({path.stem: [p.title for p in people]}) or path,
     )
     list(run(run_config(processed, root, samples=2, graded=0)))
@@ -123,11 +124,11 @@ def test_what_an_earlier_run_left_is_removed(processed, root):
 
 def test_a_failed_grade_is_told_on_every_figure(processed, root, monkeypatch):
     stamps = []
-    monkeypatch.setattr("src.explain.grade_maps", lambda *_, **__: {"verdict": "FAIL"})
+    monkeypatch.setattr("src.maps.explain.grade_maps", lambda *_, **__: {"verdict": "FAIL"})
     monkeypatch.setattr("src.explain.grade_figure", lambda path, *_, **__: path)
     for name in ("person_figure", "mosaic", "write_view"):
         monkeypatch.setattr(
-            f"src.explanation.people_files.{name}",
+            f"src.maps.people_files.{name}",
             lambda path, *_, stamps=(), seen=stamps, **__: seen.append(stamps) or path,
         )
     list(run(run_config(processed, root, graded=1)))

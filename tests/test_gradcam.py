@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from src.errors import ConfigError, ImageError, UnknownNameError
-from src.gradcam import GradCAM, get_target_layer
+from src.maps.gradcam import GradCAM, get_target_layer
 from src.models.classifier import Classifier
 from src.models.create import build_classifier
 from src.models.registry import MODEL_REGISTRY

@@ -10,8 +10,15 @@ import torch
 from grading_models import Maker, brains
 from torch import nn
 
-from src.grading.faithfulness import DRAWS, FINEST, STEPS, blurred_inside, faithfulness, log_odds
-from src.grading.similarity import brain_masks, cells_of
+from src.maps.grading.faithfulness import (
+    DRAWS,
+    FINEST,
+    STEPS,
+    blurred_inside,
+    faithfulness,
+    log_odds,
+)
+from src.maps.grading.similarity import brain_masks, cells_of
 
 SHAPE = (18, 22)
 

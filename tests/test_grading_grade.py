@@ -14,13 +14,13 @@ import torch
 from conftest import make_processed
 from grading_models import Maker, brains, the_image, tiny_classifier
 
-from src.attribution import Attribution
 from src.data.loaders import open_dataset
 from src.errors import ImageError
-from src.grading import grade_figure as drawing
-from src.grading.grade import grade_maps
-from src.grading.grade_figure import grade_figure
 from src.labels import class_scheme
+from src.maps.attribution import Attribution
+from src.maps.grading import figure as drawing
+from src.maps.grading.figure import grade_figure
+from src.maps.grading.grade import grade_maps
 from src.predictions import Predictions
 from src.training.frozen_head import gather_people
 
@@ -123,7 +123,7 @@ def test_other_methods_are_the_class_activation_methods(monkeypatch: pytest.Monk
         asked.append(method)
         return Maker(model, the_image, method=method)
 
-    monkeypatch.setattr("src.grading.grade.Attribution", stand_in)
+    monkeypatch.setattr("src.maps.grading.grade.Attribution", stand_in)
     own = Maker(tiny_classifier(), the_image, method="gradcam")
     found = grade_maps(own, brains(2), 0, n_bootstrap=9)
     assert asked == ["gradcam++", "layercam", "hirescam"]

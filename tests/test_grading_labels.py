@@ -14,15 +14,15 @@ from grading_models import Maker, Net, brains, the_image, tiny_classifier
 from scipy.stats import spearmanr
 
 from src.data.loaders import open_dataset
-from src.grading import label_randomisation as module
-from src.grading.label_randomisation import (
+from src.labels import class_scheme
+from src.maps.grading import label_randomisation as module
+from src.maps.grading.label_randomisation import (
     DRAWS,
     auc_demented,
     label_randomisation,
     training_people,
 )
-from src.grading.similarity import brain_masks
-from src.labels import class_scheme
+from src.maps.grading.similarity import brain_masks
 from src.predictions import Predictions
 from src.training.frozen_head import HeadFit, People, fit_head
 

@@ -12,9 +12,9 @@ from grading_models import Maker, Net, brains, the_image, tiny_classifier
 from scipy.stats import spearmanr
 from torch import nn
 
-from src.attribution import Attribution
-from src.grading.explainer import batch_size
-from src.grading.randomisation import (
+from src.maps.attribution import Attribution
+from src.maps.grading.explainer import batch_size
+from src.maps.grading.randomisation import (
     DRAWS,
     FEW_DRAWS,
     cascade,
@@ -22,7 +22,7 @@ from src.grading.randomisation import (
     random_blocks,
     randomise,
 )
-from src.grading.similarity import between_people, brain_masks, structural_similarity
+from src.maps.grading.similarity import between_people, brain_masks, structural_similarity
 
 
 def of_weights(model: nn.Module, images: np.ndarray, target: object) -> np.ndarray:

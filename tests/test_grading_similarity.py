@@ -7,7 +7,7 @@ import pytest
 from grading_models import brains
 from scipy.stats import spearmanr
 
-from src.grading.similarity import (
+from src.maps.grading.similarity import (
     between_people,
     brain_masks,
     cell_means,

@@ -11,9 +11,9 @@ from grading_models import Maker, Net, brains, the_image
 from scipy.stats import spearmanr
 from torch import nn
 
-from src.grading.outside import outside_brain, outside_of
-from src.grading.similarity import brain_masks
-from src.grading.stability import NOISE, NOISE_DRAWS, agreement, moved, shifts, stability
+from src.maps.grading.outside import outside_brain, outside_of
+from src.maps.grading.similarity import brain_masks
+from src.maps.grading.stability import NOISE, NOISE_DRAWS, agreement, moved, shifts, stability
 
 RNG = np.random.default_rng(7)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from src.evaluation.metrics.intervals import resample_people
-from src.grading.thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
-from src.grading.verdicts import judge, over_people, said
+from src.maps.grading.thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS
+from src.maps.grading.verdicts import judge, over_people, said
 
 N = 8
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from src.maps.atlas import coarse_atlas
-from src.maps.collect import Collected
-from src.maps.groups import RunningMean, times_average
+from src.maps.groups import Collected, RunningMean, times_average
+from src.maps.regions.atlas import coarse_atlas
 from src.preprocessing.space.grid import Frame, PlacedVolume
 from src.preprocessing.space.placement import Placement
 from src.preprocessing.space.template import template

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from src.evaluation.metrics.significance import holm
-from src.maps.region_table import ALL, UNSEEN, RegionTable, region_table
+from src.maps.regions.table import ALL, UNSEEN, RegionTable, region_table
 
 CLASSES = ("none", "mild", "severe")
 NAMES = ("inner", "outer")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from src.errors import ImageError
-from src.maps.atlas import Atlas
-from src.maps.regions import OUTSIDE, REST, region_coverage, region_shares, row_names
+from src.maps.regions.atlas import Atlas
+from src.maps.regions.shares import OUTSIDE, REST, region_coverage, region_shares, row_names
 
 SHAPE = (10, 6, 4)
 

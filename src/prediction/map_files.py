@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..attribution import Attribution
+from ..maps.attribution import Attribution
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.convert import read_any
 from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume, to_scan_grid

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
-from ..evaluation.metrics.intervals import Interval, interval, resample_people
+from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
+from ...evaluation.metrics.intervals import Interval, interval, resample_people
 from .similarity import mean_of
 from .thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS, lower_end
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from ...runtime import progress
 from ..attribution import Target, target_scores
-from ..runtime import progress
 from .explainer import Explainer, logits_of, maps_of, settle_target
 from .similarity import Map, Mask, brain_masks, cell_means, cells_of
 

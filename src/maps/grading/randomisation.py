@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...runtime import progress
 from ..attribution import Target, computing
-from ..runtime import progress
 from .explainer import (
     EXPENSIVE,
     Explainer,

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..attribution import DEMENTED, Attribution, target_scores
 from ..data.sessions import Session, make_session, plane_of, rows_by_session
 from ..errors import ConfigError
 from ..evaluation.open_checkpoint import Trained
@@ -21,6 +20,7 @@ from ..manifest import PEOPLE_UNKNOWN
 from ..predictions import per_person
 from ..preprocessing.slices import PLANES
 from ..training.logits import inference_batch, predict
+from .attribution import DEMENTED, Attribution, target_scores
 
 
 @dataclass(frozen=True, eq=False)

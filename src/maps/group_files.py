@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..atomic import atomic_file
-from ..maps.collect import Collected
-from ..maps.groups import RunningMean
-from ..maps.region_table import region_table
-from ..maps.regions import row_names
 from ..preprocessing.io import write_nifti
 from ..preprocessing.space.template import EDGE, template
 from ..report.map_figures.groups import GroupMap, group_figure
 from ..report.map_figures.regions import region_figure
 from .context import Context
+from .groups import Collected, RunningMean
+from .regions.shares import row_names
+from .regions.table import region_table
 
 
 def write_groups(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
-from ..report.canvas import plain, write_figure
+from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
+from ...report.canvas import plain, write_figure
 from .similarity import mean_of
 from .thresholds import THRESHOLDS
 

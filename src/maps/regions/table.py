@@ -22,9 +22,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..evaluation.metrics.intervals import interval, resample_people
-from ..evaluation.metrics.significance import holm
-from ..predictions import FEW_PEOPLE, Array, Integers, ratio
+from ...evaluation.metrics.intervals import interval, resample_people
+from ...evaluation.metrics.significance import holm
+from ...predictions import FEW_PEOPLE, Array, Integers, ratio
 
 ALL = "all"  # class of the rows that are about everyone
 UNSEEN = "the field of view shows too little of it"

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..attribution import Attribution, capture, computing
-from ..cam_methods import CAM_METHODS, fuse, resize
 from ..cohorts.phantom.truth import planted_change
 from ..data.dataset import MriDataset
 from ..data.sessions import placed
-from ..maps.truth import MapScore, score_map, summarise
 from ..models.classifier import Classifier
 from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..training.logits import inference_batch
+from .attribution import Attribution, capture, computing
 from .cases import Case, cell_of
+from .methods import CAM_METHODS, fuse, resize
+from .truth import MapScore, score_map, summarise
 
 Key = tuple[str, str]  # method, layers joined by +
 Scores = dict[Key, MapScore]

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..errors import ConfigError, UnknownNameError, require_kind
+from ..models.create import backbone_entry
+from ..models.device import choose_device
 from .attribution import Target, capture, computing, finite, to_maximum
-from .cam_methods import CAM_METHODS, resize
-from .errors import ConfigError, UnknownNameError, require_kind
-from .models.create import backbone_entry
-from .models.device import choose_device
+from .methods import CAM_METHODS, resize
 
 
 class GradCAM:

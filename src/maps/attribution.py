@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .cam_methods import CAM_METHODS, fuse, resize
-from .data.augment import to_unit
-from .errors import ConfigError, ImageError, UnknownNameError
-from .input_methods import integrated_gradients, occlusion
-from .models.create import backbone_entry
+from ..data.augment import to_unit
+from ..errors import ConfigError, ImageError, UnknownNameError
+from ..models.create import backbone_entry
+from .methods import CAM_METHODS, fuse, integrated_gradients, occlusion, resize
 
 METHODS = (*CAM_METHODS, "ig", "occlusion")
 #: Target: the log-odds of any dementia against none.

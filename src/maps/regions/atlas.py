@@ -20,10 +20,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..errors import DataNotFoundError, ImageError, ManifestError
-from ..preprocessing.io import MAX_VOXELS
-from ..preprocessing.space.template import template
-from .coarse import REGIONS, label_regions
+from ...errors import DataNotFoundError, ImageError, ManifestError
+from ...preprocessing.io import MAX_VOXELS
+from ...preprocessing.space.template import template
+from .coarse_atlas import REGIONS, label_regions
 
 MAX_REGIONS = 500
 _MAX_TEXT = 1_000_000  # bytes of a labels file

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..preprocessing.space.template import Template
+from ...preprocessing.space.template import Template
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]

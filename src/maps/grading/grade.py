@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ...data.dataset import MriDataset
+from ...errors import MriError
+from ...evaluation.metrics.intervals import estimate_and_resample, interval
+from ...evaluation.metrics.scores import METRICS
+from ...models.classifier import Classifier
+from ...predictions import Predictions
 from ..attribution import Attribution, Target
-from ..cam_methods import CAM_METHODS
-from ..data.dataset import MriDataset
-from ..errors import MriError
-from ..evaluation.metrics.intervals import estimate_and_resample, interval
-from ..evaluation.metrics.scores import METRICS
-from ..models.classifier import Classifier
-from ..predictions import Predictions
+from ..methods import CAM_METHODS
 from .explainer import Explainer, Settled, device_of, maps_of, settle_target
 from .faithfulness import faithfulness
 from .label_randomisation import label_randomisation, training_people

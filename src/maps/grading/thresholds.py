@@ -34,8 +34,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..audit.verdicts import FAIL, PASS, WARN
-from ..evaluation.metrics.intervals import Interval
+from ...audit.verdicts import FAIL, PASS, WARN
+from ...evaluation.metrics.intervals import Interval
 
 #: A mean over fewer people than this does not pass.
 FEW_MAPS = 5

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError
+from ...errors import ImageError
 from .atlas import Atlas
 
 Array = NDArray[np.float64]

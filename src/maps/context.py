@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..attribution import Attribution
 from ..config import RunConfig
 from ..data.dataset import MriDataset
 from ..evaluation.open_checkpoint import Trained
+from .attribution import Attribution
 
 _WARNING = "A map shows what this model used, not where disease is."
 _SIDES = "R and L are the person's right and left."
 _UNKNOWN = "Left and right are unknown."
 FAILED = "FAIL: these maps did not pass their tests (grade.png)"
+Section = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...runtime import progress
 from ..attribution import Target
-from ..runtime import progress
 from .explainer import EXPENSIVE, Explainer, Maps, maps_of, settle_target
 from .similarity import Mask, Values, brain_masks, cell_means, cells_of, mean_of, rank_correlation
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...training.logits import inference_batch
 from ..attribution import Target, computing
-from ..training.logits import inference_batch
 
 #: What is explained, settled once for all people: one class index each, or a named score.
 Settled = list[int] | str

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...data.dataset import MriDataset
+from ...errors import ConfigError
+from ...evaluation.metrics.scores import METRICS
+from ...models.classifier import Classifier
+from ...predictions import Predictions, unweighted
+from ...runtime import progress
+from ...training.frozen_head import People, fit_head, gather_people
 from ..attribution import Target, computing
-from ..data.dataset import MriDataset
-from ..errors import ConfigError
-from ..evaluation.metrics.scores import METRICS
-from ..models.classifier import Classifier
-from ..predictions import Predictions, unweighted
-from ..runtime import progress
-from ..training.frozen_head import People, fit_head, gather_people
 from .explainer import Explainer, Maps, maps_of, settle_target, with_model
 from .similarity import brain_masks, mean_of, rank_correlation
 

@@ -1,1 +1,0 @@
-"""What stage ``gradcam`` does: maps of test people, their files, figures and scores."""
