@@ -42,7 +42,7 @@ STAGES = {
     "compare": "stages.compare",
     "predict": "predict",
     "report": "stages.report",
-    "export": "export",
+    "export": "stages.export",
 }
 FULL = ("preprocess", "train", "evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "predict")

@@ -14,21 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from .atomic import atomic_file, write_json
-from .bids_derivatives import write_derivatives
+from .atomic import write_json
 from .config import RunConfig
 from .config.options import config_to_dict
 from .errors import ConfigError, ImageError, counted
 from .evaluation.open_checkpoint import find_checkpoint
+from .inference.answers import OUTSIDE, in_words, make_answer, no_answer, write_table
+from .inference.derivatives import write_derivatives
+from .inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
+from .inference.inputs import find_inputs, is_bids
+from .inference.map_files import write_answer_map
+from .inference.prepare import Preparer
 from .maps.attribution import Attribution
 from .models.device import choose_device
-from .prediction.answers import OUTSIDE, Answer, in_words, make_answer, no_answer
-from .prediction.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
-from .prediction.images import Preparer
-from .prediction.inputs import find_inputs, is_bids
-from .prediction.map_files import write_answer_map
 from .preflight import check_before
 from .runtime import progress, usable_cores
 from .training.likeness import FLAG_RATE
@@ -96,7 +94,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         "seconds": round(time.monotonic() - started, 1),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
-    yield _write_table(folder / "predictions.csv", ordered, ensemble.classes)
+    yield write_table(folder / "predictions.csv", ordered, ensemble.classes)
     yield write_json(folder / "predictions.json", content)
     if is_bids(config.predict.input):
         yield from write_derivatives(folder, ordered, source=config.predict.input, model=model)
@@ -135,35 +133,3 @@ def _described(config: RunConfig, ensemble: Ensemble) -> dict[str, Any]:
         "outside_rate_wanted": FLAG_RATE,
         "outside_means": OUTSIDE,
     }
-
-
-def _write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> Path:
-    """Write a row per scan; a cell that a spreadsheet would run is written as text."""
-    rows = []
-    for answer in answers:
-        probabilities = answer["probabilities"] or {}
-        held = answer["prediction_set"]
-        rows.append(
-            {
-                **{key: _text(answer[key]) for key in ("name", "source", "subject", "session")},
-                "stage": answer["stage"] or "",
-                **{f"p_{name}": probabilities.get(name) for name in classes},
-                "prediction_set": "" if held is None else " ".join(held),
-                "outside": answer["outside"],
-                "reasons": _text("; ".join(answer["reasons"])),
-                **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
-                "p_similarity": answer["p_similarity"],
-                "flags": _text("; ".join(answer["flags"])),
-                "map": answer["map"] or "",
-                "n_checkpoints": answer["n_checkpoints"],
-                "largest_spread": max((answer["spread"] or {"": None}).values(), default=None),
-            }
-        )
-    with atomic_file(path, "w") as file:
-        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
-    return path
-
-
-def _text(value: str | None) -> str:
-    text = value or ""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

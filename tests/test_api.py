@@ -21,12 +21,12 @@ from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError
 from src.evaluation.open_checkpoint import load_trained
 from src.evaluation.run_comparison import compare_runs
 from src.evaluation.scored_runs import read_run
+from src.inference.inputs import find_inputs
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.maps.regions.atlas import read_atlas
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
-from src.prediction.inputs import find_inputs
 from src.stages.report import build_report
 
 ROOT = Path(__file__).resolve().parents[1]

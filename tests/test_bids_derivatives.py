@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.bids_derivatives import write_derivatives
+from src.inference.derivatives import write_derivatives
 
 CLASSES = ["NonDemented", "Demented"]
 MODEL = {"classes": CLASSES, "backbone": "simple", "trained_on": "oasis_3d", "outside_means": "out"}

@@ -10,11 +10,12 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 from tiny_runs import run_config, train_once
 
-from src import export
 from src.errors import CheckpointError, ConfigError
-from src.stages import evaluate
+from src.inference import onnx
+from src.stages import evaluate, export
 
 pytestmark = pytest.mark.slow
 
@@ -95,14 +96,14 @@ def test_a_network_that_says_something_else_is_not_kept(exported, monkeypatch, t
 
 def test_the_comparison_sees_another_network(exported):
     config, (network, _) = exported
-    ensemble = export.open_ensemble(config, export.torch.device("cpu"))
-    module = export.Logits(ensemble.members[0]).eval()
+    ensemble = export.open_ensemble(config, torch.device("cpu"))
+    module = onnx.Logits(ensemble.members[0]).eval()
     shape = (1, 40, 36)
     content = network.read_bytes()
-    assert export.largest_difference(content, module, shape) < 1e-4
-    with export.torch.no_grad():
+    assert onnx.largest_difference(content, module, shape) < 1e-4
+    with torch.no_grad():
         next(p for p in module.model.parameters() if p.ndim > 1).mul_(1.05)
-    assert export.largest_difference(content, module, shape) > 1e-4
+    assert onnx.largest_difference(content, module, shape) > 1e-4
 
 
 def test_several_checkpoints_and_a_missing_package_are_sentences(exported, monkeypatch, tmp_path):

@@ -16,8 +16,8 @@ from src import predict, preprocess, train
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
-from src.prediction.ensemble import combined
-from src.prediction.inputs import find_inputs
+from src.inference.ensemble import combined
+from src.inference.inputs import find_inputs
 from src.preprocessing.space.template import template
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume,
 from ..report.map_figures.person import PersonMap, person_figure
 from ..training.logits import inference_batch
 from .answers import Answer
-from .images import Prepared
+from .prepare import Prepared
 
 _WARNING = "A map shows what this model used, not where disease is."
 _STEP = 1 / 1024  # maps are written in steps of their maximum

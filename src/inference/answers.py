@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ..atomic import atomic_file
 from .ensemble import Ensemble, Said, combined
-from .images import Prepared
 from .inputs import Input
+from .prepare import Prepared
 
 OUTSIDE = "outside what this model has seen"
 Answer = dict[str, Any]
@@ -136,3 +138,35 @@ def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
     if not any(member.reference for member in ensemble.members):
         flags.append("whether this scan is like the training people cannot be told")
     return flags
+
+
+def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> Path:
+    """Write a row per scan; a cell that a spreadsheet would run is written as text."""
+    rows = []
+    for answer in answers:
+        probabilities = answer["probabilities"] or {}
+        held = answer["prediction_set"]
+        rows.append(
+            {
+                **{key: _text(answer[key]) for key in ("name", "source", "subject", "session")},
+                "stage": answer["stage"] or "",
+                **{f"p_{name}": probabilities.get(name) for name in classes},
+                "prediction_set": "" if held is None else " ".join(held),
+                "outside": answer["outside"],
+                "reasons": _text("; ".join(answer["reasons"])),
+                **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
+                "p_similarity": answer["p_similarity"],
+                "flags": _text("; ".join(answer["flags"])),
+                "map": answer["map"] or "",
+                "n_checkpoints": answer["n_checkpoints"],
+                "largest_spread": max((answer["spread"] or {"": None}).values(), default=None),
+            }
+        )
+    with atomic_file(path, "w") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+    return path
+
+
+def _text(value: str | None) -> str:
+    text = value or ""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

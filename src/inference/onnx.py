@@ -1,4 +1,4 @@
-"""Stage ``export``: a trained network as ONNX, with all that an answer needs described beside it.
+"""A trained network as ONNX, with all that an answer needs described beside it.
 
 Another program that loads ``model.onnx`` and follows ``model.json`` says what this one says; that
 it does is checked before the files are kept.
@@ -8,12 +8,8 @@ Axes: B images, K classes.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import logging
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,20 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .atomic import atomic_file, write_json
-from .config import RunConfig
-from .errors import CheckpointError, ConfigError
-from .optional import optional
-from .prediction.ensemble import Ensemble, Member, open_ensemble, run_name_of
+from ..optional import optional
+from .ensemble import Ensemble, Member
 
-logger = logging.getLogger(__name__)
 SCHEMA = "model/1"
 #: Largest difference of a logit, relative to 1 or to the largest logit: float32 sums in another
 #: order differ by a few of its 1e-7 steps per layer.
 TOLERANCE = 1e-4
-_BATCHES = (1, 2, 5)  # sizes that are compared; the batch axis is free
-_NEEDED = ("onnx", "onnxscript", "onnxruntime")
-_NEEDS = "--mode export needs"
+BATCHES = (1, 2, 5)  # sizes that are compared; the batch axis is free
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+NEEDS = "--mode export needs"
 _NOTICE = "Research use only. Not a medical device, and no basis for a diagnosis."
 
 
@@ -48,52 +40,6 @@ class Logits(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return ``(B, K)`` for ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` in [0, 1]."""
         return self.model.classify(self.model.embed(images)).float()
-
-
-def run(config: RunConfig) -> Iterator[Path]:
-    """Export a checkpoint.
-
-    Yields:
-        ``model.onnx`` and ``model.json`` in ``results/<run>/export/``.
-
-    Raises:
-        ConfigError: A package is missing, or several checkpoints were named.
-        CheckpointError: There is none, it does not say how its images were made, or the exported
-            network says something else.
-    """
-    for name in _NEEDED:
-        optional(name, _NEEDS, "export")
-    ensemble = open_ensemble(config, torch.device("cpu"))
-    if len(ensemble.members) > 1:
-        raise ConfigError(
-            f"--mode export takes one checkpoint, and {config.evaluate.checkpoint} holds "
-            f"{len(ensemble.members)}",
-            hint="--checkpoint FILE, once for each",
-        )
-    member, shape = ensemble.members[0], image_shape(ensemble)
-    content = to_onnx(Logits(member).eval(), shape)
-    difference = largest_difference(content, Logits(member).eval(), shape)
-    if not difference <= TOLERANCE:
-        raise CheckpointError(
-            f"{member.path}: the exported network differs by {difference:.2g} of a logit, over "
-            f"{TOLERANCE:g}",
-            hint="keep the checkpoint; this network cannot be exported with these versions",
-        )
-    logger.info("exported network and ours differ by %.1e of a logit at most", difference)
-    folder = config.results_dir / run_name_of(config, ensemble) / "export"
-    with atomic_file(folder / "model.onnx") as file:
-        file.write(content)
-    yield folder / "model.onnx"
-    about = describe(ensemble, shape) | {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "equality": {
-            "largest_difference": difference,
-            "tolerance": TOLERANCE,
-            "batches": list(_BATCHES),
-            "runtime": f"onnxruntime {importlib.metadata.version('onnxruntime')}",
-        },
-    }
-    yield write_json(folder / "model.json", about)
 
 
 def image_shape(ensemble: Ensemble) -> tuple[int, ...]:
@@ -127,11 +73,11 @@ def largest_difference(content: bytes, network: nn.Module, shape: tuple[int, ...
         network: Ours.
         shape: Of one image.
     """
-    session = optional("onnxruntime", _NEEDS, "export").InferenceSession(
+    session = optional("onnxruntime", NEEDS, "export").InferenceSession(
         content, providers=["CPUExecutionProvider"]
     )
     rng, worst = np.random.default_rng(0), 0.0
-    for count in _BATCHES:
+    for count in BATCHES:
         for images in (rng.random((count, *shape), np.float32), _blobs(rng, count, shape)):
             (theirs,) = session.run(["logits"], {"images": images})
             with torch.inference_mode():
@@ -187,5 +133,5 @@ def describe(ensemble: Ensemble, shape: tuple[int, ...]) -> dict[str, Any]:
         "calibration": None if calibration is None else asdict(calibration),
         "prediction_sets": None if model.conformal is None else asdict(model.conformal),
         "preprocessing": content["preprocessing"],
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", *_NEEDED)},
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", *NEEDED)},
     }

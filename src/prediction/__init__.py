@@ -1,1 +1,0 @@
-"""Steps of stage ``predict``: inputs, images as the model knows them, answers, files."""
