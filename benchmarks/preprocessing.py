@@ -36,7 +36,6 @@ from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from src import preprocess
 from src.cohorts.phantom.cohort import make_phantom
 from src.config import PhantomConfig, PreprocessConfig, RunConfig
 from src.config.options import build_config
@@ -44,6 +43,7 @@ from src.errors import MriError
 from src.manifest import Manifest
 from src.preprocessing.io import read_slice
 from src.preprocessing.scan import Scan, make_scan
+from src.stages import preprocess
 
 from .timing import RESULTS, in_turns, machine, ratio, report, spread
 

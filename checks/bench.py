@@ -99,14 +99,14 @@ class Bench:
         return Trainer(model, loader, None, "cpu", config=config)
 
     def _process(self, dim: str) -> Path:
-        from src import preprocess
+        from src.stages import preprocess
 
         config = self.config(dim)
         list(preprocess.run(config))
         return config.data.processed_dir
 
     def _train(self, dim: str) -> Path:
-        from src import train
+        from src.stages import train
 
         self.processed(dim)
         return next(path for path in train.run(self.config(dim)) if path.suffix == ".pth")

@@ -82,7 +82,7 @@ def _check_values(manifest: Manifest, dim: str, checks: Checks) -> None:
 
 
 def _check_second_run(bench: Bench, checks: Checks) -> None:
-    from src import preprocess
+    from src.stages import preprocess
 
     config, folder = bench.config("2d"), bench.processed("2d")
 
@@ -310,7 +310,7 @@ def check_gradcam(bench: Bench, checks: Checks) -> None:
     """Step 6: a map by hand, maps in [0, 1], the model as it was, and the stage's files."""
     import pandas as pd
 
-    from src import explain
+    from src.stages import gradcam as explain
 
     _check_map_by_hand(checks)
     for dim in SHAPES:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .manifest import Manifest
     from .maps.gradcam import GradCAM, get_target_layer
     from .models.create import create_model
+    from .stages.report import build_report
     from .training.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -19,6 +20,7 @@ __all__ = [
     "GradCAM",
     "Manifest",
     "Trainer",
+    "build_report",
     "create_data_loaders",
     "create_model",
     "get_target_layer",
@@ -31,6 +33,7 @@ _MODULE_OF = {
     "GradCAM": "maps.gradcam",
     "get_target_layer": "maps.gradcam",
     "Manifest": "manifest",
+    "build_report": "stages.report",
 }
 
 

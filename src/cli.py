@@ -31,19 +31,11 @@ from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
 from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
 
-# Modules are named here, not imported, so --help and a mistyped flag never wait for torch.
-STAGES = {
-    "preprocess": "preprocess",
-    "train": "train",
-    "evaluate": "stages.evaluate",
-    "gradcam": "explain",
-    "audit": "stages.audit",
-    "crossval": "stages.crossval",
-    "compare": "stages.compare",
-    "predict": "predict",
-    "report": "stages.report",
-    "export": "stages.export",
-}
+#: Modules of `stages`, named and not imported, so --help and a mistyped flag never wait for torch.
+STAGES = (
+    *("preprocess", "train", "evaluate", "gradcam", "audit", "crossval", "compare", "predict"),
+    *("report", "export"),
+)
 FULL = ("preprocess", "train", "evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "predict")
 #: What spreads the stages that torchrun does not.
@@ -99,7 +91,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     """Run one stage, log each file it wrote and return them.
 
     Args:
-        name: A key of `STAGES`; its module has ``run(config) -> Iterable[Path]``.
+        name: One of `STAGES`; its module has ``run(config) -> Iterable[Path]``.
         config: Checked settings. A stage reads nothing else: no ``sys.argv``, no environment.
 
     Raises:
@@ -107,7 +99,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     """
     logger.info("== %s ==", ": ".join(filter(None, [name, _about(name, config)])))
     written = []
-    for path in importlib.import_module(f".{STAGES[name]}", __package__).run(config):
+    for path in importlib.import_module(f".stages.{name}", __package__).run(config):
         logger.info("wrote %s", path)
         written.append(path)
     return written
@@ -133,7 +125,7 @@ def is_processed(config: RunConfig) -> bool:
 
 def run_full(config: RunConfig) -> None:
     """Run every stage and end with the folders written and the page to open."""
-    importlib.import_module(".preflight", __package__).check_before(config, *FULL)
+    importlib.import_module(".stages.preflight", __package__).check_before(config, *FULL)
     written: list[Path] = []
     for name in FULL:
         if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):

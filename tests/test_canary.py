@@ -12,7 +12,7 @@ from src.evaluation.evaluator import Evaluator
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.models.create import create_model
-from src.preprocess import run
+from src.stages.preprocess import run
 from src.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow

@@ -27,7 +27,7 @@ from src import parallel as cluster
 from src.errors import MriError
 from src.manifest import Manifest
 from src.parallel import run_parallel
-from src.preprocess import run
+from src.stages.preprocess import run
 
 pytestmark = pytest.mark.slow
 

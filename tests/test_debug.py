@@ -15,7 +15,7 @@ from tiny_runs import kept_loggers
 import debug
 from checks import steps as steps_module
 from checks.steps import SHAPES
-from src import explain, manifest
+from src import manifest
 from src.data import augment
 from src.data.dataset import EvenBatches
 from src.errors import ImageError
@@ -24,6 +24,7 @@ from src.evaluation import open_checkpoint as trained
 from src.maps import gradcam
 from src.models.classifier import Classifier
 from src.preprocessing import intensity, io, scan
+from src.stages import gradcam as explain
 from src.training.state import TrainState
 
 pytestmark = pytest.mark.slow

@@ -18,12 +18,12 @@ from src.data.augment import to_unit
 from src.data.sessions import images_of, placed
 from src.errors import CheckpointError, ConfigError
 from src.evaluation.open_checkpoint import open_trained
-from src.explain import run
 from src.manifest import PEOPLE_UNKNOWN, Manifest
 from src.maps.attribution import Attribution
 from src.maps.cases import cell_of, find_cases, map_of
 from src.maps.explain import choose_graded
 from src.models.calibration import Calibration
+from src.stages.gradcam import run
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def test_what_an_earlier_run_left_is_removed(processed, root):
 def test_a_failed_grade_is_told_on_every_figure(processed, root, monkeypatch):
     stamps = []
     monkeypatch.setattr("src.maps.explain.grade_maps", lambda *_, **__: {"verdict": "FAIL"})
-    monkeypatch.setattr("src.explain.grade_figure", lambda path, *_, **__: path)
+    monkeypatch.setattr("src.stages.gradcam.grade_figure", lambda path, *_, **__: path)
     for name in ("person_figure", "mosaic", "write_view"):
         monkeypatch.setattr(
             f"src.maps.people_files.{name}",

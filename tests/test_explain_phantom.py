@@ -11,14 +11,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from src import explain as src_explain
-from src import preprocess, train
 from src.cohorts.phantom.truth import planted_change
 from src.config import RunConfig
 from src.config.options import build_config
 from src.data.sessions import images_of, placed
 from src.evaluation.open_checkpoint import open_trained
-from src.maps import explain as maps_explain
+from src.maps import explain
 from src.maps.attribution import Attribution
 from src.maps.cases import find_cases, map_of
 from src.maps.groups import RunningMean
@@ -26,6 +24,7 @@ from src.maps.planted import score_case, summarise_phantoms, who_counts
 from src.maps.truth import MapScore
 from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
 from src.preprocessing.space.template import template
+from src.stages import gradcam, preprocess, train
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +56,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(root):
-    return {path.name: path for path in src_explain.run(config(root, "3d"))}
+    return {path.name: path for path in gradcam.run(config(root, "3d"))}
 
 
 def test_group_maps_lie_in_template_space_with_their_people(written):
@@ -169,7 +168,7 @@ def test_only_the_rightly_classified_ill_count_and_in_a_control_everyone(root):
 
 def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
     made = make(tmp_path, "2d", phantom_effect=0.0)
-    written = {path.name: path for path in src_explain.run(made)}
+    written = {path.name: path for path in gradcam.run(made)}
     content = json.loads(written["explain.json"].read_text(encoding="utf-8"))
     row = pd.read_csv(written["maps.csv"]).iloc[0]
     scan = nib.load(written["maps.csv"].parent / row["map_in_scan"])
@@ -185,7 +184,7 @@ def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
     }  # fmt: skip
     assert {row["n_people"] for row in found["methods"]} == {content["n_people"]}
     reason = "nothing was planted in these people"
-    assert maps_explain._own_score(found) == {"available": False, "reason": reason}
+    assert explain._own_score(found) == {"available": False, "reason": reason}
 
 
 def test_the_grade_hears_of_the_better_map_without_a_model():
@@ -194,7 +193,7 @@ def test_the_grade_hears_of_the_better_map_without_a_model():
 
     rows = [row("ig", "image", 3.0), row("centre", "no model", 1.2), row("edges", "no model", 1.4)]
     methods = [one | {"energy_ratio": {"value": one["energy_ratio"]}} for one in rows]
-    found = maps_explain._own_score({"available": True, "planted": True, "methods": methods})
+    found = explain._own_score({"available": True, "planted": True, "methods": methods})
     assert found["method"] == "ig"
     assert found["rival"] == {"method": "edges", "energy_ratio": 1.4}
 
@@ -206,7 +205,7 @@ def test_a_users_atlas_names_the_regions(root, tmp_path):
     nib.save(nib.Nifti1Image(labels, affine), tmp_path / "halves.nii.gz")
     (tmp_path / "names.txt").write_text("3 one side\n7 the other\n", encoding="utf-8")
     files = {"atlas": tmp_path / "halves.nii.gz", "atlas_labels": tmp_path / "names.txt"}
-    written = {path.name: path for path in src_explain.run(config(root, "3d", **files))}
+    written = {path.name: path for path in gradcam.run(config(root, "3d", **files))}
     table = pd.read_csv(written["regions.csv"])
     assert {"one side", "the other", "outside the brain"} <= set(table["region"])
 

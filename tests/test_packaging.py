@@ -112,7 +112,8 @@ def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, 
     assert f"wrote {Path('results') / 'run_a' / 'report.html'}" in done.stderr
     assert (folder / "report.html").is_file()
     program = (
-        "import sys, mri_ad, mri_ad.cli, mri_ad.train, mri_ad.predict, mri_ad.stages.crossval;"
+        "import sys, mri_ad, mri_ad.cli, mri_ad.stages.train, mri_ad.stages.predict,"
+        "mri_ad.stages.crossval;"
         "mri_ad.create_model;"
         "sys.exit(any(name == 'src' or name.startswith('src.') for name in sys.modules))"
     )

@@ -47,6 +47,6 @@ def test_killed_process_is_told_with_fewer_workers():
 
 
 def test_dask_is_not_imported_without_an_address():
-    code = "import sys, src.preprocess; sys.exit('dask' in sys.modules)"
+    code = "import sys, src.stages.preprocess; sys.exit('dask' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

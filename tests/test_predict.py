@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from scipy.spatial.transform import Rotation
 
-from src import predict, preprocess, train
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
 from src.inference.ensemble import combined
 from src.inference.inputs import find_inputs
 from src.preprocessing.space.template import template
+from src.stages import predict, preprocess, train
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,13 @@ import torch
 from test_main import files, refused, words
 from tiny_runs import kept_loggers, run_config, train_once
 
-from src import cli, preprocess
+from src import cli
 from src.data.image_cache import ImageCache
 from src.errors import CheckpointError, ConfigError, MriError
 from src.models.checkpoint import load_checkpoint, save_checkpoint
-from src.preflight import check_before
-from src.preprocess import run as make_data
+from src.stages import preprocess
+from src.stages.preflight import check_before
+from src.stages.preprocess import run as make_data
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def loggers():
 
 def test_the_log_goes_to_stderr_as_plain_lines(capsys, loggers):
     configure_logging()
-    logging.getLogger("src.train").info("epoch %d", 1)
+    logging.getLogger("src.stages.train").info("epoch %d", 1)
     assert capsys.readouterr() == ("", "epoch 1\n")
 
 

@@ -14,8 +14,8 @@ from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
 from src.manifest import Manifest
-from src.preprocess import run
 from src.preprocessing import processed as preprocess
+from src.stages.preprocess import run
 
 HEADER = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
 

@@ -10,7 +10,6 @@ from conftest import make_processed
 from tiny_runs import run_config
 from torch import nn
 
-from src import train as train_module
 from src.config import TrainConfig
 from src.data.loaders import create_data_loaders
 from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError, MriError
@@ -18,6 +17,7 @@ from src.manifest import SAME_PEOPLE, Manifest
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.runtime import Terminated
+from src.stages import train as train_module
 from src.training import epoch as passes
 from src.training import trainer as trainer_module
 from src.training.optimisation import class_weights, make_optimizer

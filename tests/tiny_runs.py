@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from src import train
 from src.config import RunConfig
 from src.config.options import build_config
+from src.stages import train
 
 
 def run_config(processed: Path, root: Path, **settings: Any) -> RunConfig:

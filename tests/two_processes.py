@@ -12,9 +12,9 @@ from tiny_runs import run_config
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from src import train
 from src.models.create import create_model
 from src.runtime import place_in_job
+from src.stages import train
 from src.training.epoch import Step
 from src.training.processes import from_main, in_order, join_batch_norms, share_of, spread
 from src.training.state import TrainState

@@ -12,7 +12,7 @@ from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.out_of_fold import collect_units
 from ..evaluation.result_files import write_results
-from ..preflight import check_before
+from .preflight import check_before
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from ..config.options import config_to_dict
 from ..data.dataset import make_loader
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.open_checkpoint import open_trained
-from ..preflight import check_before
 from ..training.tracking import open_tracker
+from .preflight import check_before
 
 
 def run(config: RunConfig) -> Iterator[Path]:

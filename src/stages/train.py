@@ -9,21 +9,21 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from .atomic import atomic_file, write_json
-from .audit.table_checks import refuse_leaks
-from .config import RunConfig
-from .config.options import config_to_dict
-from .data.dataset import MriDataset, make_loader
-from .data.loaders import open_run_data, reader_workers
-from .models.create import create_model
-from .models.device import open_accelerator, seed_everything
+from ..atomic import atomic_file, write_json
+from ..audit.table_checks import refuse_leaks
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..data.dataset import MriDataset, make_loader
+from ..data.loaders import open_run_data, reader_workers
+from ..models.create import create_model
+from ..models.device import open_accelerator, seed_everything
+from ..report.score_figures.training import penalty_figure, training_figure
+from ..training.features import dataset_features
+from ..training.processes import main_first, others_needed
+from ..training.state import HISTORY, History
+from ..training.tracking import open_tracker
+from ..training.trainer import BEST, Trainer
 from .preflight import check_before
-from .report.score_figures.training import penalty_figure, training_figure
-from .training.features import dataset_features
-from .training.processes import main_first, others_needed
-from .training.state import HISTORY, History
-from .training.tracking import open_tracker
-from .training.trainer import BEST, Trainer
 
 
 def run(config: RunConfig) -> Iterator[Path]:

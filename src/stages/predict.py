@@ -14,22 +14,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .atomic import write_json
-from .config import RunConfig
-from .config.options import config_to_dict
-from .errors import ConfigError, ImageError, counted
-from .evaluation.open_checkpoint import find_checkpoint
-from .inference.answers import OUTSIDE, in_words, make_answer, no_answer, write_table
-from .inference.derivatives import write_derivatives
-from .inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
-from .inference.inputs import find_inputs, is_bids
-from .inference.map_files import write_answer_map
-from .inference.prepare import Preparer
-from .maps.attribution import Attribution
-from .models.device import choose_device
+from ..atomic import write_json
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..errors import ConfigError, ImageError, counted
+from ..evaluation.open_checkpoint import find_checkpoint
+from ..inference.answers import OUTSIDE, in_words, make_answer, no_answer, write_table
+from ..inference.derivatives import write_derivatives
+from ..inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
+from ..inference.inputs import find_inputs, is_bids
+from ..inference.map_files import write_answer_map
+from ..inference.prepare import Preparer
+from ..maps.attribution import Attribution
+from ..models.device import choose_device
+from ..runtime import progress, usable_cores
+from ..training.likeness import FLAG_RATE
 from .preflight import check_before
-from .runtime import progress, usable_cores
-from .training.likeness import FLAG_RATE
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"

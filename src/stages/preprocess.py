@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from .cohorts.folders import how_to_preprocess, likely_cohort
-from .cohorts.phantom import cohort as phantom
-from .cohorts.registry import COHORT_REGISTRY, Cohort
-from .config import RunConfig
-from .data.splits import keep_official_split, split_by_person
-from .errors import ConfigError, DataNotFoundError, ManifestError, counted
-from .manifest import MANIFEST, Manifest
-from .preprocessing.processed import (
+from ..cohorts.folders import how_to_preprocess, likely_cohort
+from ..cohorts.phantom import cohort as phantom
+from ..cohorts.registry import COHORT_REGISTRY, Cohort
+from ..config import RunConfig
+from ..data.splits import keep_official_split, split_by_person
+from ..errors import ConfigError, DataNotFoundError, ManifestError, counted
+from ..manifest import MANIFEST, Manifest
+from ..preprocessing.processed import (
     list_scans,
     process,
     recorded,
@@ -27,8 +27,8 @@ from .preprocessing.processed import (
     write_dataset,
     write_rejected,
 )
-from .preprocessing.raw.cohort import standard_scans
-from .preprocessing.scan import is_done, remove_scan
+from ..preprocessing.raw.cohort import standard_scans
+from ..preprocessing.scan import is_done, remove_scan
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
     root = config.data.raw_dir
     if cohort.name == "phantom":
         phantom.make_phantom(
-            root, config.phantom, config.data.seed, workers_of(config), config.dask
+            *(root, config.phantom, config.data.seed, workers_of(config), config.dask)
         )
     elif not root.is_dir():
         hint = f"download it from {cohort.homepage} into {root}, or name its folder with --data_dir"

@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .config import MAP_TARGETS, RunConfig
-from .errors import ConfigError, UnknownNameError
-from .evaluation.open_checkpoint import entry_of
-from .labels import class_scheme
-from .maps.attribution import resolve_layers
-from .maps.regions.atlas import read_atlas
-from .models import (
+from ..config import MAP_TARGETS, RunConfig
+from ..errors import ConfigError, UnknownNameError
+from ..evaluation.open_checkpoint import entry_of
+from ..labels import class_scheme
+from ..maps.attribution import resolve_layers
+from ..maps.regions.atlas import read_atlas
+from ..models import (
     backbones_2d,  # noqa: F401 - they register their backbones
     backbones_3d,  # noqa: F401 - they register their backbones
 )
-from .models.checkpoint import load_checkpoint
-from .models.classifier import Classifier
-from .models.create import load_initial_weights
-from .models.device import choose_device
-from .models.registry import MODEL_REGISTRY
+from ..models.checkpoint import load_checkpoint
+from ..models.classifier import Classifier
+from ..models.create import load_initial_weights
+from ..models.device import choose_device
+from ..models.registry import MODEL_REGISTRY
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
 TRAINING, SCORING, MAPPING = {"train", "crossval"}, {"evaluate", "gradcam"}, {"gradcam"}

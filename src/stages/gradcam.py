@@ -16,22 +16,22 @@ from typing import Any
 
 import torch
 
-from .atomic import write_json
-from .config import RunConfig
-from .config.options import config_to_dict
-from .evaluation.open_checkpoint import open_trained
-from .maps.attribution import Attribution
-from .maps.cases import Case, find_cases
-from .maps.context import Context, Section
-from .maps.explain import against_truth, explain_all, find_template, grade_cases
-from .maps.grading.figure import grade_figure
-from .maps.group_files import write_groups, write_regions
-from .maps.groups import Collected
-from .maps.people_files import write_people
-from .maps.regions.atlas import Atlas, coarse_atlas, read_atlas
-from .models.device import choose_device
+from ..atomic import write_json
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..evaluation.open_checkpoint import open_trained
+from ..maps.attribution import Attribution
+from ..maps.cases import Case, find_cases
+from ..maps.context import Context, Section
+from ..maps.explain import against_truth, explain_all, find_template, grade_cases
+from ..maps.grading.figure import grade_figure
+from ..maps.group_files import write_groups, write_regions
+from ..maps.groups import Collected
+from ..maps.people_files import write_people
+from ..maps.regions.atlas import Atlas, coarse_atlas, read_atlas
+from ..models.device import choose_device
+from ..training.logits import place
 from .preflight import check_before
-from .training.logits import place
 
 logger = logging.getLogger(__name__)
 SCHEMA = "explain/1"
