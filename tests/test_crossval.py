@@ -77,6 +77,13 @@ def test_the_metrics_are_those_of_the_table(done):
     assert results["person"]["n_rows"] == 64
 
 
+def test_every_answer_names_stage_and_class(done, data):
+    people = read_people(done[1])
+    stages = Manifest.read(data).people()["label"]
+    assert people["label"].tolist() == stages[people["subject"]].tolist()
+    assert ((people["label"] == "NonDemented") == (people["class"] == "NonDemented")).all()
+
+
 def test_folds_and_their_spread_are_told(done):
     section = read_settings(done[1] / "metrics.json")["crossval"]
     people = read_people(done[1])

@@ -17,10 +17,13 @@ from src.data.dataset import make_loader
 from src.data.loaders import create_data_loaders, open_dataset
 from src.errors import CheckpointError, ConfigError, ManifestError
 from src.evaluation.evaluator import Evaluator
+from src.evaluation.scored_runs import read_run
 from src.labels import class_scheme
 from src.manifest import Manifest, read_settings
 from src.models.calibration import Calibration
 from src.models.create import create_model
+from src.report.page.gather import gather
+from src.report.page.people import people_of
 from src.stages import evaluate
 
 pytestmark = pytest.mark.slow
@@ -136,6 +139,29 @@ def test_predictions_stand_beside_the_manifest_rows(results, stamped):
     table = pd.read_csv(results[0] / "predictions.csv")
     for name in ("subject", "path", "label", "slice"):
         assert table[name].tolist() == rows[name].tolist()
+
+
+@pytest.mark.parametrize("name", ["people.csv", "predictions.csv"])
+def test_label_is_the_manifest_s_stage_and_class_the_scheme_s(results, stamped, name):
+    table = pd.read_csv(results[0] / name)
+    stages = Manifest.read(stamped).people()["label"]
+    assert table["label"].tolist() == stages[table["subject"]].tolist()
+    scheme = class_scheme(2)
+    assert table["class"].tolist() == [scheme.classes[scheme.index(s)] for s in table["label"]]
+    assert set(table["label"]) > set(table["class"]) - {"Demented"}  # two things, not one
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_people_are_read_back_with_and_without_their_stages(results, tmp_path, before):
+    folder = shutil.copytree(results[0], tmp_path / "run")
+    if before:  # until 0.1 people.csv held classes only
+        table = pd.read_csv(folder / "people.csv").drop(columns="label")
+        table.to_csv(folder / "people.csv", index=False)
+    rows = read_run(folder, "run").rows
+    table = pd.read_csv(folder / "people.csv")
+    assert [results[1]["classes"][k] for k in rows.labels] == table["class"].tolist()
+    (person, *_) = people_of(gather(folder), {}).rows
+    assert person.truth == table.set_index("subject")["class"][person.name]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""The files of a scored run: metrics, documents, tables of people and images, figures."""
+"""The files of a scored run: metrics, documents, tables of people and images, figures.
+
+In every table `label` is a stage, as in the manifest, and `class` the class of the scheme that the
+stage belongs to: with ``--classes 2`` a MildDemented person is of class Demented.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +63,12 @@ def write_results(
         logger.warning("STAMPED: %s", stamp)
     table = format_table(results["person"], classes, "answers")
     logger.info("per person, %s:\n%s\n%s", answers.split, table, format_rivals(results))
+    rows = _image_rows(answers)
     files = [
         write_json(folder / "metrics.json", results),
         *write_documents(folder, results),
-        _write_people(folder / "people.csv", answers),
-        _write_images(folder / "predictions.csv", answers),
+        _write_people(folder / "people.csv", answers, rows),
+        _write_images(folder / "predictions.csv", answers, rows),
         *_write_figures(figures, answers, results),
     ]
     return results, files
@@ -127,13 +132,22 @@ def _cell(metrics: dict[str, Any], name: str) -> str:
     return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
-def _write_people(path: Path, answers: Answers) -> Path:
+def _image_rows(answers: Answers) -> pd.DataFrame:
+    """Return the manifest's row of every scored image."""
+    key = ["subject", "session", "slice"]
+    rows = answers.image_rows.reset_index(drop=True)
+    return rows.merge(answers.manifest.table, on=key, how="left", validate="one_to_one")
+
+
+def _write_people(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Path:
     """Write one row per person, or per person, repeat and seed."""
     classes, rows = answers.scheme.classes, answers.calibrated
     table = pd.DataFrame({"subject": rows.subjects.astype(str)})
     if answers.keys is not None:
         table = pd.concat([table, answers.keys], axis=1)
-    table["class"] = [classes[k] for k in rows.labels]
+    # A person counts with the first row's stage, as in `per_person`.
+    stages = image_rows.drop_duplicates("subject").set_index("subject")["label"]
+    table["label"] = table["subject"].map(stages)
     table = pd.concat([table, _columns(rows, answers.raw, classes)], axis=1)
     for level, held in answers.sets.items():
         # A set is written as its classes, so that it can be read without this file's header.
@@ -144,17 +158,17 @@ def _write_people(path: Path, answers: Answers) -> Path:
     return _write_csv(path, table)
 
 
-def _write_images(path: Path, answers: Answers) -> Path:
+def _write_images(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Path:
     """Write the manifest's rows of every scored image, with what the model said of it."""
-    key = ["subject", "session", "slice"]
-    rows = answers.image_rows.reset_index(drop=True)
-    own = rows.merge(answers.manifest.table, on=key, how="left", validate="one_to_one")
     said = _columns(answers.images, None, answers.scheme.classes)
-    return _write_csv(path, pd.concat([own, said], axis=1))
+    return _write_csv(path, pd.concat([image_rows, said], axis=1))
 
 
 def _columns(rows: Predictions, raw: Predictions | None, classes: tuple[str, ...]) -> pd.DataFrame:
-    columns: dict[str, Any] = {"predicted": [classes[k] for k in rows.predicted]}
+    columns: dict[str, Any] = {
+        "class": [classes[k] for k in rows.labels],
+        "predicted": [classes[k] for k in rows.predicted],
+    }
     columns |= {f"p_{name}": rows.probabilities[:, k] for k, name in enumerate(classes)}
     if raw is not None:
         columns |= {f"logit_{name}": raw.logits[:, k] for k, name in enumerate(classes)}
