@@ -76,6 +76,11 @@ class Predictions:
         return np.exp(self.log_probabilities)
 
     @property
+    def accuracy(self) -> float:
+        """Share of rows that are predicted right, 0 to 1."""
+        return float(np.mean(self.predicted == self.labels))
+
+    @property
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that occur, 0 to 1; every row counts once."""
         confusion = unweighted(self).confusion

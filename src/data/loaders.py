@@ -31,7 +31,7 @@ from ..manifest import (
 )
 from ..runtime import usable_cores
 from .bare_folder import how_to_make, read_class_folders
-from .dataset import MriDataset, make_loader, require_people
+from .dataset import MriDataset, make_loader, own_dataset, require_people
 from .image_cache import ImageCache
 
 logger = logging.getLogger(__name__)
@@ -179,6 +179,31 @@ def create_data_loaders(
         order = seed if split == "train" else None
         loaders.append(make_loader(dataset, size, seed=order, workers=workers))
     return tuple(loaders)
+
+
+def choose_validation(
+    train: MriDataset, eval_loader: DataLoader[Any] | None
+) -> tuple[MriDataset, MriDataset | None]:
+    """Return the validation data and, if a test loader was handed in, the test data.
+
+    Args:
+        train: Training people; their data set knows its own validation people.
+        eval_loader: Of validation or of test people, or None.
+
+    Raises:
+        ConfigError: The loader is not of this project.
+    """
+    own = train.with_split("val")
+    if eval_loader is None:
+        return own, None
+    given = own_dataset(eval_loader)
+    if given.split != "test":
+        return given, None
+    logger.info(
+        "the epoch is chosen on %s; the test loader is opened once, at last",
+        counted(len(set(own.subjects)), "validation person"),
+    )
+    return own, given
 
 
 def reader_workers(asked: int | None) -> int:

@@ -28,9 +28,9 @@ from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..predictions import Predictions
+from ..training.checkpoint_content import BEST
 from ..training.likeness import Likeness, Reference, embed_images
 from ..training.logits import place
-from ..training.trainer import BEST
 
 logger = logging.getLogger(__name__)
 #: Of the prediction set: of 100 people of a class, this share have a set that holds it.

@@ -18,11 +18,12 @@ from ..data.loaders import open_run_data, reader_workers
 from ..models.create import create_model
 from ..models.device import open_accelerator, seed_everything
 from ..report.score_figures.training import penalty_figure, training_figure
+from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.processes import main_first, others_needed
 from ..training.state import HISTORY, History
 from ..training.tracking import open_tracker
-from ..training.trainer import BEST, Trainer
+from ..training.trainer import Trainer
 from .preflight import check_before
 
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..atomic import atomic_file, write_json
 from ..errors import CheckpointError
 from ..models.checkpoint import load_tensors
+from ..predictions import Predictions
 
 logger = logging.getLogger(__name__)
 LAST, HISTORY = "last.pth", "history.json"
@@ -43,6 +44,22 @@ class TrainState:
     def epoch(self) -> int:
         """Number of whole epochs done."""
         return len(self.history["epoch"])
+
+    def row(self, loss: float, people: Predictions) -> dict[str, float]:
+        """Return the next epoch's row of the history: a value per name of `SERIES`.
+
+        Args:
+            loss: Mean loss of the training images.
+            people: What the network says of validation people now.
+        """
+        return {
+            "epoch": self.epoch + 1,
+            "lr": float(self.scheduler.get_last_lr()[0]),
+            "train_loss": loss,
+            "val_loss": people.log_loss,
+            "val_balanced_accuracy": people.balanced_accuracy,
+            "val_accuracy": people.accuracy,
+        }
 
     def record(self, row: dict[str, float]) -> bool:
         """Append an epoch; return whether it is the best, and keep its weights if so.
@@ -101,7 +118,8 @@ class TrainState:
         """
         if folder is None or not (folder / LAST).is_file():
             raise CheckpointError(
-                f"nothing to resume in {folder}", hint="leave --resume out to start the run"
+                f"nothing to resume in {folder}",
+                hint="leave --resume out to start the run",
             )
         last = load_tensors(folder / LAST)
         stored = last.get("identity", {})

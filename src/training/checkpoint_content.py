@@ -1,0 +1,98 @@
+"""What a checkpoint holds beside weights, and what a resumed run must share with the stopped one.
+
+Nothing here names a person: people are hashed, and validation people are labels and logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ..config import TrainConfig
+from ..data.dataset import MriDataset
+from ..models.checkpoint import hash_subjects
+from ..models.classifier import Classifier
+from ..predictions import Predictions
+from .likeness import fit_reference
+from .shared_grid import training_frame
+
+BEST = "best_model.pth"
+#: Settings that a resumed run may change: they do not change its result.
+FREE = ("resume", "compile", "activation_checkpointing", "tensorboard", "mlflow")
+
+
+def checkpoint_content(
+    model: Classifier,
+    train: MriDataset,
+    val: MriDataset,
+    *,
+    epoch: int,
+    settings: dict[str, Any],
+    validation: Predictions | None,
+) -> dict[str, Any]:
+    """Return what evaluation needs, and nothing that names a person.
+
+    Args:
+        model: With the weights, calibration and prediction sets to keep.
+        train: Training people.
+        val: Those who chose the epoch.
+        epoch: Whose weights these are; 0 of a head that was fitted without epochs.
+        settings: The whole run's config.
+        validation: What the model says of validation people.
+    """
+    return {
+        "model": model.state_dict(),
+        "epoch": epoch,
+        "config": settings,
+        "preprocessing": train.settings,
+        "classes": list(train.scheme.classes),
+        "backbone": model.backbone,
+        "dim": model.dim,
+        "ordinal": model.ordinal,
+        "calibration": model.calibration.to_dict() if model.calibration else None,
+        "conformal": model.conformal.to_dict() if model.conformal else None,
+        "validation": _anonymous(validation),
+        "dataset": train.name,
+        "train_counts": train.people_per_class().tolist(),
+        "subjects": hash_subjects([*train.subjects, *val.subjects]),
+        "stamps": list(train.manifest.stamps),
+    }
+
+
+def content_for_new_scans(
+    model: Classifier, train: MriDataset, val: MriDataset, device: torch.device
+) -> dict[str, Any]:
+    """Return what predictions on new scans need more: how training people look, and their grid."""
+    look = fit_reference(model, train, val, device)
+    return {"reference": look.to_dict() if look else None, "frame": training_frame(train)}
+
+
+def run_identity(
+    model: Classifier, train: MriDataset, config: TrainConfig, **more: Any
+) -> dict[str, Any]:
+    """Return what a resumed run must share with the stopped one for the same result.
+
+    Args:
+        model: What is trained.
+        train: Training people.
+        config: Settings, of which those that change no result are left out.
+        more: Values that the config leaves open, as they were resolved.
+    """
+    kept = {name: value for name, value in asdict(config).items() if name not in FREE}
+    return {
+        "backbone": model.backbone,
+        "classes": list(train.scheme.classes),
+        "training people": hash_subjects(train.subjects),
+        "preprocessing": train.settings,
+        **kept,
+        **more,
+    }
+
+
+def _anonymous(people: Predictions | None) -> dict[str, Any] | None:
+    """Return labels and logits without names, for the drift of scores on other data."""
+    if people is None:
+        return None
+    return {"labels": people.labels.tolist(), "logits": people.logits.tolist()}
