@@ -280,3 +280,20 @@ def test_defaults_follow_the_dimension():
     assert (deep.batch_size, deep.backbone) == (4, "simple")
     assert deep.run_name == "oasis_3d_simple"
     assert build_config(RunConfig, {"run": "mine"}).run_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"classes": 4}, "kaggle_2d_efficientnet_lite0"),
+        ({"classes": 3}, "kaggle_2d_efficientnet_lite0_3classes"),
+        ({"classes": 2, "backbone": "resnet18"}, "kaggle_2d_resnet18_2classes"),
+        (
+            {"classes": 2, "official_split": True},
+            "kaggle_2d_official_efficientnet_lite0_2classes",
+        ),
+        ({"classes": 2, "run": "mine"}, "mine"),
+    ],
+)
+def test_runs_of_other_classes_have_other_names(settings, name):
+    assert build_config(RunConfig, {"dataset": "kaggle_2d", **settings}).run_name == name

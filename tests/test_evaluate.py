@@ -213,7 +213,7 @@ def test_the_stage_scores_a_checkpoint_and_says_which(processed_2d, tmp_path):
     written = list(evaluate.run(run_config(processed_2d, tmp_path)))
     assert all(file.is_file() for file in written)
     metrics = json.loads(written[0].read_text(encoding="utf-8"))
-    name = "phantom_2d_efficientnet_lite0"
+    name = "phantom_2d_efficientnet_lite0_2classes"
     assert written[0] == tmp_path / "results" / name / "metrics.json"
     assert (metrics["run"], metrics["dataset"]) == (name, "phantom_2d")
     assert metrics["checkpoint"] in (str(path), str(path.parents[1] / "best_model.pth"))

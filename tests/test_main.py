@@ -17,7 +17,7 @@ from src.runtime import Place
 from src.training import processes
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN = "phantom_3d_simple"
+RUN = "phantom_3d_simple_2classes"
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     out, err = capsys.readouterr()
     order = [line for line in err.splitlines() if line.startswith("==")]
     stages = [f"== {name}: phantom_2d ==" for name in main.FULL]
-    assert order == [*stages, "== report: phantom_2d_efficientnet_lite0 =="]
+    assert order == [*stages, "== report: phantom_2d_efficientnet_lite0_2classes =="]
     listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
     run = "phantom_2d_efficientnet_lite0"
     places = ["data_root/phantom_2d", f"checkpoint_dir/{run}", f"results_dir/{run}"]

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from src.report.page.commands import commands
 from src.report.page.gather import gather
 from src.report.page.page import MAX_BYTES, Size, write_page
 from src.report.page.pictures import volume
+from src.stages import report
 from src.stages.report import build_report
 
 
@@ -202,6 +204,36 @@ def test_a_missing_run_names_those_that_are_there(tmp_path):
     with pytest.raises(DataNotFoundError) as error:
         build_report(tmp_path / "results" / "run_b")
     assert "run_a" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("there", "classes", "taken", "said"),
+    [
+        (["_3classes", ""], 3, "_3classes", ""),
+        ([""], 3, "", "is of 3 classes, which its name does not tell"),
+        ([""], 4, "", "is of 3 classes, not 4"),
+    ],
+)
+def test_the_page_is_of_the_run_of_these_classes(tmp_path, caplog, there, classes, taken, said):
+    caplog.set_level("INFO")
+    folder, name = scored_run(tmp_path), "oasis_2d_resnet18"
+    for ending in there:
+        shutil.copytree(folder, folder.with_name(name + ending))
+    asked = {"dataset": "oasis_2d", "backbone": "resnet18", "classes": classes}
+    config = build_config(RunConfig, {**asked, "results_dir": folder.parent})
+    assert list(report.run(config)) == [folder.with_name(name + taken) / "report.html"]
+    told = [line.message for line in caplog.records if line.name == report.__name__]
+    assert told == ([f"{folder.with_name(name)} {said}"] if said else [])
+
+
+def test_a_run_of_other_classes_is_no_page_of_these(tmp_path):
+    folder = scored_run(tmp_path)
+    folder.rename(folder.with_name("oasis_2d_resnet18"))
+    asked = {"dataset": "oasis_2d", "backbone": "resnet18", "classes": 2}
+    config = build_config(RunConfig, {**asked, "results_dir": folder.parent})
+    with pytest.raises(DataNotFoundError, match="oasis_2d_resnet18_2classes") as error:
+        list(report.run(config))
+    assert "--run NAME, one of: oasis_2d_resnet18" in error.value.hint
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "people.csv"])

@@ -7,7 +7,8 @@ import pytest
 from tiny_runs import run_config, train_once
 
 from src.errors import CheckpointError, LeakageError
-from src.evaluation.open_checkpoint import find_checkpoint, open_trained
+from src.evaluation.find_checkpoint import find_checkpoint
+from src.evaluation.open_checkpoint import open_trained
 from src.manifest import SAME_PEOPLE, read_settings
 from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 
@@ -41,7 +42,8 @@ def placed(tmp_path, source, names):
     return tmp_path / "checkpoints"
 
 
-LITE, SMALL = "phantom_2d_efficientnet_lite0", "phantom_2d_resnet18"
+LITE, SMALL = "phantom_2d_efficientnet_lite0_2classes", "phantom_2d_resnet18_2classes"
+BEFORE = LITE.removesuffix("_2classes")
 
 
 def test_the_file_named_is_taken(processed_2d, tmp_path, checkpoint):
@@ -56,8 +58,10 @@ def test_the_file_named_is_taken(processed_2d, tmp_path, checkpoint):
         ([LITE, SMALL], {}, SMALL),
         ([LITE, SMALL], {"backbone": "efficientnet_lite0"}, LITE),
         (["mine", LITE], {"run": "mine"}, "mine"),
-        ([LITE, "phantom_2d_official_resnet18", "oasis_2d_resnet18"], {}, LITE),
+        ([LITE, "phantom_2d_official_resnet18_2classes", "oasis_2d_resnet18_2classes"], {}, LITE),
         ([LITE, ""], {}, ""),
+        ([LITE, BEFORE], {}, LITE),
+        (["mine", LITE], {"run": "mine", "classes": 3}, "mine"),
     ],
 )
 def test_the_newest_run_of_the_data_set_unless_told(
@@ -74,6 +78,31 @@ def test_the_newest_run_of_another_data_set_is_not_taken(processed_2d, tmp_path,
     save_checkpoint(folder / "best_model.pth", content | {"dataset": "oasis_2d"})
     found = find_checkpoint(run_config(processed_2d, tmp_path))
     assert found == folder / LITE / "best_model.pth"
+
+
+def test_a_checkpoint_whose_name_does_not_tell_its_classes_is_found_by_them(
+    processed_2d, tmp_path, checkpoint, caplog
+):
+    caplog.set_level("INFO")
+    folder = placed(tmp_path, checkpoint, [BEFORE, BEFORE.replace("lite0", "b0")])
+    asked = run_config(processed_2d, tmp_path, backbone="efficientnet_lite0")
+    assert find_checkpoint(asked) == folder / BEFORE / "best_model.pth"
+    assert [record.message for record in caplog.records] == [
+        f"{folder / BEFORE / 'best_model.pth'} has 2 classes, which its name does not tell"
+    ]
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+@pytest.mark.parametrize("name", [LITE, BEFORE, "phantom_2d_efficientnet_lite0_3classes"])
+def test_a_checkpoint_of_other_classes_is_named_and_not_taken(
+    processed_2d, tmp_path, checkpoint, name, classes
+):
+    folder = placed(tmp_path, checkpoint, [name, ""])
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(run_config(processed_2d, tmp_path, classes=classes))
+    there = folder / name / "best_model.pth"
+    assert f"has {classes} classes; {there} has 2" in caught.value.message
+    assert caught.value.hint.startswith("--classes 2, or python main.py --mode train")
 
 
 @pytest.mark.parametrize("settings", [{}, {"backbone": "resnet18"}, {"run": "other"}])
@@ -99,6 +128,19 @@ def test_results_go_where_the_run_is_named(processed_2d, tmp_path, content, stor
     assert open_with(processed_2d, tmp_path, path, run=asked).run_name == name
 
 
+def test_runs_of_other_classes_do_not_overwrite_each_other(processed_2d, tmp_path, checkpoint):
+    assert checkpoint.parent.name == LITE
+    two = train_once(processed_2d, tmp_path, classes=2)
+    before = two.read_bytes()
+    four = train_once(processed_2d, tmp_path, classes=4)
+    assert four.parent.name == BEFORE
+    assert two.read_bytes() == before
+    for classes, path in ((2, two), (4, four)):
+        asked = run_config(processed_2d, tmp_path, classes=classes, backbone="efficientnet_lite0")
+        assert find_checkpoint(asked) == path
+        assert open_trained(asked).run_name == path.parent.name == asked.run_name
+
+
 def test_the_age_limit_of_the_training_holds_in_the_test(processed_2d, tmp_path, content):
     path = saved(tmp_path, content, config={"data": {"min_age": 70.0}})
     trained = open_with(processed_2d, tmp_path, path)
@@ -111,7 +153,7 @@ def test_people_of_another_study_are_all_shown(processed_2d, tmp_path, content):
     assert trained.external
     assert trained.trained_on == "oasis_2d"
     assert len(set(trained.data.subjects)) == 20
-    assert trained.run_name == "oasis_2d_efficientnet_lite0_on_phantom_2d"
+    assert trained.run_name == "oasis_2d_efficientnet_lite0_2classes_on_phantom_2d"
     assert trained.train_counts == content["train_counts"] == [4, 8]
     assert trained.validation.n_people == 4
 

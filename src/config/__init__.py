@@ -6,7 +6,16 @@ and settings files of them. Nothing here imports torch.
 
 from __future__ import annotations
 
-from .data import COHORTS, DATASETS, DataConfig, PhantomConfig, PreprocessConfig, ScanConfig
+from .data import (
+    CLASSES,
+    COHORTS,
+    DATASETS,
+    DataConfig,
+    PhantomConfig,
+    PreprocessConfig,
+    ScanConfig,
+    dataset_flags,
+)
 from .evaluation import (
     MAP_METHODS,
     MAP_TARGETS,
@@ -15,7 +24,7 @@ from .evaluation import (
     ExplainConfig,
     PredictConfig,
 )
-from .run import RunConfig, config_from_args
+from .run import RunConfig, config_from_args, name_run
 from .training import (
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -27,6 +36,7 @@ from .training import (
 
 __all__ = [
     "BACKBONES",
+    "CLASSES",
     "COHORTS",
     "DATASETS",
     "DEFAULT_BACKBONE",
@@ -46,4 +56,6 @@ __all__ = [
     "ScanConfig",
     "TrainConfig",
     "config_from_args",
+    "dataset_flags",
+    "name_run",
 ]

@@ -20,6 +20,8 @@ COHORTS = {
 }
 #: Processed data set -> (raw cohort, dimension).
 DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
+#: Numbers of classes that the stages can be merged to.
+CLASSES = (4, 3, 2)
 
 
 def dataset_flags(name: str) -> str:
@@ -49,7 +51,7 @@ class DataConfig:
     cache_dir: Path | None = option(
         None, "folder of the image cache (default: .cache in the processed data set)"
     )
-    classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", (4, 3, 2))
+    classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", CLASSES)
     min_age: float = option(0.0, "leave out people younger than this, in years")
     official_split: bool = option(
         False, "keep the Kaggle train/test split, which has the same people on both sides"

@@ -28,6 +28,20 @@ from .training import (
 )
 
 
+def name_run(dataset: str, backbone: str, classes: int = 4) -> str:
+    """Return the folder name of a run that was given none.
+
+    Runs of other classes are other runs: ``kaggle_2d_resnet18``, but
+    ``kaggle_2d_resnet18_3classes``. With ``--official_split`` it is the data set's name that tells.
+
+    Args:
+        dataset: Name of the processed data set.
+        backbone: Name of the network.
+        classes: How many; 4 is the default, and not told.
+    """
+    return f"{dataset}_{backbone}" + ("" if classes == 4 else f"_{classes}classes")
+
+
 @checked
 @dataclass(frozen=True)
 class RunConfig:
@@ -44,7 +58,9 @@ class RunConfig:
     explain: ExplainConfig = field(default_factory=ExplainConfig)
     predict: PredictConfig = field(default_factory=PredictConfig)
     runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
-    run: str | None = option(None, "name of the run (default: <dataset>_<backbone>)")
+    run: str | None = option(
+        None, "name of the run (default: <dataset>_<backbone>, _3classes added with --classes 3)"
+    )
     device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
     workers: int | None = option(
         None,
@@ -91,7 +107,7 @@ class RunConfig:
     @property
     def run_name(self) -> str:
         """Folder name of the run's checkpoints and results."""
-        return self.run or f"{self.data.name}_{self.backbone}"
+        return self.run or name_run(self.data.name, self.backbone, self.data.classes)
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:

@@ -9,8 +9,7 @@ from typing import Any
 
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.kaggle_names import people_of_classes
-from ..config import DATASETS, DataConfig
-from ..config.data import dataset_flags
+from ..config import DATASETS, DataConfig, dataset_flags
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..labels import stage_from_folder
 from ..manifest import MANIFEST, PEOPLE_UNKNOWN, SPLITS, Manifest

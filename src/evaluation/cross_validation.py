@@ -56,8 +56,7 @@ class Study:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        of_classes = "" if config.data.classes == 4 else f"_{config.data.classes}classes"
-        self.name = config.run or f"{config.run_name}{of_classes}_crossval"
+        self.name = config.run or f"{config.run_name}_crossval"
         opened = open_run_data(config)
         if SAME_PEOPLE in opened.manifest.stamps:
             raise LeakageError(

@@ -1,4 +1,4 @@
-"""Find a trained checkpoint, and open it with the test people it may be shown.
+"""Open a trained checkpoint with the test people it may be shown.
 
 Nothing is scored or explained without passing here: the checkpoint must fit the images, and must
 not have been trained on the people it is tested on.
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import DATASETS, RunConfig
-from ..config.data import dataset_flags
+from ..config import DATASETS, RunConfig, dataset_flags, name_run
 from ..data.dataset import MriDataset, require_people
 from ..data.loaders import open_run_data
 from ..errors import CheckpointError, LeakageError, counted
@@ -26,6 +25,7 @@ from ..models.conformal import Conformal
 from ..models.create import backbone_entry
 from ..models.registry import MODEL_REGISTRY, ModelEntry
 from ..predictions import Predictions
+from .find_checkpoint import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def open_trained(config: RunConfig) -> Trained:
     if external:
         _refuse_same_origin(opened.name, trained_on, path)
     _check_fit(data, content, path)
-    fallback = f"{trained_on}_{content['backbone']}"
+    fallback = name_run(trained_on, content["backbone"], len(content["classes"]))
     name = config.run or content["config"].get("run") or fallback
     return Trained(
         path,
@@ -93,43 +93,6 @@ def open_trained(config: RunConfig) -> Trained:
         trained_on=trained_on,
         validation=_anonymous(content["validation"], path),
     )
-
-
-def find_checkpoint(config: RunConfig) -> Path:
-    """Return the checkpoint to evaluate: the one named, the run's, or the data set's newest.
-
-    Raises:
-        CheckpointError: There is none; maps and scores of untrained weights are not made.
-    """
-    if config.evaluate.checkpoint:
-        return config.evaluate.checkpoint
-    folder, name = config.checkpoint_dir, config.data.name
-    if config.run or config.model.backbone:
-        found = [folder / config.run_name / "best_model.pth"]
-    else:
-        # A name such as kaggle_2d_official_resnet18 must not answer for kaggle_2d.
-        found = [folder / f"{name}_{backbone}" / "best_model.pth" for backbone in MODEL_REGISTRY]
-        found += [folder / "best_model.pth"] if _newest_is_of(folder, name) else []
-    found = sorted(
-        (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime
-    )
-    if not found:
-        named = (("run", config.run), ("backbone", config.model.backbone))
-        asked = "".join(f" --{flag} {value}" for flag, value in named if value)
-        command = f"python main.py --mode train {dataset_flags(name)}{asked}"
-        raise CheckpointError(
-            f"no checkpoint of {name} under {folder}", hint=command + _or_another(folder)
-        )
-    return found[-1]
-
-
-def _or_another(folder: Path) -> str:
-    """Return the other checkpoints that are there, as words after a hint."""
-    found = sorted(folder.glob("*/best_model.pth"))
-    if not found:
-        return ", or --checkpoint FILE"
-    others = f" (or of {', '.join(path.parent.name for path in found[1:10])})"
-    return f", or --checkpoint {found[0]}{others if len(found) > 1 else ''}"
 
 
 def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
@@ -207,11 +170,6 @@ def _refuse_same_origin(name: str, trained_on: str, path: Path) -> None:
             "Kaggle JPGs are almost certainly slices of OASIS-1 people, whose names are lost",
             hint="test on people of another study",
         )
-
-
-def _newest_is_of(folder: Path, dataset: str) -> bool:
-    newest = folder / "best_model.pth"
-    return newest.is_file() and load_checkpoint(newest)["dataset"] == dataset
 
 
 def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:

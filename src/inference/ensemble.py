@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config import PreprocessConfig, RunConfig, ScanConfig
+from ..config import PreprocessConfig, RunConfig, ScanConfig, name_run
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
-from ..evaluation.open_checkpoint import find_checkpoint, load_trained
+from ..evaluation.find_checkpoint import find_checkpoint
+from ..evaluation.open_checkpoint import load_trained
 from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
@@ -80,10 +81,11 @@ class Ensemble:
     Attributes:
         members: One or more.
         device: Where they are.
+        source: The file or folder that they were found at.
     """
 
-    def __init__(self, members: list[Member], device: torch.device) -> None:
-        self.members, self.device = members, device
+    def __init__(self, members: list[Member], device: torch.device, source: Path) -> None:
+        self.members, self.device, self.source = members, device, source
 
     @property
     def content(self) -> dict[str, Any]:
@@ -190,8 +192,8 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
     Raises:
         CheckpointError: There is none, one is damaged, or two of them do not belong together.
     """
-    members = []
-    for path in _files(find_checkpoint(config)):
+    members, source = [], find_checkpoint(config)
+    for path in _files(source):
         model, content = load_trained(path)
         width = int(model.embed(_blank(content)).shape[1])
         stored = content.get("reference")
@@ -215,7 +217,7 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
             "few people): scans unlike them cannot be told",
             next(member.path for member in members if member.reference is None),
         )
-    return Ensemble(members, device)
+    return Ensemble(members, device, source)
 
 
 def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
@@ -226,7 +228,8 @@ def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
         return config.run
     if given is not None and given.is_dir() and given.resolve().name:
         return given.resolve().name
-    return content["config"].get("run") or f"{content['dataset']}_{content['backbone']}"
+    named = name_run(content["dataset"], content["backbone"], len(content["classes"]))
+    return content["config"].get("run") or named
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from ..atomic import write_json
 from ..audit.audit import Audit, audit_folder, format_audit
 from ..audit.figure import pairs_figure
-from ..config import RunConfig
-from ..config.data import dataset_flags
+from ..config import RunConfig, dataset_flags
 from ..errors import AuditFailed, DataNotFoundError
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, counted
-from ..evaluation.open_checkpoint import find_checkpoint
 from ..inference.answers import OUTSIDE, in_words, make_answer, no_answer, write_table
 from ..inference.derivatives import write_derivatives
 from ..inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
@@ -84,7 +83,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     ordered = [answers[item.name] for item in items]
     for answer in ordered[:20]:
         logger.info("%s", in_words(answer))
-    model = _described(config, ensemble)
+    model = _described(ensemble)
     content = {
         "schema": SCHEMA,
         "notice": NOTICE,
@@ -115,11 +114,11 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _described(config: RunConfig, ensemble: Ensemble) -> dict[str, Any]:
+def _described(ensemble: Ensemble) -> dict[str, Any]:
     content = ensemble.content
     return {
         "checkpoints": [str(member.path) for member in ensemble.members],
-        "asked_for": str(find_checkpoint(config)),
+        "asked_for": str(ensemble.source),
         "trained_on": content["dataset"],
         "backbone": content["backbone"],
         "dim": content["dim"],

@@ -5,13 +5,15 @@ It reads files only; no model is loaded and nothing is scored again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config import RunConfig
-from ..report.page.gather import gather
+from ..config import RunConfig, name_run
+from ..report.page.gather import classes_in, gather
 from ..report.page.page import write_page
 
+logger = logging.getLogger(__name__)
 REPORT = "report.html"
 
 
@@ -27,7 +29,26 @@ def run(config: RunConfig) -> Iterator[Path]:
         ManifestError: Another file is damaged.
         ImageError: A picture or a volume is damaged.
     """
-    yield build_report(config.results_dir / config.run_name)
+    yield build_report(_folder(config))
+
+
+def _folder(config: RunConfig) -> Path:
+    """Return the run's folder; if nothing is there, the one it had when no name told the classes.
+
+    What is there may be of other classes, and the log says so; the page does too.
+    """
+    own = config.results_dir / config.run_name
+    before = config.results_dir / name_run(config.data.name, config.backbone)
+    asked = config.data.classes
+    if config.run:
+        return own
+    there = classes_in(own)
+    if there is None and classes_in(before) == asked:
+        logger.info("%s is of %d classes, which its name does not tell", before, asked)
+        return before
+    if there not in (None, asked):
+        logger.warning("%s is of %d classes, not %d", own, there, asked)
+    return own
 
 
 def build_report(folder: str | Path, target: str | Path | None = None) -> Path:

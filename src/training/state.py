@@ -119,7 +119,7 @@ class TrainState:
         if folder is None or not (folder / LAST).is_file():
             raise CheckpointError(
                 f"nothing to resume in {folder}",
-                hint="leave --resume out to start the run",
+                hint="leave --resume out to start the run; one that has another name: --run NAME",
             )
         last = load_tensors(folder / LAST)
         stored = last.get("identity", {})

@@ -115,10 +115,8 @@ class Trainer:
         epochs = self.config.epochs if num_epochs is None else _whole_number(num_epochs)
         folder = Path(save_dir) if save_dir else None
         place(self.model, self.device)
-        if self.model.frozen:
-            history = self._fit_head(folder)
-        else:
-            history = self._run_epochs(epochs, folder)
+        frozen = self.model.frozen
+        history = self._fit_head(folder) if frozen else self._run_epochs(epochs, folder)
         if self.test_data is not None:
             people = per_person(predict(self.model, self.test_data, self.device))
             told = ("n_people", "balanced_accuracy", "accuracy")

@@ -98,6 +98,21 @@ def gather(folder: str | Path) -> RunFiles:
     )
 
 
+def classes_in(folder: Path) -> int | None:
+    """Return of how many classes the answers in a folder of results are; None if it has none.
+
+    Raises:
+        ResultError: ``metrics.json`` breaks its contract.
+        ManifestError: The predictions are damaged.
+    """
+    if (folder / METRICS).is_file():
+        return len(read_metrics(folder / METRICS)["classes"])
+    predicted = _content(folder / PREDICTIONS)
+    if predicted is None or predicted.get("schema") != _PREDICT_SCHEMA:
+        return None
+    return len(predicted["model"]["classes"])
+
+
 def _content(path: Path) -> dict[str, Any] | None:
     """Return what a stage wrote, or None where it did not run."""
     if not path.is_file():
