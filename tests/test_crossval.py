@@ -16,6 +16,7 @@ from tiny_runs import run_config
 from src.data.splits import folds_hash
 from src.errors import ConfigError, LeakageError, ManifestError
 from src.evaluation import cross_validation
+from src.evaluation.fold_training import FoldTraining
 from src.evaluation.metrics.scores import METRICS
 from src.evaluation.metrics.significance import corrected_interval
 from src.evaluation.out_of_fold import FOLD_METRICS
@@ -118,7 +119,7 @@ def test_rivals_have_the_same_people(done):
 def test_a_second_run_trains_nothing(done, monkeypatch):
     config, folder, _ = done
     before = read_people(folder)
-    monkeypatch.setattr(cross_validation.Study, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(FoldTraining, "fit", lambda *a, **k: pytest.fail("trained again"))
     list(crossval.run(config))
     pd.testing.assert_frame_equal(read_people(folder), before)
 

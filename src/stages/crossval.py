@@ -10,8 +10,10 @@ from pathlib import Path
 from ..config import RunConfig
 from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
+from ..evaluation.fold_training import FoldTraining, train_folds
 from ..evaluation.out_of_fold import collect_units
 from ..evaluation.result_files import write_results
+from ..evaluation.shuffled_labels import permutation_test
 from .preflight import check_before
 
 logger = logging.getLogger(__name__)
@@ -33,11 +35,12 @@ def run(config: RunConfig) -> Iterator[Path]:
     if not config.crossval.collect:
         check_before(config, "crossval")
     study = Study(config)
+    training = FoldTraining(config, study.data, study.name)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
     yield study.write_settings(folder)
     if not config.crossval.collect:
-        yield from study.train(folder)
+        yield from train_folds(study, training, folder)
     if (config.crossval.fold, config.crossval.repeat) != (None, None):
         # Two tasks of an array that end together must not both write the study's results.
         logger.info("when all folds are there, the same command with --collect joins them")
@@ -52,7 +55,8 @@ def run(config: RunConfig) -> Iterator[Path]:
             hint="run the same command without --collect, or with --fold and --repeat",
         )
     answers, crossval = collect_units(units, study.folds, study.data)
-    permutation = study.permuted(folder, units, config.evaluate.permute_labels)
+    count = config.evaluate.permute_labels
+    permutation = permutation_test(study, training, folder, units, count)
     context = {
         "kind": "crossval",
         "run": study.name,
