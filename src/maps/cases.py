@@ -1,7 +1,8 @@
 """Whom maps are made of: each session of the test people, what was said of it, and its map.
 
 Arrays: images ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` float in [0, 1], the n slices or the volume
-of one session; maps ``(n, H, W)`` or ``(1, X, Y, Z)`` on their grid; K classes.
+of one session; maps ``(n, H, W)`` or ``(1, X, Y, Z)`` on their grid; I J K voxels of the stored
+scan; K classes.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.sessions import Session, make_session, plane_of, rows_by_session
+from ..data.dataset import MriDataset
+from ..data.sessions import Session, images_of, make_session, placed, plane_of, rows_by_session
 from ..errors import ConfigError
 from ..evaluation.open_checkpoint import Trained
 from ..manifest import PEOPLE_UNKNOWN
 from ..predictions import per_person
 from ..preprocessing.slices import PLANES
+from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..training.logits import inference_batch, predict
 from .attribution import DEMENTED, Attribution, target_scores
+
+_STEP = 1 / 1024  # maps are kept in steps of their maximum: the files are a quarter
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +109,38 @@ def _scores(logits: NDArray[np.float64], wanted: int | str) -> NDArray[np.float6
     each = wanted if isinstance(wanted, str) else [wanted] * len(logits)
     scores: NDArray[np.float64] = target_scores(torch.from_numpy(logits), each).numpy()
     return scores
+
+
+@dataclass(frozen=True, eq=False)
+class CaseMap:
+    """The map of one case, in memory.
+
+    Attributes:
+        case: Whose.
+        images: Of the case.
+        image: The same, placed.
+        volume: The map, placed, in shares of its maximum.
+        scan: ``(I, J, K)`` the same on the grid of the stored scan.
+        strength: That maximum, in units of the explained score.
+    """
+
+    case: Case
+    images: Tensor
+    image: PlacedVolume
+    volume: PlacedVolume
+    scan: NDArray[np.float32]
+    strength: float
+
+
+def make_map(attribution: Attribution, data: MriDataset, case: Case) -> CaseMap:
+    """Explain the images of a case, and lay the map where they lie."""
+    images = images_of(data, case)
+    maps = map_of(attribution, images, case)
+    strength = float(maps.max())
+    shares = (np.round(maps / (strength or 1) / _STEP) * _STEP).astype(np.float32)
+    volume = placed(shares, case)
+    image = placed(images[:, 0].numpy(), case)
+    return CaseMap(case, images, image, volume, to_scan_grid(volume), strength)
 
 
 def map_of(attribution: Attribution, images: Tensor, case: Case) -> NDArray[np.float32]:

@@ -8,32 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..data.sessions import images_of, mean_image, placed
+from ..data.sessions import images_of, mean_image
 from ..errors import ImageError
-from ..preprocessing.space.grid import to_scan_grid
 from ..preprocessing.space.placement import Placement, fit_placement
 from ..runtime import progress
 from .attribution import DEMENTED
-from .cases import Case, map_of
-from .context import Context, Section
+from .cases import Case, make_map
 from .grading.grade import grade_maps
 from .groups import Collected
+from .map_run import MapRun, Section
 from .people_files import Explained, write_map
-from .planted import NO_MODEL, Scores, score_case, summarise_phantoms, who_counts
+from .planted import NO_MODEL, score_case, summarise_phantoms, who_counts
 
 logger = logging.getLogger(__name__)
 _AVERAGED = 40  # scans in the mean image that finds the template
-_STEP = 1 / 1024  # maps are written in steps of their maximum: the files are a quarter
 
 
-def find_template(context: Context, cases: Sequence[Case]) -> Placement:
+def find_template(run: MapRun) -> Placement:
     """Find where the scans' common frame lies in the template, from their mean image.
 
     Returns:
         A placement whose `reason` says why it cannot be used, where it cannot.
     """
     try:
-        mean = mean_image(context.data, cases[:: -(-len(cases) // _AVERAGED)])
+        mean = mean_image(run.data, run.cases[:: -(-len(run.cases) // _AVERAGED)])
     except ImageError as error:
         return Placement(np.eye(4), 0.0, error.message)
     placement = fit_placement(mean.data, mean.frame.to_ras, mean.covered)
@@ -56,60 +54,66 @@ def choose_graded(cases: Sequence[Case], count: int) -> list[Case]:
     return [case for _, _, case in sorted(dealt, key=lambda one: one[:2])[:count]]
 
 
-def explain_all(
-    context: Context, cases: Sequence[Case], collected: Collected | None
-) -> tuple[list[Explained], dict[str, Scores]]:
-    """Make every map, one in memory at a time; return what is on disk, and phantoms' scores."""
-    counted = {case.name for case in who_counts(cases, context.data.settings)[0]}
-    explained: list[Explained] = []
-    scores: dict[str, Scores] = {}
-    for case in progress(cases, total=len(cases), desc="maps"):
-        images = images_of(context.data, case)
-        maps = map_of(context.attribution, images, case)
-        top = float(maps.max())
-        shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
-        volume = placed(shares, case)
-        scan, image = to_scan_grid(volume), placed(images[:, 0].numpy(), case)
-        explained.append(write_map(context, case, image, volume, scan, top))
+def explain_all(run: MapRun, collected: Collected | None) -> list[Explained]:
+    """Make every map, one in memory at a time, and write it.
+
+    Args:
+        run: Of the maps.
+        collected: Takes each map for the groups and regions, where the template was found.
+
+    Returns:
+        What is on disk, with the scores of those phantoms that count.
+    """
+    counted = {case.name for case in who_counts(run.cases, run.data.settings)[0]}
+    explained = []
+    for case in progress(run.cases, total=len(run.cases), desc="maps"):
+        one = make_map(run.attribution, run.data, case)
+        path, row = write_map(run, one)
         if collected is not None:
-            collected.add(case.subject, case.truth, case.correct, image, volume)
+            collected.add(case.subject, case.truth, case.correct, one.image, one.volume)
+        scores = None
         if case.name in counted:
-            scores[case.name] = score_case(context.attribution, context.data, case, images, scan)
-    return explained, scores
+            scores = score_case(run.attribution, run.data, case, one.images, one.scan)
+        explained.append(Explained(case, path, row, scores))
+    return explained
 
 
-def against_truth(
-    context: Context, cases: Sequence[Case], scores: dict[str, Scores]
-) -> Section | None:
+def against_truth(run: MapRun, explained: Sequence[Explained]) -> Section | None:
     """Return the scores against the planted truth; None where no truth is known."""
-    if "phantom" not in context.data.settings:
+    if "phantom" not in run.data.settings:
         return None
+    scores = {one.case.name: one.scores for one in explained if one.scores is not None}
     return summarise_phantoms(
-        *(context.attribution, context.data, cases, scores),
-        n_bootstrap=context.config.evaluate.bootstrap,
-        seed=context.config.data.seed,
+        *(run.attribution, run.data, run.cases, scores),
+        n_bootstrap=run.config.evaluate.bootstrap,
+        seed=run.config.data.seed,
     )
 
 
-def grade_cases(context: Context, cases: Sequence[Case], phantom: Section | None) -> Section | None:
-    """Test the maps of some people; None where none are asked for."""
-    chosen = choose_graded(cases, context.config.explain.graded)
+def grade_some(run: MapRun, phantom: Section | None) -> Section | None:
+    """Test the maps of some people; None where none are asked for.
+
+    Args:
+        run: Of the maps.
+        phantom: From `against_truth`.
+    """
+    chosen = choose_graded(run.cases, run.config.explain.graded)
     if not chosen:
         logger.warning("--graded 0: nothing is known of how far these maps can be trusted")
         return None
     images = torch.cat(
-        [images_of(context.data, case)[int(case.scores.argmax())][None] for case in chosen]
+        [images_of(run.data, case)[int(case.scores.argmax())][None] for case in chosen]
     )
     targets = [case.target for case in chosen if not isinstance(case.target, str)]
     return grade_maps(
-        context.attribution,
+        run.attribution,
         images,
         targets or DEMENTED,
-        training=context.data.with_split("train"),
-        validation=context.trained.validation,
+        training=run.data.with_split("train"),
+        validation=run.trained.validation,
         phantom=_own_score(phantom),
-        n_bootstrap=context.config.evaluate.bootstrap,
-        seed=context.config.data.seed,
+        n_bootstrap=run.config.evaluate.bootstrap,
+        seed=run.config.data.seed,
     )
 
 

@@ -5,6 +5,7 @@ Arrays: ``X Y Z`` voxels of the template's 2 mm grid.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,46 @@ import numpy as np
 
 from ..atomic import atomic_file
 from ..preprocessing.io import write_nifti
+from ..preprocessing.space.placement import Placement
 from ..preprocessing.space.template import EDGE, template
 from ..report.map_figures.groups import GroupMap, group_figure
 from ..report.map_figures.regions import region_figure
-from .context import Context
 from .groups import Collected, RunningMean
+from .map_run import MapRun, Section
 from .regions.shares import row_names
 from .regions.table import region_table
 
+logger = logging.getLogger(__name__)
 
-def write_groups(
-    context: Context, collected: Collected, grade: dict[str, Any] | None
-) -> tuple[dict[str, Any], list[Path]]:
+
+def write_together(
+    run: MapRun, placement: Placement, collected: Collected | None
+) -> tuple[dict[str, Section], list[Path]]:
+    """Write group maps and regions, where the scans' place in the template is known.
+
+    Args:
+        run: Graded: a FAIL stands on every figure.
+        placement: Of the scans.
+        collected: Every map; None where `placement` cannot be used.
+
+    Returns:
+        The sections ``groups`` and ``regions`` of ``explain.json``, and the files.
+    """
+    if collected is None:
+        logger.warning("no group maps and no regions: %s", placement.reason)
+        absent = {"available": False, "reason": placement.reason}
+        return {"groups": absent, "regions": absent}, []
+    groups, files = write_groups(run, collected)
+    regions, more = write_regions(run, collected)
+    return {"groups": groups, "regions": regions}, [*files, *more]
+
+
+def write_groups(run: MapRun, collected: Collected) -> tuple[Section, list[Path]]:
     """Write each group's mean and standard deviation as NIfTI in MNI space, and their figures.
 
     Args:
-        context: Of the run.
+        run: Of the maps.
         collected: Groups with their sums.
-        grade: Verdict on the maps.
 
     Returns:
         What ``explain.json`` says of groups, and the figures.
@@ -39,12 +62,12 @@ def write_groups(
     for name, group in sorted(collected.groups.items(), key=_order(collected.classes)):
         stem, files = name.replace(", ", "_"), {}
         for kind, values in (("mean", group.mean), ("sd", group.sd)):
-            path = context.folder / "groups" / f"{stem}_{kind}.nii.gz"
+            path = run.folder / "groups" / f"{stem}_{kind}.nii.gz"
             write_nifti(path, np.nan_to_num(values), affine, description="times the average")
-            files[kind] = path.relative_to(context.folder).as_posix()
+            files[kind] = path.relative_to(run.folder).as_posix()
         rows.append({"name": name, "n_people": group.n_people, **files})
     figures = [
-        _draw(context, context.folder / f"{stem}.png", chosen, collected, grade)
+        _draw(run, run.folder / f"{stem}.png", chosen, collected)
         for stem, chosen in _chosen(collected).items()
         if chosen
     ]
@@ -58,15 +81,12 @@ def write_groups(
     return section, figures
 
 
-def write_regions(
-    context: Context, collected: Collected, grade: dict[str, Any] | None
-) -> tuple[dict[str, Any], list[Path]]:
+def write_regions(run: MapRun, collected: Collected) -> tuple[Section, list[Path]]:
     """Write how much of the maps each region holds, as a table and a figure.
 
     Args:
-        context: Of the run.
+        run: Of the maps.
         collected: Shares of each map.
-        grade: Verdict on the maps.
 
     Returns:
         What ``explain.json`` says of regions, and the files.
@@ -80,16 +100,16 @@ def write_regions(
         collected.labels,
         collected.classes,
         row_names(collected.atlas),
-        n_bootstrap=context.config.evaluate.bootstrap,
-        seed=context.config.data.seed,
+        n_bootstrap=run.config.evaluate.bootstrap,
+        seed=run.config.data.seed,
     )
-    path = context.folder / "regions.csv"
+    path = run.folder / "regions.csv"
     with atomic_file(path, "w") as file:
         table.frame().to_csv(file, index=False, float_format="%.6g")
-    title = f"{context.trained.run_name}: what regions hold"
+    title = f"{run.name}: what regions hold"
     figure = region_figure(
-        context.folder / "regions.png", table.rows, title,
-        f"{context.caption()} Regions: {collected.atlas.source}.", stamps=context.stamps(grade),
+        run.folder / "regions.png", table.rows, title,
+        f"{run.caption} Regions: {collected.atlas.source}.", stamps=run.stamps,
     )  # fmt: skip
     section = {
         "available": True,
@@ -100,23 +120,17 @@ def write_regions(
     return section, [path, figure]
 
 
-def _draw(
-    context: Context,
-    path: Path,
-    groups: Sequence[RunningMean],
-    collected: Collected,
-    grade: dict[str, Any] | None,
-) -> Path:
+def _draw(run: MapRun, path: Path, groups: Sequence[RunningMean], collected: Collected) -> Path:
     return group_figure(
         path,
         [GroupMap(one.name, one.n_people, one.mean, one.sd) for one in groups],
         collected.background,
         (EDGE,) * 3,
-        f"{context.trained.run_name}: mean maps",
-        context.caption(),
-        side_known=context.side_known,
+        f"{run.name}: mean maps",
+        run.caption,
+        side_known=run.side_known,
         affine=template().affine,
-        stamps=context.stamps(grade),
+        stamps=run.stamps,
     )
 
 

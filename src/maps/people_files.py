@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from ..atomic import atomic_file
 from ..data.sessions import images_of, placed, plane_of
 from ..preprocessing.io import write_nifti
-from ..preprocessing.space.grid import PlacedVolume
 from ..report.map_figures.mosaic import mosaic
 from ..report.map_figures.person import PersonMap, person_figure, write_thumbnail
 from ..report.map_figures.viewer import write_view
-from .cases import Case
-from .context import Context
+from .cases import Case, CaseMap
+from .map_run import MapRun
+from .planted import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -37,89 +37,80 @@ class Explained:
         case: Whose.
         path: NIfTI of the map on the processed grid.
         row: Of ``maps.csv``.
+        scores: Against the planted change, of a phantom that counts.
     """
 
     case: Case
     path: Path
     row: dict[str, Any]
+    scores: Scores | None
 
 
-def write_map(
-    context: Context,
-    case: Case,
-    image: PlacedVolume,
-    volume: PlacedVolume,
-    scan: NDArray[np.float32],
-    strength: float,
-) -> Explained:
+def write_map(run: MapRun, one: CaseMap) -> tuple[Path, dict[str, Any]]:
     """Write one map in the processed image's space and in the scan's own.
 
-    Args:
-        context: Of the run.
-        case: Whose map.
-        image: The processed image.
-        volume: The map, in shares of its maximum.
-        scan: The same on the grid of the stored scan.
-        strength: That maximum, in units of the explained score.
+    Returns:
+        The first of the two files, and the row of ``maps.csv``.
     """
-    path = context.folder / "maps" / f"{case.name}_map.nii.gz"
-    about = f"{context.attribution.method}, share of the map's maximum"
-    write_nifti(path, volume.data, volume.affine, description=about)
+    case, classes = one.case, run.classes
+    path = run.folder / "maps" / f"{case.name}_map.nii.gz"
+    about = f"{run.attribution.method}, share of the map's maximum"
+    write_nifti(path, one.volume.data, one.volume.affine, description=about)
     in_scan = path.with_name(f"{case.name}_map_in_scan.nii.gz")
-    write_nifti(in_scan, scan, case.record.frame.affine, description=about)
-    picture = write_thumbnail(path.with_name(f"{case.name}.png"), image, volume)
-    at = np.unravel_index(int(volume.data.argmax()), volume.data.shape)
-    peak = (volume.affine @ np.array([*at, 1.0]))[:3] if strength > 0 else [np.nan] * 3
-    classes = context.classes
-    row = {
+    write_nifti(in_scan, one.scan, case.record.frame.affine, description=about)
+    picture = write_thumbnail(path.with_name(f"{case.name}.png"), one.image, one.volume)
+    return path, {
         "subject": case.subject,
         "session": case.session,
         "class": classes[case.truth],
         "predicted": classes[case.predicted],
         "explained": case.target if isinstance(case.target, str) else classes[case.target],
         "p": case.probability,
-        "maximum": strength,
-        **{f"peak_{axis}": value for axis, value in zip("xyz", peak, strict=True)},
-        "map": path.relative_to(context.folder).as_posix(),
-        "map_in_scan": in_scan.relative_to(context.folder).as_posix(),
-        "picture": picture.relative_to(context.folder).as_posix(),
+        "maximum": one.strength,
+        **{f"peak_{axis}": value for axis, value in zip("xyz", _peak(one), strict=True)},
+        "map": path.relative_to(run.folder).as_posix(),
+        "map_in_scan": in_scan.relative_to(run.folder).as_posix(),
+        "picture": picture.relative_to(run.folder).as_posix(),
     }
-    return Explained(case, path, row)
 
 
-def write_people(
-    context: Context, explained: Sequence[Explained], grade: dict[str, Any] | None
-) -> Iterator[Path]:
+def _peak(one: CaseMap) -> list[float]:
+    """Return where the map is strongest, in mm of the processed image's space; NaN if nowhere."""
+    if not one.strength > 0:
+        return [np.nan] * 3
+    at = np.unravel_index(int(one.volume.data.argmax()), one.volume.data.shape)
+    peak: NDArray[np.float64] = one.volume.affine @ np.array([*at, 1.0])
+    return [float(value) for value in peak[:3]]
+
+
+def write_people(run: MapRun, explained: Sequence[Explained]) -> Iterator[Path]:
     """Draw the first people of each class by name, and write ``maps.csv``, a row per map.
 
     Args:
-        context: Of the run.
+        run: Graded: a FAIL stands on every figure.
         explained: Every case.
-        grade: Verdict on the maps; a FAIL stands on every figure.
     """
-    for truth, name in enumerate(context.classes):
+    for truth, name in enumerate(run.classes):
         first: dict[str, Explained] = {}
         for one in explained:
             if one.case.truth == truth:
                 first.setdefault(one.case.subject, one)
-        people = [first[subject] for subject in sorted(first)][: context.config.explain.samples]
+        people = [first[subject] for subject in sorted(first)][: run.config.explain.samples]
         if people:
-            yield from _write_class(context, name, people, context.stamps(grade))
+            yield from _write_class(run, name, people)
         else:
             logger.warning("no map of %s: it has no test people", name)
-    with atomic_file(context.folder / "maps.csv", "w") as file:
+    with atomic_file(run.folder / "maps.csv", "w") as file:
         rows = pd.DataFrame([one.row for one in explained])
         rows.to_csv(file, index=False, float_format="%.6g")
-    yield context.folder / "maps.csv"
+    yield run.folder / "maps.csv"
 
 
-def _write_class(
-    context: Context, name: str, people: Sequence[Explained], stamps: tuple[str, ...]
-) -> Iterator[Path]:
+def _write_class(run: MapRun, name: str, people: Sequence[Explained]) -> Iterator[Path]:
     """Draw people of one class together, and the first of them slice by slice and turnable."""
-    title, caption = f"{context.trained.run_name}: true class {name}", context.caption()
-    shown = [_person_map(context, one) for one in people]
-    known, folder = context.side_known, context.folder
+    title, caption = f"{run.name}: true class {name}", run.caption
+    shown = [_person_map(run, one) for one in people]
+    known, folder, stamps = run.side_known, run.folder, run.stamps
     yield person_figure(
         folder / f"{name}.png", shown, title, caption, side_known=known, stamps=stamps
     )
@@ -137,9 +128,9 @@ def _write_class(
     )  # fmt: skip
 
 
-def _person_map(context: Context, one: Explained) -> PersonMap:
+def _person_map(run: MapRun, one: Explained) -> PersonMap:
     """Return image and map of a case, the map read back from its file."""
-    image = placed(images_of(context.data, one.case)[:, 0].numpy(), one.case)
+    image = placed(images_of(run.data, one.case)[:, 0].numpy(), one.case)
     values = np.asarray(nib.load(one.path).dataobj, np.float32)  # type: ignore[attr-defined]
     row, mark = one.row, "correct" if one.case.correct else "wrong"
     text = (

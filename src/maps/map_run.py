@@ -1,0 +1,102 @@
+"""One run of maps: the model, the method and the people, and the words on every figure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig
+from ..data.dataset import MriDataset
+from ..evaluation.open_checkpoint import Trained, open_trained
+from ..models.device import choose_device
+from ..training.logits import place
+from .attribution import Attribution
+from .cases import Case, find_cases
+
+logger = logging.getLogger(__name__)
+FAILED = "FAIL: these maps did not pass their tests (grade.png)"
+_WARNING = "A map shows what this model used, not where disease is."
+_SIDES = "R and L are the person's right and left."
+_UNKNOWN = "Left and right are unknown."
+Section = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class MapRun:
+    """What every step of stage ``gradcam`` reads; nothing in it changes.
+
+    Attributes:
+        config: Settings.
+        trained: Model, on its device, and the test people.
+        attribution: The method asked for.
+        cases: The sessions to explain, by true class and name.
+        grade: Verdict on the maps; None before they are tested, or where no test was asked for.
+    """
+
+    config: RunConfig
+    trained: Trained
+    attribution: Attribution
+    cases: Sequence[Case]
+    grade: Section | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.trained.run_name
+
+    @property
+    def data(self) -> MriDataset:
+        """The test people."""
+        return self.trained.data
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's maps are written."""
+        return self.config.results_dir / "gradcam" / self.name
+
+    @property
+    def side_known(self) -> bool:
+        """Whether left and right can be told."""
+        return bool(self.data.settings.get("side_known"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(self.data.scheme.classes)
+
+    @property
+    def caption(self) -> str:
+        """What stands below every figure."""
+        side = _SIDES if self.side_known else _UNKNOWN
+        return f"{self.attribution.method} of {_explained(self.attribution)}. {_WARNING} {side}"
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """What stands in red above every figure."""
+        failed = self.grade is not None and self.grade["verdict"] == "FAIL"
+        return (*self.data.manifest.stamps, *((FAILED,) if failed else ()))
+
+
+def open_maps(config: RunConfig) -> MapRun:
+    """Open the checkpoint and the method, and find whom maps are made of.
+
+    Raises:
+        CheckpointError: There is no checkpoint: maps of untrained weights mean nothing.
+        ConfigError: A method, layer or class that does not fit.
+    """
+    trained, options = open_trained(config), config.explain
+    device, reason = choose_device(config.device)
+    logger.info("device: %s (%s)", device, reason)
+    trained = replace(trained, model=place(trained.model, device).eval())
+    attribution = Attribution(trained.model, options.method, options.layer)
+    words = (options.method, _explained(attribution), options.target)
+    logger.info("maps: %s of %s; target: %s", *words)
+    return MapRun(config, trained, attribution, find_cases(trained, device, options.target))
+
+
+def _explained(attribution: Attribution) -> str:
+    """Return what is explained, in words."""
+    return " x ".join(attribution.layers) or "the image itself"
