@@ -210,7 +210,7 @@ def test_differences_are_of_the_first_run_minus_the_second(tmp_path: Path) -> No
         row = _by(result)["delong", "auc_demented"]
         assert row["better"] == better
         assert (row["difference"]["value"] > 0) == (better == "a")
-        assert row["sentence"].startswith("AUC, CDR 0 v > 0: good is better than poor by 0.")
+        assert row["sentence"].startswith("AUC of CDR 0 v > 0: good is better than poor by 0.")
         brier = _by(result)["bootstrap", "brier"]
         assert brier["better"] == better
         assert (brier["difference"]["value"] < 0) == (better == "a")
@@ -685,7 +685,7 @@ def test_a_comparison_without_any_interval_is_drawn(tmp_path: Path) -> None:
     auc = _by(result)["delong", "auc_demented"]
     assert auc["difference"] == {"value": None, "low": None, "high": None}
     assert (auc["p"], auc["p_holm"], auc["better"]) == (None, None, None)
-    assert auc["sentence"] == "AUC, CDR 0 v > 0: not defined on these people"
+    assert auc["sentence"] == "AUC of CDR 0 v > 0: not defined on these people"
     assert (tmp_path / "out" / "compare.png").stat().st_size > 10_000
 
 

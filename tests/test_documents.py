@@ -168,11 +168,11 @@ def test_table_1_holds_the_model_the_majority_and_every_rival() -> None:
     result["person"]["metrics"]["brier"] = {"value": 0.123, "low": 0.045, "high": 1.2}
     head, model, majority, *rivals = _rows(metrics_markdown(result), "Table 1")
     assert head == [
-        *("model", "people", "balanced accuracy", "macro AUC", "QWK", "accuracy"),
-        *("MAE in stages", "Brier", "log-loss"),
+        *("model", "people", "balanced accuracy", "macro AUC", "quadratic kappa", "accuracy"),
+        *("MAE in stages", "Brier score", "log-loss"),
     ]
     assert model[:2] == ["**resnet18**", "41"]
-    assert model[head.index("Brier")] == ".123 (.045 to 1.200)"
+    assert model[head.index("Brier score")] == ".123 (.045 to 1.200)"
     assert majority[0] == "always NonDemented"
     assert majority[head.index("accuracy")] == ".488 (.343 to .635)"
     assert majority[head.index("macro AUC")] == "-"

@@ -12,6 +12,7 @@ from sklearn import metrics as oracle
 from src.evaluation.metrics.intervals import resample_people, wilson
 from src.evaluation.metrics.scores import METRICS, PER_CLASS, format_table, score
 from src.predictions import FEW_PEOPLE, Predictions, Weighted, per_person, unweighted
+from src.report.titles import TITLES
 
 NAMES = ("NonDemented", "VeryMildDemented", "MildDemented", "ModerateDemented")
 
@@ -247,6 +248,11 @@ def test_an_added_metric_is_scored_and_printed(monkeypatch: pytest.MonkeyPatch) 
     entry = found["metrics"]["error_rate"]
     assert entry["low"] < entry["value"] < entry["high"]
     assert "error_rate" in format_table(found, NAMES[:3])
+
+
+def test_every_metric_has_one_title() -> None:
+    assert set(TITLES) == set(METRICS)
+    assert len(set(TITLES.values())) == len(TITLES)
 
 
 def test_the_table_says_counts_intervals_and_what_cannot_be_estimated() -> None:

@@ -20,17 +20,14 @@ from ..report.documents.write import write_documents
 from ..report.metrics_schema import check_metrics
 from ..report.score_figures.classification import confusion_figure, roc_figure
 from ..report.score_figures.write import write_score_figures
+from ..report.titles import TITLES
 from .answers import Answers
 from .judge import judge
 from .metrics.scores import format_table
 
 logger = logging.getLogger(__name__)
 #: Columns of the table in the log.
-_BESIDE = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auc": "macro AUC",
-    "auc_demented": "AUC of CDR 0 v > 0",
-}
+_BESIDE = ("balanced_accuracy", "macro_auc", "auc_demented")
 
 
 def write_results(
@@ -81,7 +78,7 @@ def format_rivals(results: dict[str, Any]) -> str:
     rows += [(f"always {majority['class']}", majority)]
     rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
     width = max(len(title) for title, _ in rows) + 2
-    lines = [" " * (width + 2) + "".join(f"{name:<25}" for name in _BESIDE.values())]
+    lines = [" " * (width + 2) + "".join(f"{TITLES[name]:<25}" for name in _BESIDE)]
     for title, metrics in rows:
         cells = "".join(f"{_cell(metrics, name):<25}" for name in _BESIDE) if metrics else "unknown"
         lines.append(f"  {title:<{width}}{cells}")
@@ -115,7 +112,7 @@ def _format_spread(section: dict[str, Any]) -> list[str]:
                 f"{by_fold['low']:.3f} to {by_fold['high']:.3f}"
             )
         if parts:
-            lines.append(f"  {_BESIDE[name]}: standard deviation {'; '.join(parts)}")
+            lines.append(f"  {TITLES[name]}: standard deviation {'; '.join(parts)}")
     return lines
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 
 from ..atomic import atomic_file, write_json
 from ..predictions import FEW_PEOPLE, Integers, as_binary, unweighted
-from ..report.comparison import LESS_IS_BETTER, difference_figure, log_table, markdown, sentence
+from ..report.comparison import difference_figure, log_table, markdown, sentence
+from ..report.titles import LESS_IS_BETTER
 from .metrics.scores import METRICS
 from .metrics.significance import (
     delong,

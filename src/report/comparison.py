@@ -13,22 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .canvas import plain, write_figure
+from .titles import LESS_IS_BETTER, TITLES
 
-TITLES = {
-    "auc_demented": "AUC, CDR 0 v > 0",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auc": "macro AUC",
-    "quadratic_kappa": "quadratic kappa",
-    "brier": "Brier score",
-}
 METHODS = {
     "delong": "DeLong",
     "mcnemar": "exact McNemar",
     "bootstrap": "people resampled",
     "corrected_t": "corrected t over folds",
 }
-LESS_IS_BETTER = ("brier",)
 _HEADINGS = ("metric", "A", "B", "A - B (95 % interval)", "p", "p (Holm)", "test")
 #: Told apart and not: by fill as well as colour, so a grey print can be read.
 _CLEAR, _UNCLEAR = "#0173b2", "0.35"

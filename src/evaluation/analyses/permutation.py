@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...predictions import Array, Predictions, per_person, unweighted
+from ...report.titles import LESS_IS_BETTER
 from ..metrics.intervals import Metric
 from .abstention import ROUNDING
-
-#: Metrics of which a model wants little.
-SMALLER_IS_BETTER = frozenset({"brier", "log_loss", "mae_stages"})
 
 
 def permutation_test(
@@ -28,7 +26,7 @@ def permutation_test(
 
     Args:
         predictions: One row per person, or several; a person counts with the first row's label.
-        metrics: Name -> (B,) metric. Small is good for those in `SMALLER_IS_BETTER`, else large.
+        metrics: Name -> (B,) metric. Small is good for those in `LESS_IS_BETTER`, else large.
         n: Shuffles; the smallest possible p is 1 / (1 + n).
         seed: Same seed, same shuffles.
 
@@ -66,6 +64,6 @@ def _p_value(name: str, observed: float, null: Array) -> float | None:
     """Return the share of shuffles, the truth counted as one, that are at least as good."""
     if not np.isfinite(observed):
         return None
-    sign = -1.0 if name in SMALLER_IS_BETTER else 1.0
+    sign = -1.0 if name in LESS_IS_BETTER else 1.0
     worse = sign * null < sign * observed - ROUNDING  # False for an undefined shuffle
     return float((1 + (~worse).sum()) / (1 + len(null)))

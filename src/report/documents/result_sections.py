@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...predictions import FEW_PEOPLE
+from ..titles import TITLES
 from .markdown import NOT_ESTIMABLE, escape, estimate, number, p_value, people, table
-from .run_facts import TITLES, available
+from .run_facts import available
 
 #: Blocks of lines, with an empty line between two of them.
 Blocks = list[list[str]]
+_OF_GROUP = ("balanced_accuracy", "auc_demented", "accuracy")
 _MOVED = ("validation", "here", "difference")
 _NONE = "-"  # has no value here, for a reason the text gives
 
@@ -42,8 +44,9 @@ def calibration(results: dict[str, Any]) -> Blocks:
     section = results["calibration"]
     if not available(section):
         return _absent("Calibration", section)
-    names = {"ece": "ECE", "ece_demented": "ECE of CDR 0 v >0", "brier": "Brier"}
-    names |= {"log_loss": "log-loss", "slope": "slope", "intercept": "intercept"}
+    names = {"ece": "ECE", "ece_demented": "ECE of CDR 0 v > 0"}
+    names |= {name: TITLES[name] for name in ("brier", "log_loss")}
+    names |= {"slope": "slope", "intercept": "intercept"}
     rows = [
         [title, estimate(section["before"][name]), estimate(section["after"][name])]
         for name, title in names.items()
@@ -106,7 +109,7 @@ def decision_curve(results: dict[str, Any]) -> Blocks:
     if not available(section):
         return _absent("Decision curve", section)
     n, at = people(results["person"]["n_people"]), section["thresholds"]
-    text = f"Net benefit for CDR 0 v >0 in {n}, thresholds {number(at[0])} to {number(at[-1])}."
+    text = f"Net benefit for CDR 0 v > 0 in {n}, thresholds {number(at[0])} to {number(at[-1])}."
     return [["## Decision curve"], [f"{text} {escape(section['sentence'], 500)}"]]
 
 
@@ -115,15 +118,14 @@ def subgroups(results: dict[str, Any]) -> Blocks:
     section = results["subgroups"]
     if not available(section):
         return _absent("Subgroups", section)
-    names = ("balanced_accuracy", "auc_demented", "accuracy")
     rows = []
     for group in section["groups"]:
         cells = [f"{escape(group['factor'])} {escape(group['group'])}"]
         cells += [str(group["n_people"]), str(group["n_demented"])]
-        cells += [estimate(group["metrics"].get(name)) for name in names]
+        cells += [estimate(group["metrics"].get(name)) for name in _OF_GROUP]
         few = group["few_people"] or bool(group.get("few_classes"))
         rows.append(_doubtful(cells, group | {"few_people": few}, 3))
-    head = ["group", "people", "of them CDR >0", *(TITLES[name] for name in names)]
+    head = ["group", "people", "of them CDR > 0", *(TITLES[name] for name in _OF_GROUP)]
     return [["## Subgroups"], table(head, rows), _gaps(section)]
 
 
@@ -170,7 +172,7 @@ def confounding(results: dict[str, Any]) -> Blocks:
     if matched.get("age_alone_auc"):
         text += f", in the matched pairs with AUC {estimate(matched['age_alone_auc'])}"
     text += "."
-    head = ["people", "n", "balanced accuracy", TITLES["auc_demented"], "accuracy"]
+    head = ["people", "n", *(TITLES[name] for name in _OF_GROUP)]
     return [["## Age as a shortcut"], [text], table(head, rows)]
 
 
@@ -182,7 +184,7 @@ def retest(results: dict[str, Any]) -> Blocks:
     limits = section["limits"] or [None, None]
     bias = section.get("bias_interval") or section["bias"]
     text = (
-        f"Log-odds of CDR >0 from two scans of {people(section['n_people'])}: ICC "
+        f"Log-odds of CDR > 0 from two scans of {people(section['n_people'])}: ICC "
         f"{estimate(section['icc'])}, within-person standard deviation "
         f"{estimate(section['within_sd'])}, mean difference {estimate(bias)}, limits of "
         f"agreement {number(limits[0])} to {number(limits[1])}; the same class twice: "
@@ -211,7 +213,7 @@ def external(results: dict[str, Any]) -> Blocks:
     if section is None:
         return []
     rows = [
-        [TITLES.get(name, name), *(estimate(moved[key]) for key in _MOVED)]
+        [TITLES.get(name, escape(name)), *(estimate(moved[key]) for key in _MOVED)]
         for name, moved in section["drift"].items()
     ]
     text = (

@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic import atomic_file
+from ..titles import COLUMNS, TITLES
 from . import result_sections as sections
 from .checklists import claim_markdown, tripod_markdown
 from .markdown import NOT_ESTIMABLE, escape, estimate, join_lines, people, table
 from .model_card import model_card
 from .result_sections import Blocks
-from .run_facts import TITLES, available, main_scores, model_name, stamped
+from .run_facts import available, main_scores, model_name, stamped
 
 __all__ = ["metrics_markdown", "model_card", "write_documents"]
-#: Columns of Table 1.
-_COLUMNS = (
-    *("balanced_accuracy", "macro_auc", "quadratic_kappa", "accuracy"),
-    *("mae_stages", "brier", "log_loss"),
-)
 _NONE = "-"  # has no value here, for a reason the text gives
 
 
@@ -101,7 +97,7 @@ def models_table(results: dict[str, Any]) -> Blocks:
     for rival in (r for r in rivals if available(r)):
         mark = " (upper reference)" if rival["upper_reference"] else ""
         rows.append(_model_row(f"{escape(rival['title'])}{mark}", rival))
-    head = ["model", "people", *(TITLES[name] for name in _COLUMNS)]
+    head = ["model", "people", *(TITLES[name] for name in COLUMNS)]
     blocks = [["## Table 1. The model and its rivals"], table(head, rows)]
     notes = [f"- Note: {escape(note, 300).rstrip('.')}." for note in person["notes"]]
     reasons: dict[str, list[str]] = {}
@@ -121,7 +117,7 @@ def models_table(results: dict[str, Any]) -> Blocks:
 
 def _model_row(title: str, scored: dict[str, Any]) -> list[str]:
     values = scored["metrics"]
-    cells = [estimate(values[name]) if name in values else _NONE for name in _COLUMNS]
+    cells = [estimate(values[name]) if name in values else _NONE for name in COLUMNS]
     return [title, str(scored["n_people"]), *cells]
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, write_figure
+from ..titles import TITLES
 from .forest import (
     GREY,
     NOT_ESTIMABLE,
@@ -114,7 +115,7 @@ def _draw_abstention(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
         y = numbers(as_interval(row[name])["value"] for row in curve)
         axes.plot(
             x, y, linestyle=style, color=colour, linewidth=1.8, marker=marker,
-            label=name.replace("_", " "),
+            label=TITLES[name],
         )  # fmt: skip
         for at, row in zip(x, curve, strict=True):
             mark(

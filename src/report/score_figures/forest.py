@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ...errors import counted
 from ..canvas import COLOURS, wrapped
+from ..titles import TITLES
 
 #: A part of ``metrics.json``, or None where it was not computed.
 Section = Mapping[str, Any] | None
@@ -25,7 +26,7 @@ Interval = Mapping[str, Any]
 GREY = "0.4"
 NOT_ESTIMABLE = "not estimable"
 #: The two metrics that every comparison is drawn in.
-METRICS = {"balanced_accuracy": "balanced accuracy", "macro_auc": "macro AUC"}
+METRICS = ("balanced_accuracy", "macro_auc")
 _LABEL_WIDTH = 2.0  # inches
 
 
@@ -58,10 +59,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of a forest plot: a metric, its name and the value that chance gives."""
+    """One column of a forest plot: a metric and the value that chance gives."""
 
     metric: str
-    name: str
     chance: float | None = None
 
 
@@ -236,7 +236,7 @@ def _draw_panel(axes: Any, rows: Sequence[Row], panel: Panel) -> None:
         )  # fmt: skip
     drawn = [as_interval(row.values.get(panel.metric)) for row in rows]
     axes.set_xlim(*span([*(v for values in drawn for v in values.values()), panel.chance]))
-    name = panel.name
+    name = TITLES[panel.metric]
     if panel.chance is not None:
         axes.axvline(panel.chance, color="0.4", linestyle=":", linewidth=1.2, zorder=1)
         name += f"\n(dotted: chance, {panel.chance:.2f})"

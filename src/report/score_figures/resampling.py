@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..canvas import COLOURS, write_figure
+from ..titles import TITLES
 from .forest import (
     METRICS,
     Section,
@@ -111,14 +112,15 @@ def crossval_figure(
     assert crossval is not None
     figure = Figure(figsize=(9.2, 4.2), layout="constrained")
     chance = chance_of(person)
-    for axes, (name, words) in zip(figure.subplots(1, 2), METRICS.items(), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), METRICS, strict=True):
         whole, corrected = person["metrics"].get(name), crossval.get("corrected", {}).get(name)
         _draw_folds(axes, crossval["per_fold"], name, (whole, corrected))
         axes.axhline(
             chance[name], color="0.4", linestyle=":", linewidth=1.2, zorder=1, label="chance"
         )
         axes.set_title(
-            f"{words}\nresampled people: {said(whole)}\ncorrected: {said(corrected)}", fontsize=10
+            f"{TITLES[name]}\nresampled people: {said(whole)}\ncorrected: {said(corrected)}",
+            fontsize=10,
         )
     legend_below(figure, 2)
     return write_figure(figure, path, title, _crossval_caption(crossval, person), stamps)
@@ -142,12 +144,12 @@ def _draw_null(axes: Any, permutation: Mapping[str, Any], name: str) -> None:
     axes.axvline(
         top, color="0.25", linestyle="--", linewidth=1.2, label="95 % of shuffles are lower"
     )
-    heading = METRICS[name]
+    heading = TITLES[name]
     if observed is not None:
         axes.axvline(observed, color=COLOURS[0], linewidth=2.5, label="true labels")
         heading += f": {observed:.2f}" + ("" if p is None else f", p = {p:.2g}")
     axes.set_title(heading, fontsize=10)
-    axes.set_xlabel(METRICS[name], fontsize=10)
+    axes.set_xlabel(TITLES[name], fontsize=10)
 
 
 def _draw_folds(
@@ -186,7 +188,7 @@ def _crossval_caption(crossval: Mapping[str, Any], person: Mapping[str, Any]) ->
     sizes = [fold["n_people"] for fold in crossval["per_fold"]]
     few = f"{min(sizes)} to {max(sizes)}" if min(sizes) < max(sizes) else str(max(sizes))
     spread = [
-        f"{values['sd_repeats']:.3f} ({METRICS[name]})"
+        f"{values['sd_repeats']:.3f} ({TITLES[name]})"
         for name, values in (crossval.get("spread") or {}).items()
         if name in METRICS and values.get("sd_repeats") is not None
     ]

@@ -76,7 +76,7 @@ def rivals_figure(
         )
     )
     chance = chance_of(person)
-    panels = [Panel(name, words, chance[name]) for name, words in METRICS.items()]
+    panels = [Panel(name, chance[name]) for name in METRICS]
     return write_figure(forest_figure(rows, panels), path, title, caption, stamps)
 
 

@@ -31,8 +31,8 @@ from .forest import (
 )
 
 _PANELS = (
-    Panel("auc_demented", "AUC, CDR 0 against > 0", 0.5),
-    Panel("balanced_accuracy", "balanced accuracy"),
+    Panel("auc_demented", 0.5),
+    Panel("balanced_accuracy"),
 )
 #: Where each class has the same weight, however few its people.
 _AVERAGED = ("balanced_accuracy",)

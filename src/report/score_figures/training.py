@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..canvas import COLOURS, new_figure, write_figure
+from ..titles import TITLES
 
 
 def training_figure(
@@ -36,7 +37,7 @@ def training_figure(
     epoch = list(history["epoch"])
     panels = (
         (loss, (("train_loss", "training"), ("val_loss", "validation"))),
-        (score, (("val_balanced_accuracy", "balanced accuracy"), ("val_accuracy", "accuracy"))),
+        (score, [(f"val_{name}", TITLES[name]) for name in ("balanced_accuracy", "accuracy")]),
     )
     for axes, lines in panels:
         for (key, name), colour in zip(lines, COLOURS, strict=False):
