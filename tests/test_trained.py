@@ -167,9 +167,9 @@ def test_people_of_the_training_are_no_external_test(processed_2d, tmp_path, con
 @pytest.mark.parametrize(
     ("trained_on", "here", "says"),
     [
-        ("kaggle_2d", "oasis_2d", "almost certainly slices of OASIS-1 people"),
-        ("oasis_2d", "kaggle_2d", "almost certainly slices of OASIS-1 people"),
-        ("kaggle_nifti_2d", "kaggle_2d", "almost certainly slices of OASIS-1 people"),
+        ("kaggle_2d", "oasis_2d", "kaggle_orig and oasis are, or may be, of the same people"),
+        ("oasis_2d", "kaggle_2d", "kaggle_orig and oasis are, or may be, of the same people"),
+        ("kaggle_nifti_2d", "kaggle_2d", "kaggle_orig and kaggle_nifti are"),
         ("kaggle_2d", "kaggle_2d_official", "another split of the same people"),
     ],
 )

@@ -3,7 +3,11 @@
 Importing this package registers every cohort in `registry.COHORT_REGISTRY`.
 """
 
-from . import bids, kaggle_jpg, kaggle_nifti, oasis, scans
-from .phantom import cohort as phantom
-
-__all__ = ["bids", "kaggle_jpg", "kaggle_nifti", "oasis", "phantom", "scans"]
+from . import (  # noqa: F401 - each registers itself
+    bids,
+    kaggle_jpg,
+    kaggle_nifti,
+    oasis,
+    scans,
+)
+from .phantom import cohort  # noqa: F401

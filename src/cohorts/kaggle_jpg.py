@@ -22,8 +22,8 @@ from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .folders import ImageFile, list_images, require_stages
 from .kaggle_names import people_of_classes
 from .near_duplicates import near_duplicate_clusters
-from .oasis_table import join_table
-from .registry import register_cohort
+from .oasis_table import KAGGLE_IS_OASIS, join_table
+from .registry import RATED, register_cohort
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 _OASIS = re.compile(r"(OAS1_\d{4})_(MR\d)_(mpr-\d)_(\d+)")
 
 
-@register_cohort(COHORT, homepage=HOMEPAGE, axes=None, side_known=False, layout="slice")
+@register_cohort(
+    COHORT,
+    homepage=HOMEPAGE,
+    axes=None,
+    side_known=False,
+    layout="slice",
+    source="a public Kaggle set of JPG slices, almost certainly of OASIS-1 people",
+    reference=f"class folders, or a clinical table where there is one, taken as {RATED}",
+    limits=(KAGGLE_IS_OASIS,),
+    same_people_as=("oasis", "kaggle_nifti"),
+)
 def index_kaggle_jpg(root: str | Path) -> Manifest:
     """List the slices in class folders under `root`, with the person each belongs to.
 

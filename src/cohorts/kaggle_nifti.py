@@ -18,8 +18,8 @@ import pandas as pd
 from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .folders import ImageFile, list_images
-from .oasis_table import TABLE, join_table
-from .registry import register_cohort
+from .oasis_table import KAGGLE_IS_OASIS, TABLE, YOUNG_ARE_HEALTHY, join_table
+from .registry import RATED, register_cohort
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,15 @@ _BIDS = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.])")
 _BIDS_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.])")
 
 
-@register_cohort(COHORT, homepage=HOMEPAGE, axes=None, side_known=True)
+@register_cohort(
+    COHORT,
+    homepage=HOMEPAGE,
+    axes=None,
+    side_known=True,
+    source="OASIS-1 volumes as uploaded to Kaggle (NIfTI)",
+    reference=RATED,
+    limits=(KAGGLE_IS_OASIS, YOUNG_ARE_HEALTHY),
+)
 def index_kaggle_nifti(root: str | Path) -> Manifest:
     """List the NIfTI volumes under `root`.
 

@@ -18,8 +18,8 @@ import pandas as pd
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
 from .folders import visible_files
-from .oasis_table import TABLE, find_table, read_table
-from .registry import register_cohort
+from .oasis_table import TABLE, YOUNG_ARE_HEALTHY, find_table, read_table
+from .registry import RATED, register_cohort
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,15 @@ FOLDERS = ("PROCESSED", "MPRAGE", "T88_111")
 IMAGE_ENDS = "_t88_masked_gfc.img"
 
 
-@register_cohort("oasis", homepage=HOMEPAGE, axes="LAS", side_known=False)
+@register_cohort(
+    "oasis",
+    homepage=HOMEPAGE,
+    axes="LAS",
+    side_known=False,
+    source="OASIS-1 (Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498), T1-weighted MRI",
+    reference=RATED,
+    limits=(YOUNG_ARE_HEALTHY,),
+)
 def index_oasis(root: str | Path) -> Manifest:
     """List the OASIS-1 sessions that have both a table row and an image under `root`.
 

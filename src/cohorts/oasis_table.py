@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..errors import ManifestError, counted
 from ..labels import stage_from_cdr
+from .registry import Limit
 
 logger = logging.getLogger(__name__)
 TABLE = "oasis_cross-sectional.csv"
@@ -29,6 +30,16 @@ _EMPTY = ["", "N/A", "NA", "NaN", "nan"]
 _HINT = "download it again from https://www.oasis-brains.org and save it as CSV"
 #: Said of every result whose healthy people may include some who were never rated.
 UNRATED_AS_HEALTHY = "unrated people may be counted as NonDemented"
+#: What speaks against scores of OASIS-1 people, and of those that Kaggle hands out.
+YOUNG_ARE_HEALTHY = Limit(
+    "Every rated person of OASIS-1 under 60 is at CDR 0, so age alone tells some of these {n} "
+    "apart.",
+    under_age=60,
+)
+KAGGLE_IS_OASIS = Limit(
+    "These {n} of a Kaggle set are almost certainly OASIS-1 people: no external test of a model "
+    "trained on OASIS-1."
+)
 
 
 def find_table(root: str | Path) -> Path | None:

@@ -119,8 +119,8 @@ def create_data_loaders(
 
     Args:
         data_dir: A processed folder, or one with ``train/<class>/`` and ``test/<class>/``.
-        dataset_type: What the folder must have been made from, such as ``oasis``, ``kaggle`` or
-            ``phantom``; None takes what it was made from.
+        dataset_type: What the folder must have been made from: a cohort, or how the names of its
+            data sets begin (`COHORTS`); None takes what it was made from.
         model_dim: ``"2d"`` or ``"3d"``.
         batch_size: Largest batch; None takes 32 in 2D and 4 in 3D.
         num_workers: Processes that read ahead; None reads ahead only where there is a GPU.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cohorts.registry import same_people
 from ..config import DATASETS, RunConfig, dataset_flags, name_run
 from ..data.dataset import MriDataset, require_people
 from ..data.loaders import open_run_data
@@ -163,11 +164,11 @@ def _refuse_same_origin(name: str, trained_on: str, path: Path) -> None:
             f"{path} was trained on {trained_on}: {name} is another split of the same people",
             hint="train on the split that is to be tested",
         )
-    cohorts = {DATASETS[part][0] for part in both if part in DATASETS}
-    if "kaggle_orig" in cohorts and cohorts & {"oasis", "kaggle_nifti"}:
+    cohorts = [DATASETS[part][0] for part in sorted(both) if part in DATASETS]
+    if len(cohorts) == 2 and same_people(*cohorts):
         raise LeakageError(
-            f"{path} was trained on {trained_on}: {name} is no external test of it, since the "
-            "Kaggle JPGs are almost certainly slices of OASIS-1 people, whose names are lost",
+            f"{path} was trained on {trained_on}: {name} is no external test of it, since "
+            f"{' and '.join(cohorts)} are, or may be, of the same people under other names",
             hint="test on people of another study",
         )
 

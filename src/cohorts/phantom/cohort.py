@@ -27,7 +27,7 @@ from ...errors import ManifestError, counted
 from ...manifest import Manifest
 from ...parallel import run_parallel
 from ..oasis import FOLDERS, index_session_tree
-from ..registry import register_cohort
+from ..registry import RATED, Limit, register_cohort
 from .anatomy import deform, grid_affine, scan
 from .people import COLUMNS, Person, draw_traits, plan_people, table_row
 
@@ -43,7 +43,16 @@ _OURS = re.compile(
 _LEFTOVER = re.compile(r"\.(PHAN_\d{4}|phantom_cross|cohort\.json)")  # of a killed `atomic_file`
 
 
-@register_cohort("phantom", homepage=HOMEPAGE, axes="LAS", side_known=True)
+@register_cohort(
+    "phantom",
+    homepage=HOMEPAGE,
+    axes="LAS",
+    side_known=True,
+    source="a synthetic cohort warped from the ICBM152 template; no person was scanned",
+    reference=f"planted severity in the place of {RATED}",
+    synthetic=True,
+    limits=(Limit("Phantoms show that the code works; these {n} say nothing about patients."),),
+)
 def index_phantom(root: str | Path) -> Manifest:
     """List the sessions of a phantom cohort; as `index_oasis`, of which it has layout and table.
 

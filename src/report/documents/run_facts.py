@@ -8,26 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...config import DEFAULT_BACKBONE
+from ...cohorts.registry import COHORT_REGISTRY, Cohort
+from ...config import COHORTS, DEFAULT_BACKBONE
+from ..titles import TITLES
 from .markdown import escape, estimate, number, people
 
 AUTHOR = "for the author"
 NOT_DONE = "not done"
-#: How the names of data sets begin; the longer name comes first.
-COHORTS = ("kaggle_nifti", "kaggle", "oasis", "phantom")
-#: Name of a metric -> as it is written.
-TITLES = {
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auc": "macro AUC",
-    "quadratic_kappa": "QWK",
-    "macro_f1": "macro F1",
-    "accuracy": "accuracy",
-    "within_one": "within one stage",
-    "mae_stages": "MAE in stages",
-    "brier": "Brier",
-    "log_loss": "log-loss",
-    "auc_demented": "AUC of CDR 0 v >0",
-}
 
 
 def available(section: Any) -> bool:
@@ -41,10 +28,13 @@ def setting(results: dict[str, Any], part: str, name: str) -> Any:
     return values.get(name) if isinstance(values, dict) else None
 
 
-def cohort(results: dict[str, Any]) -> str | None:
-    """Return the key of `COHORTS` that the data set's name begins with."""
+def cohort(results: dict[str, Any]) -> Cohort | None:
+    """Return the cohort whose data sets have names that begin as this one's; None for others."""
     names = (str(results["dataset"]), str(setting(results, "data", "dataset") or ""))
-    return next((key for name in names for key in COHORTS if name.startswith(key)), None)
+    stems = sorted(COHORTS.items(), key=lambda item: len(item[1]), reverse=True)
+    found = (raw for name in names for raw, stem in stems if name.startswith(stem))
+    raw = next(found, None)
+    return COHORT_REGISTRY.get(raw) if raw else None
 
 
 def model_name(results: dict[str, Any]) -> str:
@@ -122,19 +112,12 @@ def _design_limits(results: dict[str, Any], n: str) -> list[str]:
             f"Out-of-fold answers come from several trainings, so they describe the procedure "
             f"rather than one model ({n})."
         )
-    source, min_age = cohort(results), setting(results, "data", "min_age")
-    if source in ("kaggle", "kaggle_nifti"):
-        found.append(
-            f"These {n} of a Kaggle set are almost certainly OASIS-1 people: no external test of a "
-            "model trained on OASIS-1."
-        )
-    if source == "phantom":
-        found.append(f"Phantoms show that the code works; these {n} say nothing about patients.")
-    if source in ("oasis", "kaggle_nifti") and not (min_age and min_age >= 60):
-        found.append(
-            f"Every rated person of OASIS-1 under 60 is at CDR 0, so age alone tells some of "
-            f"these {n} apart."
-        )
+    source, min_age = cohort(results), setting(results, "data", "min_age") or 0
+    found += [
+        limit.text.format(n=n)
+        for limit in (source.limits if source else ())
+        if limit.under_age is None or min_age < limit.under_age
+    ]
     if not available(results["subgroups"]):
         found.append(f"Sex and age of the {n} were not used, so fairness was not examined.")
     if "external" in results:

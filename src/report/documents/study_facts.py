@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...cohorts.registry import Cohort
 from ...manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
+from ..titles import TITLES
 from .markdown import escape, p_value, people
 from .run_facts import (
     AUTHOR,
     NOT_DONE,
-    TITLES,
     available,
     cohort,
     counts,
@@ -24,19 +25,6 @@ from .run_facts import (
     setting,
 )
 
-#: Where the data come from, by `cohort`.
-SOURCES = {
-    "kaggle_nifti": "OASIS-1 volumes as uploaded to Kaggle (NIfTI)",
-    "kaggle": "a public Kaggle set of JPG slices, almost certainly of OASIS-1 people",
-    "oasis": "OASIS-1 (Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498), T1-weighted MRI",
-    "phantom": "a synthetic cohort warped from the ICBM152 template; no person was scanned",
-}
-_RATED = "the Clinical Dementia Rating (doi:10.1212/WNL.43.11.2412-a)"
-_REFERENCE = {
-    "phantom": f"planted severity in the place of {_RATED}",
-    "kaggle": f"class folders, or a clinical table where there is one, taken as {_RATED}",
-    None: f"class folders or a table of the data set, taken as {_RATED}",
-}
 _CDR = {
     4: "CDR 0, 0.5, 1 and 2 or more",
     3: "CDR 0, 0.5 and 1 or more",
@@ -55,18 +43,20 @@ def _study(results: dict[str, Any]) -> dict[str, str]:
     doing = (
         "one split into train, val and test" if results["kind"] == "evaluate" else _folds(results)
     )
-    synthetic = cohort(results) == "phantom"
+    source = cohort(results)
+    synthetic = source is not None and source.synthetic
+    reference = source.reference if source else Cohort.reference
     return {
         "technique": f"deep learning, {model_name(results)}",
         "goal": f"development and internal testing of a classifier of {k} classes; {doing}; {n}",
-        "source": SOURCES.get(cohort(results) or "", AUTHOR),
+        "source": (source.source if source else "") or AUTHOR,
         "design": "synthetic data" if synthetic else "retrospective: the images were there before",
         "deidentification": (
             "no person is behind the data"
             if synthetic
             else "by the data's provider; tables hold its codes of people, checkpoints only hashes"
         ),
-        "reference": f"{_REFERENCE.get(cohort(results), _RATED)}, {_CDR.get(k, 'merged')}: {names}",
+        "reference": f"{reference}, {_CDR.get(k, 'merged')}: {names}",
         "external": _external(results),
         "limits": " ".join(limits(results)),
         "versions": ", ".join(f"{escape(k)} {escape(v)}" for k, v in results["versions"].items()),
