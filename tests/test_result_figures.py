@@ -24,13 +24,10 @@ from src.report.score_figures.coverage import abstention_figure, prediction_sets
 from src.report.score_figures.resampling import crossval_figure, permutation_figure
 from src.report.score_figures.rivals import rivals_figure
 from src.report.score_figures.subgroups import retest_figure, subgroup_figure
-from src.report.score_figures.write import write_score_figures
+from src.report.score_figures.write import FIGURES, write_score_figures
 
 pytestmark = pytest.mark.filterwarnings("error")
-FILES = (
-    "rivals.png", "calibration.png", "decision_curve.png", "abstention.png", "prediction_sets.png",
-    "subgroups.png", "retest.png", "permutation.png", "crossval.png",
-)  # fmt: skip
+FILES = tuple(figure.file for figure in FIGURES)
 HOSTILE = {
     "long": "x" * 10_000,
     "words": "very long name " * 700,

@@ -11,39 +11,38 @@ from markupsafe import Markup
 from ..documents import result_sections as sections
 from ..documents.markdown import estimate
 from ..documents.result_sections import Blocks
-from ..documents.run_facts import TITLES, available, rivals
+from ..documents.run_facts import available, rivals
 from ..documents.write import classes_table, confusion_table, models_table
+from ..score_figures.write import FIGURES
+from ..titles import TITLES
 from .gather import RunFiles
 from .pictures import Picture, picture
 from .text import blocks_html, shown
 
 HEADLINE = ("balanced_accuracy", "macro_auc", "auc_demented")
-_PART = Callable[[dict[str, Any]], Blocks]
-#: Identifier -> what makes the text, and the figure below it with what that shows.
-_PARTS: dict[str, tuple[_PART, str, str]] = {
-    "models": (models_table, "rivals.png", "Scores of the model and its rivals, with intervals"),
-    "confusion": (confusion_table, "confusion_matrix.png", "The table as a picture"),
-    "classes": (classes_table, "roc.png", "ROC curves of each class against the rest"),
-    "increment": (sections.increment, "", ""),
-    "calibration": (
-        sections.calibration,
-        "calibration.png",
-        "Observed by predicted share of demented people, before and after calibration",
-    ),
-    "sets": (sections.prediction_sets, "prediction_sets.png", "Coverage and size of the sets"),
-    "abstention": (sections.abstention, "abstention.png", "Scores by the share who are answered"),
-    "decision": (
-        sections.decision_curve,
-        "decision_curve.png",
-        "Net benefit by threshold of acting on the model, on everyone and on no one",
-    ),
-    "subgroups": (sections.subgroups, "subgroups.png", "Scores by sex and age, with intervals"),
-    "age": (sections.confounding, "", ""),
-    "retest": (sections.retest, "retest.png", "Two scans of the same people"),
-    "chance": (sections.permutation, "permutation.png", "Scores under shuffled labels"),
-    "external": (sections.external, "", ""),
-    "folds": (sections.crossval, "crossval.png", "Scores by fold, repeat and seed"),
+_Make = Callable[[dict[str, Any]], Blocks]
+#: Identifier of a part -> what makes its text. A part without text is left out.
+PARTS: dict[str, _Make] = {
+    "models": models_table,
+    "confusion": confusion_table,
+    "classes": classes_table,
+    "increment": sections.increment,
+    "calibration": sections.calibration,
+    "sets": sections.prediction_sets,
+    "abstention": sections.abstention,
+    "decision": sections.decision_curve,
+    "subgroups": sections.subgroups,
+    "age": sections.confounding,
+    "retest": sections.retest,
+    "chance": sections.permutation,
+    "external": sections.external,
+    "folds": sections.crossval,
 }
+#: Part, file and what it shows: figures of every answer, which ``metrics.json`` does not hold.
+_OF_ANSWERS = (
+    ("confusion", "confusion_matrix.png", "The table as a picture"),
+    ("classes", "roc.png", "ROC curves of each class against the rest"),
+)
 
 
 @dataclass
@@ -131,16 +130,16 @@ def score_sections(files: RunFiles, width: int) -> list[Section]:
     """
     assert files.metrics is not None
     found = []
-    for name, (make, file, alt) in _PARTS.items():
+    figures = [*_OF_ANSWERS, *((one.part, one.file, one.shows) for one in FIGURES)]
+    for name, make in PARTS.items():
         blocks = make(files.metrics)
         if not blocks:
             continue
         title = blocks[0][0].removeprefix("## ")
         if title.startswith("Table "):
             title = title.partition(". ")[2]
-        path, pictures = files.figures / file, []
-        if file and path.is_file():
-            pictures.append(picture(path, f"{alt}.", width))
+        own = [(files.figures / file, shows) for part, file, shows in figures if part == name]
+        pictures = [picture(path, f"{shows}.", width) for path, shows in own if path.is_file()]
         found.append(Section(name, title, blocks_html(blocks[1:], title), pictures))
     curves = files.figures / "training_curves.png"
     if curves.is_file() and files.metrics["kind"] == "evaluate":

@@ -1,4 +1,4 @@
-"""All figures of a result.
+"""All figures of a result: what each draws, when it can be drawn, and where the report shows it.
 
 Every function draws one section of ``metrics.json``. Where that is not available, nothing is
 written and None is returned.
@@ -8,25 +8,131 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .calibration import decision_curve_figure, reliability_figure
 from .coverage import abstention_figure, prediction_sets_figure
-from .forest import (
-    NOT_ASKED,
-    missing,
-    shortened,
-)
+from .forest import NOT_ASKED, missing, shortened
 from .resampling import crossval_figure, permutation_figure, permutation_missing
 from .rivals import rivals_figure, rivals_missing
 from .subgroups import retest_figure, subgroup_figure
 
 logger = logging.getLogger(__name__)
+#: What ``metrics.json`` holds.
+Results = Mapping[str, Any]
 
 
-def write_score_figures(folder: Path, results: Mapping[str, Any], title: str) -> list[Path]:
+@dataclass(frozen=True)
+class ScoreFigure:
+    """One figure of a result.
+
+    Attributes:
+        file: Name of the PNG.
+        subject: Begins its title.
+        part: Part of the report that it stands in, a key of `page.scores.PARTS`.
+        shows: What it shows, for people who cannot see it.
+        why_not: Returns why it cannot be drawn; empty where it can.
+        draw: Draws it from path and results, with ``title`` and ``stamps``; returns the path, or
+            None where nothing was in it.
+    """
+
+    file: str
+    subject: str
+    part: str
+    shows: str
+    why_not: Callable[[Results], str]
+    draw: Callable[..., Path | None]
+
+
+FIGURES = (
+    ScoreFigure(
+        "rivals.png",
+        "Model and rivals",
+        part="models",
+        shows="Scores of the model and its rivals, with intervals",
+        why_not=lambda r: rivals_missing(r.get("rivals")),
+        draw=lambda path, r, **more: rivals_figure(path, r["person"], r["rivals"], **more),
+    ),
+    ScoreFigure(
+        "calibration.png",
+        "Calibration",
+        part="calibration",
+        shows="Observed by predicted share of demented people, before and after calibration",
+        why_not=lambda r: missing(r.get("calibration")),
+        draw=lambda path, r, **more: reliability_figure(
+            path, r["calibration"], n_people=_n_people(r), **more
+        ),
+    ),
+    ScoreFigure(
+        "decision_curve.png",
+        "Decision curve",
+        part="decision",
+        shows="Net benefit by threshold of acting on the model, on everyone and on no one",
+        why_not=lambda r: missing(r.get("decision_curve")),
+        draw=lambda path, r, **more: decision_curve_figure(
+            path, r["decision_curve"], n_people=_n_people(r), **more
+        ),
+    ),
+    ScoreFigure(
+        "abstention.png",
+        "Abstention",
+        part="abstention",
+        shows="Scores by the share who are answered",
+        why_not=lambda r: missing(r.get("abstention")),
+        draw=lambda path, r, **more: abstention_figure(path, r["abstention"], **more),
+    ),
+    ScoreFigure(
+        "prediction_sets.png",
+        "Prediction sets",
+        part="sets",
+        shows="Coverage and size of the sets",
+        why_not=lambda r: missing(r.get("prediction_sets")),
+        draw=lambda path, r, **more: prediction_sets_figure(
+            path, r["prediction_sets"], r["classes"], **more
+        ),
+    ),
+    ScoreFigure(
+        "subgroups.png",
+        "Subgroups and age",
+        part="subgroups",
+        shows="Scores by sex and age, with intervals",
+        why_not=lambda r: missing(r.get("subgroups")) and missing(r.get("confounding")),
+        draw=lambda path, r, **more: subgroup_figure(
+            path, r.get("subgroups"), r.get("confounding"), **more
+        ),
+    ),
+    ScoreFigure(
+        "retest.png",
+        "Test and retest",
+        part="retest",
+        shows="Two scans of the same people",
+        why_not=lambda r: missing(r.get("retest")),
+        draw=lambda path, r, **more: retest_figure(path, r["retest"], **more),
+    ),
+    ScoreFigure(
+        "permutation.png",
+        "Shuffled labels",
+        part="chance",
+        shows="Scores under shuffled labels",
+        why_not=lambda r: permutation_missing(r.get("permutation")),
+        draw=lambda path, r, **more: permutation_figure(
+            path, r["permutation"], n_people=_n_people(r), **more
+        ),
+    ),
+    ScoreFigure(
+        "crossval.png",
+        "Cross-validation",
+        part="folds",
+        shows="Scores by fold, repeat and seed",
+        why_not=lambda r: missing(r.get("crossval")),
+        draw=lambda path, r, **more: crossval_figure(path, r["crossval"], r["person"], **more),
+    ),
+)
+
+
+def write_score_figures(folder: Path, results: Results, title: str) -> list[Path]:
     """Draw every figure of a result, and remove those of an earlier one that no longer apply.
 
     Args:
@@ -38,70 +144,21 @@ def write_score_figures(folder: Path, results: Mapping[str, Any], title: str) ->
         The files written. Why one that was asked for is not is logged.
     """
     written = []
-    for file, (subject, why_not, draw) in _plans(results).items():
-        path = folder / file
-        made = None
+    for figure in FIGURES:
+        path = folder / figure.file
+        made, why_not = None, figure.why_not(results)
         if not why_not:
-            made = draw(path, title=f"{subject}: {title}", stamps=results.get("stamps") or ())
+            named = {"title": f"{figure.subject}: {title}", "stamps": results.get("stamps") or ()}
+            made = figure.draw(path, results, **named)
         if made is None:
             path.unlink(missing_ok=True)  # of an earlier result
             if why_not != NOT_ASKED:
-                logger.info(
-                    "%s is not drawn: %s", file, shortened(why_not or "there is nothing in it", 300)
-                )
+                why_not = shortened(why_not or "there is nothing in it", 300)
+                logger.info("%s is not drawn: %s", figure.file, why_not)
         else:
             written.append(made)
     return written
 
 
-def _plans(results: Mapping[str, Any]) -> dict[str, tuple[str, str, Callable[..., Path | None]]]:
-    """Return file name -> subject, why it cannot be drawn (or nothing), and what draws it."""
-    person, n = results["person"], results["person"]["n_people"]
-    sets, chance = results.get("prediction_sets"), results.get("permutation")
-    rivals, folds = results.get("rivals"), results.get("crossval")
-    groups, age = results.get("subgroups"), results.get("confounding")
-    reliability, curve = results.get("calibration"), results.get("decision_curve")
-    unsure, twice = results.get("abstention"), results.get("retest")
-    return {
-        "rivals.png": (
-            "Model and rivals",
-            rivals_missing(rivals),
-            partial(rivals_figure, person=person, rivals=rivals),
-        ),
-        "calibration.png": (
-            "Calibration",
-            missing(reliability),
-            partial(reliability_figure, calibration=reliability, n_people=n),
-        ),
-        "decision_curve.png": (
-            "Decision curve",
-            missing(curve),
-            partial(decision_curve_figure, decision_curve=curve, n_people=n),
-        ),
-        "abstention.png": (
-            "Abstention",
-            missing(unsure),
-            partial(abstention_figure, abstention=unsure),
-        ),
-        "prediction_sets.png": (
-            "Prediction sets",
-            missing(sets),
-            partial(prediction_sets_figure, prediction_sets=sets, classes=results["classes"]),
-        ),
-        "subgroups.png": (
-            "Subgroups and age",
-            missing(groups) and missing(age),
-            partial(subgroup_figure, subgroups=groups, confounding=age),
-        ),
-        "retest.png": ("Test and retest", missing(twice), partial(retest_figure, retest=twice)),
-        "permutation.png": (
-            "Shuffled labels",
-            permutation_missing(chance),
-            partial(permutation_figure, permutation=chance, n_people=n),
-        ),
-        "crossval.png": (
-            "Cross-validation",
-            missing(folds),
-            partial(crossval_figure, crossval=folds, person=person),
-        ),
-    }
+def _n_people(results: Results) -> int:
+    return int(results["person"]["n_people"])
