@@ -10,8 +10,8 @@ from torch import nn
 
 from src.config import MAP_METHODS, MAP_TARGETS
 from src.errors import ConfigError, ImageError, UnknownNameError
-from src.maps import attribution as attribution_module
-from src.maps.attribution import METHODS, Attribution, target_scores
+from src.maps import methods
+from src.maps.attribution import DEMENTED, METHODS, Attribution, target_scores
 from src.maps.methods import fuse, gradcam_pp, hirescam, integrated_gradients, layercam, occlusion
 from src.models.classifier import Classifier
 from src.models.registry import MODEL_REGISTRY
@@ -171,7 +171,7 @@ def test_several_layers_cost_one_pass_and_fuse_their_maps() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["resnet18", "simple"])
 def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatch) -> None:
-    monkeypatch.setattr(attribution_module, "_WINDOWS", 2)  # few passes
+    monkeypatch.setattr(methods, "_WINDOWS", 2)  # few passes
     classifier = exact(name).train()
     classifier.features.requires_grad_(False)
     modes = [module.training for module in classifier.modules()]
@@ -273,7 +273,7 @@ def test_layer_used_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("method", ["hirescam", "ig", "occlusion"])
 def test_nan_is_refused(method: str, monkeypatch) -> None:
-    monkeypatch.setattr(attribution_module, "_WINDOWS", 2)
+    monkeypatch.setattr(methods, "_WINDOWS", 2)
     classifier = build("simple")
     with pytest.raises(ImageError, match="not finite"):
         Attribution(classifier, method).raw_maps(torch.full((1, 1, 24, 25, 26), torch.nan), 0)
@@ -281,4 +281,4 @@ def test_nan_is_refused(method: str, monkeypatch) -> None:
 
 def test_the_command_line_offers_the_methods_and_targets_that_there_are():
     assert MAP_METHODS == METHODS
-    assert attribution_module.DEMENTED in MAP_TARGETS
+    assert DEMENTED in MAP_TARGETS

@@ -9,7 +9,14 @@ from ..errors import UnknownNameError
 from ..labels import class_scheme
 from .options import checked, option, require
 
-MAP_METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "ig", "occlusion")
+MAP_METHODS = (
+    "gradcam",
+    "gradcam++",
+    "layercam",
+    "hirescam",
+    "ig",
+    "occlusion",
+)
 MAP_TARGETS = ("predicted", "true", "demented")
 
 

@@ -8,8 +8,18 @@ from ..errors import ConfigError
 from .options import checked, option, require
 
 BACKBONES = {
-    "2d": ("resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"),
-    "3d": ("simple", "resnet", "resnet_small"),
+    "2d": (
+        "resnet18",
+        "resnet50",
+        "efficientnet_b0",
+        "densenet121",
+        "efficientnet_lite0",
+    ),
+    "3d": (
+        "simple",
+        "resnet",
+        "resnet_small",
+    ),
 }
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 LOSSES = ("ce", "focal", "ordinal")

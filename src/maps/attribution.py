@@ -20,15 +20,12 @@ from torch import Tensor, nn
 from ..data.augment import to_unit
 from ..errors import ConfigError, ImageError, UnknownNameError
 from ..models.create import backbone_entry
-from .methods import CAM_METHODS, fuse, integrated_gradients, occlusion, resize
+from .methods import BY_PLACE, CAM_METHODS, INPUT_METHODS, fuse, resize
 
-METHODS = (*CAM_METHODS, "ig", "occlusion")
+METHODS = (*CAM_METHODS, *INPUT_METHODS)
 #: Target: the log-odds of any dementia against none.
 DEMENTED = "demented"
 AUTO = "AUTO"
-#: Methods that weigh every place by itself, so that a fine layer's map means something.
-_BY_PLACE = ("layercam", "hirescam")
-_WINDOWS = 8  # occlusion: windows along an edge, side by side
 
 Target = int | Sequence[int] | Tensor | NDArray[np.integer[Any]] | str | None
 
@@ -100,10 +97,8 @@ class Attribution:
         Args:
             shape: Of an image, ``(H, W)`` or ``(X, Y, Z)``.
         """
-        if self.method == "ig":
-            return (1.0,) * len(shape)
-        if self.method == "occlusion":
-            return tuple(float(edge) for edge in _window(shape))
+        if self.method in INPUT_METHODS:
+            return INPUT_METHODS[self.method].cell(shape)
         if tuple(shape) not in self._grids:
             self._grids[tuple(shape)] = self._measure(tuple(shape))
         return self._grids[tuple(shape)]
@@ -126,12 +121,7 @@ class Attribution:
             wanted = target[items] if isinstance(target, Tensor) else target
             return target_scores(self.model(images), wanted)
 
-        if self.method == "ig":
-            return integrated_gradients(score, x).relu()
-        window = _window(x.shape[2:])
-        # Half-overlapping windows in 2D; in 3D they would cost eight times the passes.
-        stride = tuple(edge if x.ndim == 5 else -(-edge // 2) for edge in window)
-        return occlusion(score, x, window, stride).relu()
+        return INPUT_METHODS[self.method].explain(score, x).relu()
 
 
 def target_scores(logits: Tensor, target: Target = None) -> Tensor:
@@ -241,7 +231,7 @@ def resolve_layers(
         if backbone is None:
             raise ConfigError("the model does not name its backbone", hint="name a layer")
         entry = backbone_entry(str(backbone))
-        fine = method in _BY_PLACE and entry.fine_layers
+        fine = method in BY_PLACE and entry.fine_layers
         return entry.fine_layers if fine else (entry.cam_layer,)
     known = [name for name, _ in model.named_modules() if name]
     for name in names:
@@ -268,10 +258,6 @@ def finite(maps: Tensor, method: str) -> Tensor:
             f"the map of {method} is not finite", hint="look for NaN in image and weights"
         )
     return maps
-
-
-def _window(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(max(-(-n // _WINDOWS), 1) for n in shape)
 
 
 def _classes(target: Target, logits: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ doi:10.1007/978-3-319-10590-1_53.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the name it has everywhere
 
+_WINDOWS = 8  # occlusion: windows along an edge, side by side
 INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 #: Images (N, C, ...), and for each the number of the item it was made from -> scores (N,).
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -57,12 +59,15 @@ def hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
     return (gradient * activation).sum(dim=1).relu()
 
 
+#: Name -> map of a layer, from its activation and the score's gradient with respect to it.
 CAM_METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": gradcam,
     "gradcam++": gradcam_pp,
     "layercam": layercam,
     "hirescam": hirescam,
 }
+#: Those that weigh every place by itself, so that a fine layer's map means something.
+BY_PLACE = ("layercam", "hirescam")
 
 
 def resize(maps: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -150,3 +155,33 @@ def _boxes(
         yield tuple(
             slice(a, min(a + w, n)) for a, w, n in zip(corner, window, shape, strict=True) if a < n
         )
+
+
+@dataclass(frozen=True)
+class InputMethod:
+    """A method that explains the image itself, at no layer.
+
+    Attributes:
+        explain: Score and images -> signed maps.
+        cell: Shape of an image -> edges of the smallest place that it tells apart, in its pixels.
+    """
+
+    explain: Callable[[Score, Tensor], Tensor]
+    cell: Callable[[Sequence[int]], tuple[float, ...]]
+
+
+def _occlude(score: Score, x: Tensor) -> Tensor:
+    window = _window(x.shape[2:])
+    # Half-overlapping windows in 2D; in 3D they would cost eight times the passes.
+    stride = tuple(edge if x.ndim == 5 else -(-edge // 2) for edge in window)
+    return occlusion(score, x, window, stride)
+
+
+def _window(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(max(-(-n // _WINDOWS), 1) for n in shape)
+
+
+INPUT_METHODS = {
+    "ig": InputMethod(integrated_gradients, lambda shape: (1.0,) * len(shape)),
+    "occlusion": InputMethod(_occlude, lambda shape: tuple(map(float, _window(shape)))),
+}

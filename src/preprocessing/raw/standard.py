@@ -122,8 +122,13 @@ def scan_key(source: Path, settings: ScanConfig) -> str:
     if source.suffix == ".img":
         files.append(source.with_suffix(".hdr"))
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
-    steps = {name: value for name, value in asdict(settings).items() if name != "let_in"}
-    return hashlib.blake2b(json.dumps([VERSION, stats, steps]).encode(), digest_size=16).hexdigest()
+    steps = [VERSION, stats, _chosen(settings)]
+    return hashlib.blake2b(json.dumps(steps).encode(), digest_size=16).hexdigest()
+
+
+def _chosen(settings: ScanConfig) -> dict[str, Any]:
+    """Return the settings that change a standard scan: every step's own."""
+    return {name: value for name, value in asdict(settings).items() if name != "let_in"}
 
 
 def _finished(target: Path, key: str) -> StandardScan | str | None:
@@ -173,10 +178,9 @@ def _make(
         "registered": placement is not None,
         "quality": quality.to_dict(),
         "steps": {
-            "n4": settings.n4,
+            **_chosen(settings),
             "brain": "as it came" if stripped else "deepbet",
             "register": "affine, ICBM152 2009 symmetric" if placement else False,
-            "crop": settings.crop,
             "turned": bool(placement and placement.turned),
             "seconds": clock.seconds,
             "versions": _versions(),
