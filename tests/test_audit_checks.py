@@ -277,7 +277,7 @@ def test_cheap_audit_is_json_and_opens_no_file() -> None:
     found = cheap_audit(manifest(sides(8, 4, 2), age=70.0))  # none of its paths exists
     assert found["verdict"] == PASS
     names = [check["name"] for check in found["checks"]]
-    assert names == ["people", "identical_files", "sessions", "composition"]
+    assert names[:4] == ["people", "identical_files", "sessions", "composition"]
     json.dumps(found, allow_nan=False)
 
 
