@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,10 @@ def _divisions(labels: pd.Series, folds: int = 3, repeats: int = 1):
             test = order[fold::folds]
             made.append((tuple(order.difference(test)), tuple(test)))
     return made
+
+
+def _by_name(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in entries}
 
 
 def _scores(table, labels, dark=None, **changes):
@@ -265,7 +270,7 @@ def test_a_column_that_training_lacks_says_nothing() -> None:
 def test_every_rival_is_listed_and_scored_like_the_network() -> None:
     table, labels = _people()
     entries, found = _scores(table, labels, _dark(labels), seed=4)
-    assert [entry["name"] for entry in entries] == ["age_sex", "table", "dark_voxels", "mmse"]
+    assert [entry["name"] for entry in entries] == [rival.name for rival in RIVALS]
     assert list(found) == [rival.name for rival in RIVALS]
     for entry in entries:
         assert entry["available"]
@@ -273,11 +278,12 @@ def test_every_rival_is_listed_and_scored_like_the_network() -> None:
         assert list(entry["metrics"]) == list(METRICS)
         expected = score(found[entry["name"]], CLASSES, [1, 1, 1], 50, 4)["metrics"]
         assert entry["metrics"] == expected
-    assert [entry["upper_reference"] for entry in entries] == [False, False, False, True]
-    assert entries[1]["title"] == "age, sex, nWBV, eTIV"
-    assert entries[1]["columns"] == ["age", "sex", "nwbv", "etiv"]
-    assert entries[2]["columns"] == [f"dark_{c:02d}" for c in range(5)]
-    assert "upper reference" in entries[3]["note"]
+    named = _by_name(entries)
+    assert [name for name in named if named[name]["upper_reference"]] == ["mmse"]
+    assert named["table"]["title"] == "age, sex, nWBV, eTIV"
+    assert named["table"]["columns"] == ["age", "sex", "nwbv", "etiv"]
+    assert named["dark_voxels"]["columns"] == [f"dark_{c:02d}" for c in range(5)]
+    assert "upper reference" in named["mmse"]["note"]
     json.dumps(entries, allow_nan=False)
 
 
@@ -289,7 +295,9 @@ def test_each_rival_sees_its_own_columns() -> None:
     table["etiv"] = table["etiv"].to_numpy()[::-1]
     _, after = _scores(table, labels, _dark(labels))
     same = {name: np.array_equal(before[name].logits, after[name].logits) for name in before}
-    assert same == {"age_sex": True, "table": False, "dark_voxels": True, "mmse": False}
+    changed = {rival.name for rival in RIVALS if {"mmse", "etiv"} & set(rival.columns)}
+    assert {"table", "mmse"} <= changed
+    assert same == {rival.name: rival.name not in changed for rival in RIVALS}
 
 
 @pytest.mark.usefixtures("one_strength")
@@ -304,11 +312,12 @@ def test_repeats_give_several_rows_of_a_person() -> None:
 @pytest.mark.usefixtures("one_strength")
 def test_a_rival_without_its_columns_says_why() -> None:
     table, labels = _people()
-    table["age"] = np.nan
+    table[["age", "sex"]] = np.nan
     entries, found = _scores(table, labels)
-    assert [entry["available"] for entry in entries] == [False] * 4
-    assert entries[0]["reason"] == entries[3]["reason"] == "the manifest has no ages"
-    assert entries[2]["reason"] == "the processed images were not measured"
+    named = _by_name(entries)
+    assert not any(entry["available"] for entry in entries)
+    assert named["age_sex"]["reason"] == named["mmse"]["reason"] == "the manifest has no ages"
+    assert named["dark_voxels"]["reason"] == "the processed images were not measured"
     assert found == {}
     assert all("metrics" not in entry for entry in entries)
     json.dumps(entries, allow_nan=False)
@@ -320,8 +329,9 @@ def test_a_column_may_be_missing_for_a_tenth_of_the_people(missing: int, availab
     table, labels = _people((40, 25, 14))  # 79 people
     table.iloc[:missing, table.columns.get_loc("nwbv")] = np.nan
     table.iloc[2:5, table.columns.get_loc("etiv")] = np.nan
-    age_sex, head, _, _ = _scores(table, labels)[0]
-    assert age_sex["imputed"] == 0
+    named = _by_name(_scores(table, labels)[0])
+    head = named["table"]
+    assert named["age_sex"]["imputed"] == 0
     assert head["available"] is available
     if available:
         assert head["imputed"] == 7  # people, not values
@@ -335,16 +345,17 @@ def test_only_people_of_the_divisions_count() -> None:
     rated = labels.iloc[:60]
     table.iloc[60:, 1:] = np.nan
     entries, _ = _scores(table, rated)
-    assert entries[3]["n_people"] == 60
-    assert entries[3]["imputed"] == 0
+    assert _by_name(entries)["mmse"]["n_people"] == 60
+    assert _by_name(entries)["mmse"]["imputed"] == 0
 
 
 @pytest.mark.usefixtures("one_strength")
 def test_people_whose_images_were_not_measured_are_counted() -> None:
     table, labels = _people()
     dark = _dark(labels)
-    assert _scores(table, labels, dark.iloc[3:])[0][2]["imputed"] == 3
-    reason = _scores(table, labels, dark.iloc[30:])[0][2]["reason"]
+    some, few = (_by_name(_scores(table, labels, dark.iloc[n:])[0]) for n in (3, 30))
+    assert some["dark_voxels"]["imputed"] == 3
+    reason = few["dark_voxels"]["reason"]
     assert reason == "dark_00 values are missing for 30 of 79 people"
 
 
@@ -352,8 +363,8 @@ def test_people_whose_images_were_not_measured_are_counted() -> None:
 def test_a_table_without_a_column_has_no_such_values() -> None:
     table, labels = _people()
     entries, _ = _scores(table.drop(columns="mmse"), labels)
-    assert entries[3]["reason"] == "the manifest has no MMSE scores"
-    assert entries[1]["available"]
+    assert _by_name(entries)["mmse"]["reason"] == "the manifest has no MMSE scores"
+    assert _by_name(entries)["table"]["available"]
 
 
 def test_the_same_input_gives_the_same_result() -> None:

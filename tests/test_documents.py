@@ -167,7 +167,7 @@ def test_table_1_holds_the_model_the_majority_and_every_rival() -> None:
     result = evaluate_result()
     result["person"]["metrics"]["brier"] = {"value": 0.123, "low": 0.045, "high": 1.2}
     head, model, majority, *rivals = _rows(metrics_markdown(result), "Table 1")
-    assert head == [
+    assert head[:9] == [
         *("model", "people", "balanced accuracy", "macro AUC", "quadratic kappa", "accuracy"),
         *("MAE in stages", "Brier score", "log-loss"),
     ]

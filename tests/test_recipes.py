@@ -254,9 +254,9 @@ def test_a_new_rival(metrics, table, page):
 
 @pytest.mark.slow
 def test_a_new_figure(scored, page):
-    drawn = scored.parent / "figures" / "new" / "recalls.png"
+    drawn = scored.parent / "figures" / "new" / "calibration_errors.png"
     assert drawn.read_bytes().startswith(b"\x89PNG")
-    assert page.count("Bars of how much of each class is found.") == 1
+    assert page.count("Bars of the calibration error before and after.") == 1
 
 
 @pytest.mark.slow
