@@ -38,7 +38,7 @@ STEP = re.compile(
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = """
     --classes 2 --num_slices 2 --image_size 32 --epochs 1 --bootstrap 100 --graded 0 --samples 1
-    --workers 1 --device cpu
+    --workers 1 --device cpu --test_fraction 0.45
 """
 
 
@@ -127,14 +127,14 @@ def scored(house: Path) -> Path:
     study, rows = house / "data" / "mystudy", []
     study.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(20):
-        ill = number // 10
+    for number in range(50):
+        ill = number // 25
         data = ellipsoid((36, 40, 33), 0.15 + 0.3 * ill) + rng.integers(0, 20, (36, 40, 33))
         nib.save(
             nib.Nifti1Image(data.astype(np.int16), np.diag([4.0, 4, 4, 1])),
             study / f"m{number:02d}.nii.gz",
         )
-        row = {"id": f"m{number:02d}", "age": 60 + number, "sex": "FM"[number % 2]}
+        row = {"id": f"m{number:02d}", "age": 60 + number % 25, "sex": "FM"[number % 2]}
         rows.append({**row, "cdr": ill})
     pd.DataFrame(rows).to_csv(study / "people.csv", index=False)
     words = [*flags("a backbone for slices"), *flags("a map method"), "--run", "new"]
