@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+import src
 from src.cli import FULL, STAGES, build_parser
 from src.config import BACKBONES, COHORTS, DATASETS, config_from_args
 from src.errors import MriError
@@ -156,3 +157,23 @@ def test_a_page_says_whom_it_is_for_and_where_its_words_are_explained(page):
     assert title.startswith("# ")
     assert opening.startswith("For anyone who ") or page == "README.md"
     assert any("glossary.md#" in target for target in links(PAGES[page]))
+
+
+def test_every_module_and_target_that_a_page_names_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for page, path in PAGES.items():
+        said = "\n".join(t.content for t in tokens(path) if t.type.startswith(("code", "fence")))
+        named = re.findall(r"(?<![\w/])(?:src|tests|benchmarks|docs)/[\w/.]*\w", said)
+        assert [name for name in named if not (ROOT / name).exists()] == [], page
+        targets = re.findall(r"^make ([\w-]+)", said, re.M)
+        assert [name for name in targets if f"\n{name}:" not in makefile] == [], page
+
+
+def test_every_name_that_a_page_imports_is_public():
+    for page, path in PAGES.items():
+        blocks = [t.content for t in tokens(path) if t.type == "fence" and t.info == "python"]
+        lines = re.findall(r"^from src import (.*)$", "\n".join(blocks), re.M)
+        named = [name.strip() for line in lines for name in line.split(",")]
+        assert set(named) - set(src.__all__) == set(), page
+        for name in named:
+            assert callable(getattr(src, name))
