@@ -46,18 +46,14 @@ lock: .venv/test.stamp
 	$(LOCK) --output-file requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt --output-file requirements-dev.txt
 
-# Minutes each, and about processes, browsers and speed more than about the versions of packages.
-SLOW := audit_large benchmark_preprocessing benchmarks canary cohort_benchmark crossval dask notebook packaging processes \
-  report_browser trained training_benchmarks
-
-# The lowest version that pyproject.toml admits of each package, in an environment of its own.
+# The lowest version that pyproject.toml admits of each package, in an environment of its own: all steps, quick tests.
 test-lowest: .venv/test.stamp
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	$(BIN)/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct --all-extras \
 	  pyproject.toml --output-file .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet -r .venv-lowest/lowest.txt
 	.venv-lowest/bin/python debug.py --step all
-	.venv-lowest/bin/python -m pytest $(SLOW:%=--ignore tests/test_%.py)
+	$(THREADS) $(KEEP) .venv-lowest/bin/python $(SHARED) -m "not slow"
 
 clean:
 	rm -rf .venv .venv-lowest

@@ -21,7 +21,7 @@ import cluster_tasks
 import numpy as np
 import pytest
 import torch
-from test_stage import config, make_oasis
+from oasis_discs import config, make_oasis
 
 from src import parallel as cluster
 from src.errors import MriError

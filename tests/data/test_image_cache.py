@@ -321,7 +321,7 @@ sys.stdout.write(str(int(cache.read(np.arange(60)).astype(np.int64).sum())))
 
 def test_processes_may_build_it_at_once(tmp_path):
     folder = make_processed(tmp_path / "phantom_2d")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", BUILD, str(folder)]
     running = [subprocess.Popen(command, cwd=root, encoding="utf-8", **pipes) for _ in range(3)]

@@ -27,7 +27,7 @@ from src.training.processes import in_order, others_needed, share_of, speaks_fir
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def torchrun(*words, **more):

@@ -20,7 +20,7 @@ from src.models.device import make_accelerator
 from src.training.logits import place
 from src.training.memory import out_of_memory, recompute_activations
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 NAMES = ["simple", "resnet", "resnet_small"]
 

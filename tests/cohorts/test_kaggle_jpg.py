@@ -15,7 +15,7 @@ from src.cohorts.registry import COHORT_REGISTRY
 from src.errors import DataNotFoundError, ManifestError
 from src.manifest import PEOPLE_UNKNOWN
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 PREFIX = {"NonDemented": "nonDem", "MildDemented": "mildDem"}
 
 

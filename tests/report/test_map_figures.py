@@ -6,6 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from map_examples import (
+    PEAK,
+    SHAPE,
+    SIZE,
+    blob,
+    brain,
+    panels,
+    person,
+    place,
+    read,
+    saved_figures,  # noqa: F401 - the fixture `saved`
+    words,
+)
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -23,19 +36,6 @@ from src.report.map_figures.drawing import (
 )
 from src.report.map_figures.person import NOTHING, PersonMap, person_figure
 from src.report.map_figures.planes import PLANE_ORDER, ThreePlanes
-from tests.map_examples import (
-    PEAK,
-    SHAPE,
-    SIZE,
-    blob,
-    brain,
-    panels,
-    person,
-    place,
-    read,
-    saved_figures,  # noqa: F401 - the fixture `saved`
-    words,
-)
 
 pytestmark = pytest.mark.filterwarnings("error")
 RED = np.array([0xC1, 0x12, 0x1F]) / 255

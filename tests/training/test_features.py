@@ -118,6 +118,6 @@ def test_a_network_can_be_unpacked_in_a_fresh_process(model, data, tmp_path):
     (tmp_path / "work").write_bytes(pickle.dumps(work))
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).model.backbone)"
     command = [sys.executable, "-c", code, str(tmp_path / "work")]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     said = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=True)
     assert said.stdout == "resnet18\n"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients, LayerAttribution, LayerGradCam, Occlusion
+from test_gradcam import Tiny, build, images
 from torch import nn
 
 from src.config import MAP_METHODS, MAP_TARGETS
@@ -15,7 +16,6 @@ from src.maps.attribution import DEMENTED, METHODS, Attribution, target_scores
 from src.maps.methods import fuse, gradcam_pp, hirescam, integrated_gradients, layercam, occlusion
 from src.models.classifier import Classifier
 from src.models.registry import MODEL_REGISTRY
-from tests.test_gradcam import Tiny, build, images
 
 NAMES = ["resnet18", "densenet121", "simple", "resnet_small"]
 

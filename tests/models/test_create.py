@@ -29,7 +29,7 @@ from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.stages.report import build_report
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def modules_after(code):

@@ -270,7 +270,7 @@ def _fields(schema: Any) -> set[str]:
 
 
 def test_every_field_is_explained_for_people() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`([\w.]+)`", text))
     assert _fields(_schema()) - explained == set()
     assert set(METRICS) - explained == set()

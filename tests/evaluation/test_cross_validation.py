@@ -26,7 +26,7 @@ from src.stages import crossval
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"backbone": "resnet18", "freeze_backbone": True, "folds": 3, "repeats": 2}
 
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nibabel.affines import apply_affine
-
-from src.errors import ImageError, UnknownNameError
-from src.report.map_figures.drawing import LETTERS
-from src.report.map_figures.mosaic import mosaic
-from src.report.map_figures.person import NOTHING, PersonMap
-from tests.map_examples import (
+from map_examples import (
     PEAK,
     SHAPE,
     blob,
@@ -22,6 +16,12 @@ from tests.map_examples import (
     saved_figures,  # noqa: F401 - the fixture `saved`
     words,
 )
+from nibabel.affines import apply_affine
+
+from src.errors import ImageError, UnknownNameError
+from src.report.map_figures.drawing import LETTERS
+from src.report.map_figures.mosaic import mosaic
+from src.report.map_figures.person import NOTHING, PersonMap
 
 pytestmark = pytest.mark.filterwarnings("error")
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.lines import Line2D
-
-from src.errors import ImageError
-from src.report.map_figures.groups import GroupMap, group_figure
-from src.report.map_figures.regions import region_figure
-from tests.map_examples import (
+from map_examples import (
     PEAK,
     SHAPE,
     SIZE,
@@ -20,6 +15,11 @@ from tests.map_examples import (
     saved_figures,  # noqa: F401 - the fixture `saved`
     words,
 )
+from matplotlib.lines import Line2D
+
+from src.errors import ImageError
+from src.report.map_figures.groups import GroupMap, group_figure
+from src.report.map_figures.regions import region_figure
 
 pytestmark = pytest.mark.filterwarnings("error")
 MNI = np.array([[2, 0, 0, -12], [0, 1.5, 0, -20], [0, 0, 3, -9], [0, 0, 0, 1.0]])

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from map_examples import PEAK, SHAPE, blob, brain, place
 from matplotlib import image as picture
 from nibabel.affines import apply_affine
 
@@ -17,7 +18,6 @@ from src.errors import ImageError
 from src.report.map_figures import viewer as view
 from src.report.map_figures.person import NOTHING
 from src.report.map_figures.viewer import write_view
-from tests.map_examples import PEAK, SHAPE, blob, brain, place
 
 HOSTILE = (
     "<script>alert(1)</script></title></script><img src=http://x.org/a onerror=b> \"'../\u202e"

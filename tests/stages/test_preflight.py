@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from test_main import files, refused, words
+from command_line import files, refused, words
 from tiny_runs import kept_loggers, run_config, train_once
 
 from src import cli
