@@ -78,7 +78,7 @@ def test_folder_decides_where_the_table_is_silent(tmp_path, caplog):
     manifest = index_kaggle_nifti(tmp_path)
     assert manifest.table["label"].tolist() == ["NonDemented"] * 2
     assert manifest.stamps == (UNRATED_AS_HEALTHY,)
-    assert "1 images are not in" in caplog.text
+    assert "1 image is not in" in caplog.text
 
 
 def test_folder_against_table(tmp_path):
