@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 def run_in(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        words, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True
+        words, cwd=folder, env={**os.environ, **variables}, capture_output=True, encoding="utf-8"
     )
 
 
@@ -21,12 +21,12 @@ def ci(folder: Path, files: dict[str, str], test: str) -> subprocess.CompletedPr
     for name in (".ci/run", ".gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    (folder / "Makefile").write_text(f"test:\n\t{test}\nlint:\n\t@echo linted\n")
+    (folder / "Makefile").write_text(f"test:\n\t{test}\nlint:\n\t@echo linted\n", encoding="utf-8")
     (folder / "bin").mkdir()  # no Chromium is installed by this test
     (folder / "bin" / "chromium").symlink_to(shutil.which("true"))
     for name, text in {"data/README.md": "Data.", **files}.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
     for words in (("init", "-q"), ("add", "-f", "."), (*who, "commit", "-q", "-m", "a")):
         run_in(folder, "git", *words).check_returncode()

@@ -91,7 +91,7 @@ def test_every_link_leads_somewhere(page):
 def test_every_command_is_one_that_the_parser_takes(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results" / "a_run").mkdir(parents=True)
-    (tmp_path / "results" / "a_run" / "config.json").write_text("{}")
+    (tmp_path / "results" / "a_run" / "config.json").write_text("{}", encoding="utf-8")
     for words in commands(PAGES[page]):
         filled = [re.sub(r"\b(DIR|FILE|PATH|RUN)\b", lambda m: FILLED[m[1]], w) for w in words]
         try:

@@ -97,7 +97,7 @@ def run(house: Path, command: list[str], *more: str, status: int = 0) -> str:
     python, *words = command
     assert python == "python"
     done = subprocess.run(
-        [sys.executable, *words, *more], cwd=house, env=env, capture_output=True, text=True
+        [sys.executable, *words, *more], cwd=house, env=env, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
@@ -144,18 +144,18 @@ def scored(house: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def metrics(scored: Path) -> dict:
-    return json.loads((scored / "metrics.json").read_text())
+    return json.loads((scored / "metrics.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def table(scored: Path) -> str:
-    return (scored / "metrics.md").read_text()
+    return (scored / "metrics.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def page(scored: Path) -> str:
     """The words of report.html."""
-    return unescape((scored / "report.html").read_text())
+    return unescape((scored / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_recipes_touch_the_files_that_the_table_promises():
@@ -183,14 +183,14 @@ def test_every_block_of_a_recipe_is_a_step_or_its_commands(name):
 def test_the_new_code_keeps_the_style(house):
     found = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--no-cache", "src", "checks"],
-        cwd=house, capture_output=True, text=True,
+        cwd=house, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     touched = [file for recipe in RECIPES.values() for file in recipe.files()]
     assert not [line for line in found.stdout.splitlines() if any(f in line for f in touched)]
     python = [file for file in dict.fromkeys(touched) if file.endswith(".py")]
     formatted = subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--no-cache", "--check", *python],
-        cwd=house, capture_output=True, text=True,
+        cwd=house, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert formatted.returncode == 0, formatted.stdout
 
@@ -199,7 +199,7 @@ def test_the_new_code_keeps_the_style(house):
 def test_a_new_cohort(metrics, scored, page):
     assert metrics["dataset"] == "mystudy_2d"
     assert sum(metrics["people"]["train"].values()) > 0
-    card = (scored / "model_card.md").read_text()
+    card = (scored / "model_card.md").read_text(encoding="utf-8")
     assert "My study, T1-weighted MRI of one site" in card
     assert "mystudy_2d" in page
 
@@ -216,7 +216,7 @@ def test_a_new_backbone_for_volumes(house, processed_3d):
     command = RECIPES["a backbone for volumes"].commands[-1]
     small = ["--mode", "train", "--data_dir", str(processed_3d), *SMALL.split()]
     run(house, command, *small)
-    assert (house / "checkpoints" / "phantom_3d_tiny3d" / "best_model.pth").is_file()
+    assert (house / "checkpoints" / "phantom_3d_tiny3d_2classes" / "best_model.pth").is_file()
 
 
 @pytest.mark.slow
@@ -264,7 +264,9 @@ def test_a_new_check_of_the_audit(house, metrics):
     # Another check finds all heads too much alike, and it is right: they are ellipsoids.
     (command,) = RECIPES["a check of the audit"].commands
     run(house, command, "--dataset", "mystudy_2d", status=3)
-    audit = json.loads((house / "results" / "mystudy_2d" / "audit" / "audit.json").read_text())
+    audit = json.loads(
+        (house / "results" / "mystudy_2d" / "audit" / "audit.json").read_text(encoding="utf-8")
+    )
     for checks in (audit["checks"], metrics["audit"]["checks"]):
         (check,) = [check for check in checks if check["name"] == "sex"]
         assert check["verdict"] in ("PASS", "WARN")
@@ -273,7 +275,9 @@ def test_a_new_check_of_the_audit(house, metrics):
 
 @pytest.mark.slow
 def test_a_new_map_method(house, scored, page):
-    explained = json.loads((house / "results" / "gradcam" / "new" / "explain.json").read_text())
+    explained = json.loads(
+        (house / "results" / "gradcam" / "new" / "explain.json").read_text(encoding="utf-8")
+    )
     assert explained["settings"]["explain"]["method"] == "xgradcam"
     assert "xgradcam" in page
 
@@ -292,7 +296,9 @@ def test_a_new_step_for_raw_scans(house):
     plain = ["--no-n4", "--brain", "none", "--no-register", *SMALL.split()]
     run(house, words, *plain)
     (made,) = (house / "data" / "scans_standard").glob("*.nii.gz")
-    steps = json.loads(made.with_name(f"{made.name[:-7]}.json").read_text())["steps"]
+    steps = json.loads(made.with_name(f"{made.name[:-7]}.json").read_text(encoding="utf-8"))[
+        "steps"
+    ]
     assert steps["denoise"] is True
     assert "denoise" in steps["seconds"]
     without = standardise(

@@ -29,7 +29,7 @@ from .out_of_fold import Unit
 
 logger = logging.getLogger(__name__)
 #: What lives in modules that say the same of every fold.
-SETUP = (Classifier, choose_device, predict_features, make_optimizer)
+SETUP = (create_model, choose_device, predict_features, make_optimizer)
 
 
 class FoldTraining:

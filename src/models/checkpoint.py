@@ -140,9 +140,8 @@ def hash_subjects(subjects: Iterable[str]) -> list[str]:
 
 def _those_there(path: Path) -> str:
     """Return how to have a checkpoint: the nearest by its name and the others there, or train."""
-    folders = dict.fromkeys((path.parent, path.parent.parent))
-    found = {str(one) for folder in folders for one in folder.glob("*/best_model.pth")}
-    found |= {str(one) for one in path.parent.glob("*.pth")}
+    runs = path.parent.parent if path.name == "best_model.pth" else path.parent
+    found = {str(one) for one in [*runs.glob("*/best_model.pth"), *path.parent.glob("*.pth")]}
     if not found:
         return "python main.py --mode train"
     first = (nearest(str(path), found) or sorted(found))[0]

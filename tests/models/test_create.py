@@ -295,7 +295,7 @@ def _readers():
 
 
 #: Called by one place each, which has a Path.
-INNER = {"crossval.read", "audit_files.read_pictures", "train_state.save"}
+INNER = {"cross_validation.read", "files.read_pictures", "state.save"}
 
 
 def test_public_readers_take_a_path_as_text():

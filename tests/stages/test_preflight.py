@@ -90,7 +90,7 @@ def test_columns_of_tables_are_read_before_scans_are(tmp_path, monkeypatch):
     scan = tmp_path / "raw" / "a.nii.gz"
     scan.parent.mkdir()
     nib.save(nib.Nifti1Image(np.ones((4, 5, 6)), np.eye(4)), scan)
-    (tmp_path / "raw" / "scans.csv").write_text("title,age\na,70\n")
+    (tmp_path / "raw" / "scans.csv").write_text("title,age\na,70\n", encoding="utf-8")
     monkeypatch.setattr(preprocess, "standard_scans", lambda *_: pytest.fail("scans were read"))
     settings = {"dataset": "scans", "data_root": tmp_path, "data_dir": tmp_path / "raw"}
     config = cli.config_from_args(
@@ -132,7 +132,9 @@ def test_a_run_that_was_trained_is_scored_by_the_command_that_compare_names(
         command = sentence.rpartition("fix: ")[2]
         assert command.startswith("python main.py --mode evaluate --config")
     assert cli.main([*shlex.split(command)[2:], "--no-report"]) == 0
-    content = json.loads((tmp_path / "results" / "first" / "metrics.json").read_text())
+    content = json.loads(
+        (tmp_path / "results" / "first" / "metrics.json").read_text(encoding="utf-8")
+    )
     assert content["checkpoint"] == str(tmp_path / "checkpoints" / "first" / "best_model.pth")
 
 
