@@ -67,7 +67,7 @@ def test_full_runs_every_stage_and_ends_with_what_to_look_at(tmp_path, capsys):
     stages = [f"== {name}: phantom_2d ==" for name in main.FULL]
     assert order == [*stages, "== report: phantom_2d_efficientnet_lite0_2classes =="]
     listed = [Path(line.strip()) for line in out.splitlines() if line.startswith("  ")]
-    run = "phantom_2d_efficientnet_lite0"
+    run = "phantom_2d_efficientnet_lite0_2classes"
     places = ["data_root/phantom_2d", f"checkpoint_dir/{run}", f"results_dir/{run}"]
     assert {tmp_path / place for place in places} <= set(listed)
     assert len(listed) == len(set(listed)) == 6

@@ -9,13 +9,14 @@ from pathlib import Path
 from ..errors import nearest
 
 
-def how_to_have(results_dir: Path, name: str, known: Iterable[str]) -> str:
+def how_to_have(results_dir: Path, name: str, known: Iterable[str], flag: str = "") -> str:
     """Return what to do about a run without results: score it, or take one that is there.
 
     Args:
         results_dir: Folder of the runs.
         name: Of the run asked for.
         known: Names of those that can be taken.
+        flag: What a name follows on the command line, such as ``--run``; empty where nothing does.
 
     Returns:
         The command that scores a run that was trained; else the nearest names and the others that
@@ -30,6 +31,6 @@ def how_to_have(results_dir: Path, name: str, known: Iterable[str]) -> str:
     near = nearest(name, known, most=3)
     others = ", ".join([one for one in known if one not in near][:10])
     if near:
-        said = f"did you mean {' or '.join(map(repr, near))}?"
+        said = f"did you mean {' or '.join(f'{flag} {one}'.strip() for one in near)}?"
         return f"{said} Also in {results_dir}: {others}" if others else said
     return f"runs in {results_dir}: {others}" if others else ""

@@ -616,7 +616,7 @@ def test_an_unknown_run_names_the_near_ones(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError) as found:
         list(compare.run(_config(tmp_path, "oasis_2d_resnet18", "oasis_2d_resnet81")))
     assert "oasis_2d_resnet81" in found.value.message
-    assert found.value.hint == "did you mean 'oasis_2d_resnet18'?"
+    assert found.value.hint == "did you mean oasis_2d_resnet18?"
     with pytest.raises(DataNotFoundError) as found:
         list(compare.run(_config(tmp_path, "oasis_2d_resnet18", "xyz")))
     assert "oasis_2d_resnet18" in found.value.hint

@@ -233,7 +233,7 @@ def test_a_run_of_other_classes_is_no_page_of_these(tmp_path):
     config = build_config(RunConfig, {**asked, "results_dir": folder.parent})
     with pytest.raises(DataNotFoundError, match="oasis_2d_resnet18_2classes") as error:
         list(report.run(config))
-    assert "--run NAME, one of: oasis_2d_resnet18" in error.value.hint
+    assert error.value.hint == "did you mean --run oasis_2d_resnet18?"
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "people.csv"])

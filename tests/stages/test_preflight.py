@@ -143,7 +143,10 @@ def test_a_mistyped_run_names_the_nearest_and_the_others(processed_2d, tmp_path,
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.json").touch()
     given = ["--results_dir", tmp_path, "--mode"]
-    for mode in ("compare phantom_2d_resnet81 other", "report --run phantom_2d_resnet81"):
+    for mode, flag in (
+        ("compare phantom_2d_resnet81 other", ""),
+        ("report --run phantom_2d_resnet81", "--run "),
+    ):
         sentence = refused(capsys, *given, *mode.split())
-        expected = f"did you mean 'phantom_2d_resnet18'? Also in {tmp_path}: other"
+        expected = f"did you mean {flag}phantom_2d_resnet18? Also in {tmp_path}: other"
         assert sentence.endswith(expected)

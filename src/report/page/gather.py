@@ -143,7 +143,7 @@ def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 def _hint(folder: Path) -> str:
     found = [path.parent for path in sorted(folder.parent.glob(f"*/{METRICS}"))]
     found += [path.parent.parent for path in sorted(folder.parent.glob(f"*/{PREDICTIONS}"))]
-    hint = how_to_have(folder.parent, folder.name, {path.name for path in found})
+    hint = how_to_have(folder.parent, folder.name, {path.name for path in found}, "--run")
     return hint or "--mode evaluate, crossval or predict comes first"
 
 
