@@ -138,23 +138,8 @@ def create_data_loaders(
         ConfigError: The folder was made from something else, or an argument is of another type.
         DataNotFoundError: There is no processed data set; the message names what makes one.
     """
-    call = "create_data_loaders({}=...)".format
-    require_kind(call("data_dir"), data_dir, (str, Path), "a folder", "data_dir='data/oasis_2d'")
-    known = {*COHORTS, *COHORTS.values()}
-    if dataset_type is not None and dataset_type not in known:
-        raise UnknownNameError("dataset_type", str(dataset_type), known)
-    require_dim(model_dim)
-    for name, value in (("batch_size", batch_size), ("num_workers", num_workers)):
-        kinds = (Integral, type(None))
-        require_kind(call(name), value, kinds, "a whole number or None", f"{name}=4")
-    if num_workers is not None and num_workers < 0:
-        raise ConfigError(f"num_workers {num_workers} is negative", hint="num_workers=0")
-    hint = "splits=('train', 'test'), or any of 'train', 'val', 'test' in brackets"
-    require_kind(call("splits"), splits, (tuple, list), "a tuple of names", hint)
-    for split in splits:
-        if split not in SPLITS:
-            raise UnknownNameError("split", str(split), SPLITS)
-    require_kind(call("min_age"), min_age, Real, "a number of years", "min_age=60")
+    _check_types(data_dir, splits, min_age, batch_size, num_workers)
+    _check_names(dataset_type, model_dim, splits)
     scheme = class_scheme(num_classes)
     train = open_dataset(
         *(Path(data_dir), model_dim, scheme),
@@ -169,8 +154,6 @@ def create_data_loaders(
             hint=f"dataset_type={COHORTS[cohort]!r}, or leave it out",
         )
     size = DEFAULT_BATCH_SIZE[model_dim] if batch_size is None else batch_size
-    if size < 1:
-        raise ConfigError(f"batch_size {size} is not positive", hint="leave it out for the default")
     workers = reader_workers(None) if num_workers is None else num_workers
     loaders = []
     for split in splits:
@@ -179,6 +162,34 @@ def create_data_loaders(
         order = seed if split == "train" else None
         loaders.append(make_loader(dataset, size, seed=order, workers=workers))
     return tuple(loaders)
+
+
+def _check_types(
+    data_dir: object, splits: object, min_age: object, size: int | None, workers: int | None
+) -> None:
+    """Refuse an argument of `create_data_loaders` that is of another type, in one sentence."""
+    call = "create_data_loaders({}=...)".format
+    require_kind(call("data_dir"), data_dir, (str, Path), "a folder", "data_dir='data/oasis_2d'")
+    hint = "splits=('train', 'test'), or any of 'train', 'val', 'test' in brackets"
+    require_kind(call("splits"), splits, (tuple, list), "a tuple of names", hint)
+    require_kind(call("min_age"), min_age, Real, "a number of years", "min_age=60")
+    for name, value in (("batch_size", size), ("num_workers", workers)):
+        kinds = (Integral, type(None))
+        require_kind(call(name), value, kinds, "a whole number or None", f"{name}=4")
+    if size is not None and size < 1:
+        raise ConfigError(f"batch_size {size} is not positive", hint="leave it out for the default")
+    if workers is not None and workers < 0:
+        raise ConfigError(f"num_workers {workers} is negative", hint="num_workers=0")
+
+
+def _check_names(dataset_type: str | None, model_dim: str, splits: tuple[str, ...]) -> None:
+    known = {*COHORTS, *COHORTS.values()}
+    if dataset_type is not None and dataset_type not in known:
+        raise UnknownNameError("dataset_type", str(dataset_type), known)
+    require_dim(model_dim)
+    for split in splits:
+        if split not in SPLITS:
+            raise UnknownNameError("split", str(split), SPLITS)
 
 
 def choose_validation(
