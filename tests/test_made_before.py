@@ -138,7 +138,16 @@ def test_folds_are_joined_to_the_same_scores(old):
         "prediction_sets",
         "people",
     ):
-        assert json.dumps(now[part]) == json.dumps(then[part]), part
+        assert plain(now[part]) == plain(then[part]), part
+
+
+def plain(value):
+    """Return a part of a result without its last digits, which differ by processor."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 @pytest.mark.parametrize("name", [VOLUMES, FOLDS])

@@ -64,7 +64,7 @@ def test_machine_says_what_a_time_depends_on_and_what_is_not_installed():
     found = timing.machine("no-such-package")
     assert json.loads(json.dumps(found)) == found
     assert found["threads"] == torch.get_num_threads()
-    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert found["versions"]["no-such-package"] is None
 
 

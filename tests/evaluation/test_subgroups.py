@@ -265,7 +265,7 @@ def test_the_gap_if_equal_is_the_mean_over_shuffles(monkeypatch: pytest.MonkeyPa
     label = pd.Series(rows.labels, rows.subjects).groupby(level=0).first()[table.index]
     gaps = []
     for _ in range(150):
-        sex = table["sex"].groupby(label.to_numpy()).transform(lambda s: rng.permutation(s))
+        sex = table["sex"].groupby(label.to_numpy()).transform(lambda s: rng.permutation(s.tolist()))
         gaps.append(_gap_of_loop(rows, sex[rows.subjects].to_numpy() == "F", _auc))
     assert found["auc_demented"]["gap_if_equal"] == pytest.approx(np.mean(gaps), abs=0.014)
 

@@ -145,7 +145,7 @@ def test_checkpoint_of_other_classes_gives_features_and_a_fresh_head(
 ) -> None:
     first = build("simple", seed=1)
     path = saved({"model": first.state_dict()}, tmp_path / "best.pth")
-    with caplog.at_level("INFO", logger="src.models.classifier"):
+    with caplog.at_level("INFO", logger="src.models.create"):
         other = build("simple", path, num_classes=2)
     assert torch.equal(next(other.features.parameters()), next(first.features.parameters()))
     assert other.head.weight.shape[0] == 2
