@@ -170,6 +170,7 @@ def test_a_flag_that_is_like_none_names_the_help(tmp_path, capsys):
     assert sentence.endswith("fix: python main.py --help lists every flag")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "says"),
     [
@@ -334,6 +335,7 @@ def test_a_folder_of_another_cohort_names_that_cohort(tmp_path, capsys, dataset,
     assert sentence.endswith(f"fix: {raw} looks like {likely}: {command}")
 
 
+@pytest.mark.slow
 def test_a_processed_folder_of_another_cohort_names_its_data_set(made, tmp_path, capsys):
     given = ["--mode", "train", "--dataset", "oasis_3d"]
     given += ["--data_dir", made / "data_root" / "phantom_3d"]

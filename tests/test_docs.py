@@ -81,12 +81,14 @@ def test_no_line_is_longer_than_a_screen(page):
     assert [(n, line) for n, line in enumerate(lines, 1) if len(line) > LONGEST] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page):
     assert broken(PAGES[page]) == []
 
 
 # The commands of CONTRIBUTING.md name what its recipes add: test_recipes.py runs them.
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CONTRIBUTING.md"])
 def test_every_command_is_one_that_the_parser_takes(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -57,6 +57,7 @@ def numbers(path, *left_out):
     return {key: value for key, value in content.items() if key not in left_out}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "name", "read"), [(IN_3D, "phantom_3d", np.load), (IN_2D, "phantom_2d", imread)]
 )
@@ -98,6 +99,7 @@ def test_features_of_a_frozen_backbone_are_read(old, monkeypatch):
     assert times(old / "data", "efficientnet_lite0_*.npz") == kept
 
 
+@pytest.mark.slow
 def test_a_checkpoint_says_what_it_said(old, capfd):
     then = pd.read_csv(old / "results" / VOLUMES / "people.csv").set_index("subject")
     run("--mode evaluate", IN_3D, "--results_dir results_now")
@@ -113,12 +115,14 @@ def test_a_checkpoint_says_what_it_said(old, capfd):
     assert now["set_90"].equals(then["set_90"])
 
 
+@pytest.mark.slow
 def test_a_training_that_ended_is_resumed_to_its_end(old):
     history = (old / "checkpoints" / VOLUMES / "history.json").read_text(encoding="utf-8")
     run("--mode train", IN_3D, f"--run {VOLUMES}", "--resume", "--precision bf16")
     assert (old / "checkpoints" / VOLUMES / "history.json").read_text(encoding="utf-8") == history
 
 
+@pytest.mark.slow
 def test_folds_are_joined_to_the_same_scores(old):
     folder = old / "results" / FOLDS
     moment = ("seconds", "versions", "settings")
@@ -150,6 +154,7 @@ def plain(value):
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [VOLUMES, FOLDS])
 def test_results_make_a_report_and_settings_repeat_a_run(old, name):
     run("--mode report", f"--run {name}")

@@ -161,6 +161,7 @@ def leaves_root(path):
     return parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0]
 
 
+@pytest.mark.slow
 def test_paths_that_leave_the_folder_are_those_whose_parts_do():
     rng = np.random.default_rng(0)
     paths = ["".join(rng.choice(list("./\\:a\n"), rng.integers(1, 8))) for _ in range(150)]

@@ -83,6 +83,7 @@ def call(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_room_and_every_file_is_installed(installed):
     own = {p.relative_to(ROOT / "src") for p in (ROOT / "src").rglob("*") if p.is_file()}
     own = {path for path in own if "__pycache__" not in path.parts}
@@ -92,6 +93,7 @@ def test_every_room_and_every_file_is_installed(installed):
     assert not (installed / "tests").exists()
 
 
+@pytest.mark.slow
 def test_the_command_speaks_of_itself(installed, tmp_path):
     script = installed / "bin" / "mri-ad"
     assert "mri_ad.cli" in script.read_text(encoding="utf-8")
@@ -105,6 +107,7 @@ def test_the_command_speaks_of_itself(installed, tmp_path):
     assert "main.py" not in wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, tmp_path):
     folder = scored_run(tmp_path)
     done = call(installed, tmp_path, "--mode", "report", "--run", "run_a")
@@ -124,6 +127,7 @@ def test_the_installed_package_reads_its_templates_and_never_a_clone(installed, 
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_what_the_project_says(installed):
     (info,) = installed.glob("alzheimers_mri-*.dist-info")
     lines = (info / "METADATA").read_text(encoding="utf-8").splitlines()
@@ -164,6 +168,7 @@ def test_there_are_no_other_requirement_files():
     assert sorted(map(str, own)) == sorted(LOCKS)
 
 
+@pytest.mark.slow
 def test_every_import_is_declared_and_every_dependency_imported():
     needs = [*CORE, *(one for name, extra in EXTRAS.items() if name != "dev" for one in extra)]
     declared = {canonicalize_name(need.name) for need in needs}
@@ -174,6 +179,7 @@ def test_every_import_is_declared_and_every_dependency_imported():
     assert declared - set().union(*wanted.values()) == others
 
 
+@pytest.mark.slow
 def test_an_optional_package_stands_in_the_extra_that_its_message_names():
     calls = [
         call
@@ -187,6 +193,7 @@ def test_an_optional_package_stands_in_the_extra_that_its_message_names():
         assert packages_of_modules()[module] & declared, module
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_with_the_command_that_installs_it_here(installed, tmp_path):
     program = "import {0}; {0}.optional('no_such_package', 'maps need', 'scans')"
     for package, folder, project in (("src", ROOT, "."), ("mri_ad", installed, "alzheimers-mri")):

@@ -46,6 +46,7 @@ def test_killed_process_is_told_with_fewer_workers():
     assert "--workers 1" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_dask_is_not_imported_without_an_address():
     code = "import sys, src.stages.preprocess; sys.exit('dask' in sys.modules)"
     root = Path(__file__).resolve().parents[1]

@@ -186,6 +186,7 @@ def test_bytes_have_no_encoding(call):
     assert without_encoding(call) == []
 
 
+@pytest.mark.slow
 def test_every_text_file_names_its_encoding():
     folders = [ROOT / name for name in ("src", "tests", "benchmarks")]
     sources = [*ROOT.glob("*.py"), *(path for one in folders for path in one.rglob("*.py"))]

@@ -131,6 +131,7 @@ def with_one_more(honest: Path, root: Path, image: np.ndarray, ending: str = ".p
     return root
 
 
+@pytest.mark.slow
 def test_an_honest_anonymous_folder_passes(passed: Audit) -> None:
     report = passed.report
     assert report["verdict"] == "PASS"
@@ -142,10 +143,12 @@ def test_an_honest_anonymous_folder_passes(passed: Audit) -> None:
     json.dumps(report, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_slices_of_a_person_are_one_unit_without_any_name(passed: Audit) -> None:
     assert passed.report["n_units"] == PEOPLE
 
 
+@pytest.mark.slow
 def test_the_table_for_the_log(passed: Audit) -> None:
     lines = format_audit(passed.report).splitlines()
     assert len(lines) == 2 + len(passed.report["checks"])
@@ -163,6 +166,7 @@ KINDS_OF_COPY = {
 }
 
 
+@pytest.mark.slow
 def test_one_turned_and_brightened_copy_is_found_named_and_shown(honest, tmp_path) -> None:
     original = sorted((honest / "train/NonDemented").iterdir())[5]
     image = moved_copy(np.asarray(Image.open(original)))
@@ -256,6 +260,7 @@ def test_heads_made_from_one_template_are_no_copies_of_each_other(tmp_path, monk
     assert verdicts(report)["probe"] == "NOT KNOWN"
 
 
+@pytest.mark.slow
 def test_people_of_a_manifest_on_both_sides_fail(tmp_path: Path) -> None:
     root = by_manifest(tmp_path / "set")
     made = Manifest.read(root)
@@ -267,6 +272,7 @@ def test_people_of_a_manifest_on_both_sides_fail(tmp_path: Path) -> None:
     assert audit.pairs[0].person == "same person"
 
 
+@pytest.mark.slow
 def test_identical_pixels_in_another_format_fail(honest: Path, tmp_path: Path) -> None:
     image = np.asarray(Image.open(sorted((honest / "train/NonDemented").iterdir())[5]))
     save(tmp_path / "extra.png", image, compress_level=0)
@@ -277,6 +283,7 @@ def test_identical_pixels_in_another_format_fail(honest: Path, tmp_path: Path) -
     assert numbers["pixels_on_both_sides"] == 1
 
 
+@pytest.mark.slow
 def test_classes_of_other_sizes_and_jpeg_quality_fail(tmp_path: Path) -> None:
     for person, slices in enumerate(HEADS):
         size = (66 + 4 * (person // 12), 78)  # the last class is wider,
@@ -293,6 +300,7 @@ def test_classes_of_other_sizes_and_jpeg_quality_fail(tmp_path: Path) -> None:
     assert "header fields" in sentence
 
 
+@pytest.mark.slow
 def test_damaged_and_odd_images_are_named_and_stop_nothing(honest: Path, tmp_path: Path) -> None:
     root = with_one_more(honest, tmp_path / "set", np.zeros((40, 30), np.uint8))
     save(root / "test/NonDemented/black.png", np.zeros((40, 30), np.uint8))
@@ -348,6 +356,7 @@ def volume(seed: int) -> np.ndarray:
     return (stack.transpose(2, 1, 0)[:, ::-1] / 255).astype(np.float16)
 
 
+@pytest.mark.slow
 def test_volumes(tmp_path: Path) -> None:
     for person in range(24):
         place = tmp_path / "set" / side_of(person) / STAGES[person // 6]
@@ -455,6 +464,7 @@ def config(folder: Path, results: Path) -> RunConfig:
     return RunConfig(data=DataConfig(dataset="kaggle_2d", data_dir=folder), results_dir=results)
 
 
+@pytest.mark.slow
 def test_the_stage_fails_after_everything_is_written(tmp_path: Path) -> None:
     root = anonymous(tmp_path / "set", side=lambda number: "test" if number == 2 else "train")
     stage = run(config(root, tmp_path / "results"))
@@ -465,6 +475,7 @@ def test_the_stage_fails_after_everything_is_written(tmp_path: Path) -> None:
     assert "audit.json" in error.value.hint
 
 
+@pytest.mark.slow
 def test_a_processed_folder_is_the_default_and_passes(tmp_path: Path) -> None:
     data = DataConfig(dataset="kaggle_2d", data_root=tmp_path)
     with pytest.raises(DataNotFoundError, match="kaggle_2d"):

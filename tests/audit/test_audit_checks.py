@@ -305,6 +305,7 @@ def test_files_that_differ_by_chance_pass() -> None:
     assert check.numbers["attributes"]["size"]["values"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attribute", "values", "verdict"),
     [

@@ -38,6 +38,7 @@ def search_of_noise(n: int = 90, planes: int = 1) -> Search:
     return Search(thumbnails, lambda number: [], people)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [False, True])
 @pytest.mark.parametrize("planes", [1, 3])
 def test_parts_find_what_the_whole_finds(monkeypatch, planes: int, others: bool) -> None:
@@ -107,6 +108,7 @@ def pairs_of(report: dict) -> dict:
     return next(check for check in report["checks"] if check["name"] == "near_duplicates")
 
 
+@pytest.mark.slow
 def test_the_finding_tells_how_many_were_looked_for(tmp_path: Path, monkeypatch) -> None:
     root = make_set(tmp_path / "clean")
     small = audit_folder(root, "2d").report
@@ -154,6 +156,7 @@ def test_volumes_of_a_large_set_are_seen_from_above_alone(tmp_path: Path, monkey
     assert report["looked_at"] == {"files_read": 9, "images_asked": 3, "of_images": 3, "planes": 1}
 
 
+@pytest.mark.slow
 def test_people_of_a_large_set_without_names_are_not_guessed(tmp_path: Path, monkeypatch) -> None:
     root = make_set(tmp_path / "anonymous", copies=15)
     (root / "manifest.csv").unlink()

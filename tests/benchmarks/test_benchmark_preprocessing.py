@@ -33,6 +33,7 @@ def small(monkeypatch):
         monkeypatch.setattr(preprocessing, name, value)
 
 
+@pytest.mark.slow
 def test_whole_benchmark_on_small_scans(small, tmp_path, capsys):
     found = preprocessing.run(scans=11, rounds=1, voxel=4.0, out=tmp_path)
     assert json.loads((tmp_path / "preprocessing.json").read_text(encoding="utf-8")) == found

@@ -46,6 +46,7 @@ def test_time_of_maps_is_per_image():
     assert maps.per_image({"a": [6, 3]}, 4) == {"a": [1.5, 0.75]}
 
 
+@pytest.mark.slow
 def test_cpu_seconds_count_work_here_and_in_children_but_no_waiting():
     work = "import time\nwhile time.process_time() < {}: pass"
     start = timing.cpu_seconds()
@@ -193,6 +194,7 @@ def test_empty_map_compares_to_nothing():
 SMALL = (Case("resnet18", (64, 96), 2), Case("simple", (24, 32, 40), 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["stand-in", "installed"])
 def test_whole_benchmark_on_small_input(library, tmp_path, capsys, monkeypatch):
     if library == "stand-in":  # so that the rest is tested where it is not installed

@@ -23,6 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "found"),
     [
@@ -57,6 +58,7 @@ def test_sides_hold_everyone(made: Path, stage: str, total: int) -> None:
     assert sum(map(int, said.split(" + "))) == total
 
 
+@pytest.mark.slow
 def test_a_table_of_stages_in_processes_of_their_own(tmp_path: Path, capsys) -> None:
     report = cohort.run(ROWS, tmp_path, tmp_path, ["read manifest"])
     assert json.loads((tmp_path / "cohort.json").read_text(encoding="utf-8")) == report
@@ -65,6 +67,7 @@ def test_a_table_of_stages_in_processes_of_their_own(tmp_path: Path, capsys) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["cohort.json"]  # the cohort is removed
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(MriError, match=r"(?s)'read manifest' failed.*manifest.csv"):
         cohort.call("read manifest", tmp_path, ROWS)

@@ -11,6 +11,7 @@ from benchmarks import cuda, epoch, memory
 from src.errors import ConfigError, MriError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "shape"), [("resnet18", (33, 40)), ("simple", (24, 28, 33))])
 def test_an_epoch_in_every_way(backbone, shape, tmp_path, capsys):
     found = epoch.run((epoch.Case(backbone, shape, 4, 2, 1.0),), rounds=1, folder=tmp_path)
@@ -21,6 +22,7 @@ def test_an_epoch_in_every_way(backbone, shape, tmp_path, capsys):
     assert epoch.HALF in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ways_with_other_first_losses_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(epoch, "to_unit", lambda images: images.float() / 200)
     with pytest.raises(MriError, match="first losses"):
@@ -33,6 +35,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path, monkeypatch):
         cuda.run(folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_logic_of_the_gpu_benchmark(tmp_path, capsys):
     case = cuda.Case("simple", (24, 28, 33), images=4, batch=2, steps=2)
     found = cuda.run("cpu", (case,), rounds=1, folder=tmp_path, compiled=False)

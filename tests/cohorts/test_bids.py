@@ -16,6 +16,7 @@ def paths(root: Path) -> list[str]:
     return index_bids(root).table["path"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", [seven_tesla, faces, balloon])
 def test_the_scans_are_those_that_pybids_lists(tmp_path, tree):
     bids = pytest.importorskip("bids")

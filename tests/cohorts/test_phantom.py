@@ -74,11 +74,13 @@ def copied(cohort, tmp_path) -> Path:
 # Making, keeping and continuing
 
 
+@pytest.mark.slow
 def test_same_seed_gives_same_bytes_with_two_workers(cohort, tmp_path):
     make_phantom(tmp_path, config(), seed=3, workers=2)
     assert digests(tmp_path) == digests(cohort)
 
 
+@pytest.mark.slow
 def test_other_seed_gives_other_people_and_images(cohort, tmp_path):
     make_phantom(tmp_path, config(), seed=4, workers=1)
     ours, others = digests(cohort), digests(tmp_path)
@@ -88,6 +90,7 @@ def test_other_seed_gives_other_people_and_images(cohort, tmp_path):
     assert [r["asf"] for r in records(cohort)] != [r["asf"] for r in records(tmp_path)]
 
 
+@pytest.mark.slow
 def test_finished_cohort_is_left_alone(copied):
     assert not make_phantom(copied, config(), seed=3, workers=1)
 
@@ -109,6 +112,7 @@ def test_stopped_run_makes_only_the_missing_person(cohort, copied, caplog):
     assert digests(copied) == digests(cohort)
 
 
+@pytest.mark.slow
 def test_other_settings_make_it_anew(copied, harmless, caplog):
     (copied / "notes.txt").write_text("mine", encoding="utf-8")
     with caplog.at_level(logging.INFO, logger="src"):

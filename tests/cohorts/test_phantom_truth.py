@@ -60,6 +60,7 @@ def image(root: Path, subject: str, session: str = "MR1") -> np.ndarray:
     return np.asarray(nib.load(path).dataobj)[..., 0]
 
 
+@pytest.mark.slow
 def test_change_of_the_ill_is_that_of_the_file_up_to_its_rounding(cohort):
     ill = [name for name in people(cohort) if record(cohort, name)["disease"] > 0]
     assert len(ill) >= 4
@@ -72,6 +73,7 @@ def test_change_of_the_ill_is_that_of_the_file_up_to_its_rounding(cohort):
         assert np.array_equal(rounded, file.get_fdata(dtype=np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cohort", "by_age"])
 def test_brain_is_where_the_image_is_not_zero(kind, request):
     root = request.getfixturevalue(kind)
@@ -80,6 +82,7 @@ def test_brain_is_where_the_image_is_not_zero(kind, request):
         assert np.array_equal(planted_change(given, name).brain, image(root, name) > 0)
 
 
+@pytest.mark.slow
 def test_healthy_get_the_change_of_the_full_disease_in_their_own_anatomy(cohort):
     (healthy, *_) = [name for name in people(cohort) if record(cohort, name)["stage"] is None]
     assert record(cohort, healthy)["disease"] == 0

@@ -319,6 +319,7 @@ sys.stdout.write(str(int(cache.read(np.arange(60)).astype(np.int64).sum())))
 """
 
 
+@pytest.mark.slow
 def test_processes_may_build_it_at_once(tmp_path):
     folder = make_processed(tmp_path / "phantom_2d")
     root = Path(__file__).resolve().parents[2]

@@ -190,6 +190,7 @@ def test_p_is_exact_for_two_right_orders() -> None:
     assert found["p"]["auc"] == (1 + sum(v >= 1 for v in found["null"]["auc"])) / 4001
 
 
+@pytest.mark.slow
 def test_p_agrees_with_scikit_learn() -> None:
     """A constant stands in for the model: both ask how often labels do as well by chance."""
     rng = np.random.default_rng(5)

@@ -64,6 +64,7 @@ def _brier(log_odds: np.ndarray, y: np.ndarray) -> float:
     return float(2 * np.mean((1 / (1 + np.exp(-log_odds)) - y) ** 2))
 
 
+@pytest.mark.slow
 def test_both_models_agree_with_scikit_learn() -> None:
     covariates, rows = _people()
     table, score, y = _arrays(covariates, rows)
@@ -79,6 +80,7 @@ def test_both_models_agree_with_scikit_learn() -> None:
         assert found[f"{name}_difference"]["value"] == pytest.approx(difference)
 
 
+@pytest.mark.slow
 def test_the_difference_is_resampled_in_pairs_of_people() -> None:
     covariates, rows = _people(60)
     table, score, y = _arrays(covariates, rows)
@@ -104,6 +106,7 @@ def _log_likelihood(x: np.ndarray, y: np.ndarray) -> float:
     return -minimize(loss, np.zeros(design.shape[1]), method="BFGS", options={"gtol": 1e-8}).fun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out_of_fold", [True, False])
 def test_the_likelihood_ratio_agrees_with_a_plain_maximum(out_of_fold: bool) -> None:
     covariates, rows = _people(image=0.5)
@@ -181,6 +184,7 @@ def test_scores_of_noise_made_out_of_fold_add_nothing() -> None:
     assert kstest(positive, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_a_person_counts_once_with_the_mean_log_odds() -> None:
     covariates, rows = _people(60)
     wobble = np.random.default_rng(0).normal(size=60)
@@ -196,6 +200,7 @@ def test_a_person_counts_once_with_the_mean_log_odds() -> None:
         assert found[name] == pytest.approx(once[name])
 
 
+@pytest.mark.slow
 def test_stages_become_cdr_0_against_the_others() -> None:
     covariates, binary = _people(60)
     rng = np.random.default_rng(0)
@@ -207,12 +212,14 @@ def test_stages_become_cdr_0_against_the_others() -> None:
     assert found["auc_both"]["value"] > found["auc_table"]["value"]
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_does_not_matter_to_whom_they_belong() -> None:
     covariates, rows = _people(60)
     shuffled = covariates.sample(frac=1, random_state=0)
     assert increment(shuffled, rows, n_bootstrap=20) == increment(covariates, rows, n_bootstrap=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", [["nwbv"], ["nwbv", "etiv"]])
 def test_without_head_measures_the_rest_is_compared(unknown: list[str]) -> None:
     covariates, rows = _people(60)
@@ -224,6 +231,7 @@ def test_without_head_measures_the_rest_is_compared(unknown: list[str]) -> None:
         assert found["auc_table"] == increment(covariates, rows, left, 20)["auc_table"]
 
 
+@pytest.mark.slow
 def test_people_who_lack_a_value_are_left_out() -> None:
     covariates, rows = _people(60)
     covariates.iloc[[3, 7, 11], 0] = np.nan
@@ -273,6 +281,7 @@ def test_groups_that_an_image_separates_have_no_likelihood_ratio() -> None:
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_constant_columns_and_a_constant_score_are_no_trouble() -> None:
     covariates, rows = _people(60)
     found = increment(covariates.assign(sex=1.0), rows, n_bootstrap=20)
@@ -283,6 +292,7 @@ def test_constant_columns_and_a_constant_score_are_no_trouble() -> None:
     assert found["auc_difference"]["value"] == 0
 
 
+@pytest.mark.slow
 def test_columns_that_determine_each_other_have_no_likelihood_ratio() -> None:
     covariates, rows = _people(60)
     covariates["etiv"] = 2 * covariates["nwbv"]
@@ -299,11 +309,13 @@ def test_a_share_is_written_without_its_leading_zero(value: float, text: str) ->
     assert _short(value) == text
 
 
+@pytest.mark.slow
 def test_without_resamples_there_is_no_interval() -> None:
     covariates, rows = _people(60)
     assert increment(covariates, rows, n_bootstrap=0)["sentence"].endswith(" AUC (no interval).")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result() -> None:
     covariates, rows = _people(60)
     results = [increment(covariates, rows, n_bootstrap=20, seed=seed) for seed in (1, 1, 2)]

@@ -46,11 +46,13 @@ LITE, SMALL = "phantom_2d_efficientnet_lite0_2classes", "phantom_2d_resnet18_2cl
 BEFORE = LITE.removesuffix("_2classes")
 
 
+@pytest.mark.slow
 def test_the_file_named_is_taken(processed_2d, tmp_path, checkpoint):
     placed(tmp_path, checkpoint, [LITE])
     assert find_checkpoint(run_config(processed_2d, tmp_path, checkpoint=checkpoint)) == checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "settings", "expected"),
     [
@@ -72,6 +74,7 @@ def test_the_newest_run_of_the_data_set_unless_told(
     assert found == folder / expected / "best_model.pth"
 
 
+@pytest.mark.slow
 def test_the_newest_run_of_another_data_set_is_not_taken(processed_2d, tmp_path, content):
     folder = tmp_path / "checkpoints"
     placed(tmp_path, saved(tmp_path, content), [LITE])
@@ -92,6 +95,7 @@ def test_a_checkpoint_whose_name_does_not_tell_its_classes_is_found_by_them(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 4])
 @pytest.mark.parametrize("name", [LITE, BEFORE, "phantom_2d_efficientnet_lite0_3classes"])
 def test_a_checkpoint_of_other_classes_is_named_and_not_taken(
@@ -128,6 +132,7 @@ def test_results_go_where_the_run_is_named(processed_2d, tmp_path, content, stor
     assert open_with(processed_2d, tmp_path, path, run=asked).run_name == name
 
 
+@pytest.mark.slow
 def test_runs_of_other_classes_do_not_overwrite_each_other(processed_2d, tmp_path, checkpoint):
     assert checkpoint.parent.name == LITE
     two = train_once(processed_2d, tmp_path, classes=2)
@@ -164,6 +169,7 @@ def test_people_of_the_training_are_no_external_test(processed_2d, tmp_path, con
         open_with(processed_2d, tmp_path, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trained_on", "here", "says"),
     [
@@ -213,6 +219,7 @@ def test_people_trained_on_are_not_test_people(processed_2d, tmp_path, content):
         open_with(processed_2d, tmp_path, path)
 
 
+@pytest.mark.slow
 def test_a_data_set_stamped_with_the_same_people_passes(processed_2d, tmp_path, content):
     folder = tmp_path / "phantom_2d"
     shutil.copytree(processed_2d, folder)

@@ -325,6 +325,7 @@ def test_the_same_seed_draws_the_same_errors() -> None:
     assert (a != c).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.0, 1.5, 2.5])
 def test_error_intervals_cover_what_many_people_show(factor: float) -> None:
     """The percentiles of the resamples alone would hold it 0, 20 and 53 times of 60."""

@@ -150,6 +150,7 @@ def test_other_test_people_change_no_answer() -> None:
     np.testing.assert_allclose(every.logits[:1], alone.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("counts", "seed"), [((70, 20), 12), ((60, 40, 20), 13)])
 def test_the_strength_and_the_fit_agree_with_scikit_learns_grid_search(counts, seed: int) -> None:
     """In these people the log-loss in which classes do not weigh the same chooses another one."""
@@ -206,6 +207,7 @@ def test_what_is_planted_is_found() -> None:
     assert balanced_accuracy_score(rows.labels, rows.predicted) < 0.48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rare", [1, 2])
 def test_a_class_of_few_people_is_answered_for(rare: int) -> None:
     table, labels = _people((30, 25, rare))
@@ -374,6 +376,7 @@ def test_the_same_input_gives_the_same_result() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_oasis_table_scores_as_published_in_the_project(real_data: Path) -> None:
     """Five folds of the 198 rated people of at least 60 years; 25 give .52 and .68."""
     table = pd.read_csv(real_data / "oasis" / "oasis_cross-sectional.csv")

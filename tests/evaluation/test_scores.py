@@ -97,6 +97,7 @@ def test_a_weight_equals_repeated_rows(name: str) -> None:
         np.testing.assert_allclose(together[b], metric(unweighted(repeated))[0], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", [1, 3])
 def test_intervals_equal_a_plain_loop_over_people(per: int) -> None:
     rows, n, b = _predictions(3, n_people=30, per=per), 30, 60
@@ -305,6 +306,7 @@ def test_counts_of_another_scheme_are_refused() -> None:
         score(_predictions(3), NAMES[:3], [1, 1, 1, 1], 100, 0)
 
 
+@pytest.mark.slow
 def test_many_rows_are_resampled_in_little_memory() -> None:
     """6,400 slices of 200 people: the weights of all resamples at once would be 50 MB each."""
     import tracemalloc

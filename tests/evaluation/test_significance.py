@@ -157,6 +157,7 @@ def test_holm_counts_only_known_p_values() -> None:
     assert holm([0.6, 0.7]) == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_the_corrected_t_gives_the_published_one() -> None:
     """10 x 10 folds of two support-vector machines, as scikit-learn's own example prints them.
 

@@ -195,6 +195,7 @@ def test_no_class_with_ten_people_has_no_balanced_accuracy() -> None:
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", [1, 2])
 def test_a_gap_and_its_interval_equal_a_plain_loop(per: int) -> None:
     rows, table = _cohort(n=180, per=per)
@@ -256,6 +257,7 @@ def test_people_of_no_group_take_no_part_in_the_shuffles() -> None:
         assert a[name]["gap_if_equal"] == pytest.approx(b[name]["gap_if_equal"])
 
 
+@pytest.mark.slow
 def test_the_gap_if_equal_is_the_mean_over_shuffles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many shuffles of sex among the people of a class, by hand; the rows move with people."""
     monkeypatch.setattr("src.evaluation.analyses.subgroups._SHUFFLES", 2000)
@@ -265,7 +267,9 @@ def test_the_gap_if_equal_is_the_mean_over_shuffles(monkeypatch: pytest.MonkeyPa
     label = pd.Series(rows.labels, rows.subjects).groupby(level=0).first()[table.index]
     gaps = []
     for _ in range(150):
-        sex = table["sex"].groupby(label.to_numpy()).transform(lambda s: rng.permutation(s.tolist()))
+        sex = (
+            table["sex"].groupby(label.to_numpy()).transform(lambda s: rng.permutation(s.tolist()))
+        )
         gaps.append(_gap_of_loop(rows, sex[rows.subjects].to_numpy() == "F", _auc))
     assert found["auc_demented"]["gap_if_equal"] == pytest.approx(np.mean(gaps), abs=0.014)
 
@@ -376,6 +380,7 @@ def test_matching_spares_a_model_that_reads_disease() -> None:
     assert matched["accuracy_demented"]["low"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", [1, 3])
 def test_matched_people_score_as_they_do_alone_and_pairs_are_resampled(per: int) -> None:
     rows, table = _aged(n=90, per=per)

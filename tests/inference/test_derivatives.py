@@ -45,6 +45,7 @@ def answer(name, path, stage, probabilities):
     }
 
 
+@pytest.mark.slow
 def test_pybids_reads_it_beside_its_source(written):
     from bids import BIDSLayout
 

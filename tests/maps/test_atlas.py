@@ -72,6 +72,7 @@ def regions_near(mni: tuple[int, int, int], reach: int) -> np.ndarray:
     return np.bincount(coarse_atlas().labels[tuple(ends)].ravel(), minlength=len(REGIONS) + 1)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "place"), PLACES, ids=[f"{n} {p}" for n, p in PLACES])
 def test_known_places_on_both_sides(name, place):
     for side in (1, -1):
@@ -82,6 +83,7 @@ def test_known_places_on_both_sides(name, place):
         assert REGIONS[near.argmax()] == name
 
 
+@pytest.mark.slow
 def test_every_region_has_the_volume_it_should():
     labels = coarse_atlas().labels
     volumes = np.bincount(labels.ravel())[1:] * EDGE**3 / 1000

@@ -41,6 +41,7 @@ def activation_and_gradient(classifier, name, x, target):
     return seen[0].detach(), gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("method", ["layercam", "hirescam"])
 def test_maps_weighed_by_place_equal_captum(name: str, method: str) -> None:
@@ -58,6 +59,7 @@ def test_maps_weighed_by_place_equal_captum(name: str, method: str) -> None:
     assert found == pytest.approx(fine, abs=1e-5, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_gradcam_equals_captum_at_an_inner_layer(name: str) -> None:
     classifier = build(name)
@@ -92,6 +94,7 @@ def test_integrated_gradients_sum_to_the_score() -> None:
     assert torch.allclose(found.flatten(1).sum(1), x.flatten(1).pow(3).sum(1), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "window", "stride"),
     [("resnet18", (16, 24), (8, 12)), ("simple", (8, 12, 10), (8, 12, 10))],
@@ -168,6 +171,7 @@ def test_several_layers_cost_one_pass_and_fuse_their_maps() -> None:
     assert found.max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["resnet18", "simple"])
 def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatch) -> None:
@@ -193,6 +197,7 @@ def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatc
     assert not any(module._forward_hooks for module in classifier.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["hirescam", "ig"])
 def test_mixed_precision_around_the_call_changes_nothing(method: str) -> None:
     classifier = build("simple")
@@ -231,6 +236,7 @@ def test_maps_are_divided_by_their_own_maximum_and_raw_ones_are_not() -> None:
     assert raw[0].max() != pytest.approx(raw[1].max(), rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "method", "layers", "expected"),
     [

@@ -49,6 +49,7 @@ class Tiny(nn.Module):
         return self.pool(self.relu(self.map(x))).mean(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_maps_equal_captum(name: str) -> None:
     classifier = build(name)
@@ -84,6 +85,7 @@ def test_bright_spot_in_a_volume_is_found_where_it_is() -> None:
     assert [axis.mean() for axis in np.nonzero(cam > 0.99 * cam.max())] == [5.5, 13.5, 9.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "simple"])
 def test_one_item_equals_its_batch_and_none_means_predicted(name: str) -> None:
     classifier = build(name)
@@ -149,6 +151,7 @@ def test_in_place_layer_after_the_map_does_not_change_it() -> None:
     assert torch.allclose(raw[0], x[0, 0] * share)  # the gradient sees the layer, the map does not
 
 
+@pytest.mark.slow
 def test_bytes_are_explained_like_fractions() -> None:
     classifier = build("simple")
     cam = GradCAM(classifier, get_target_layer(classifier))

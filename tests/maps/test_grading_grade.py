@@ -58,6 +58,7 @@ def test_the_image_itself_is_no_map_of_a_model(of_the_image: dict[str, Any]) -> 
     json.dumps(of_the_image, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_real_attribution_of_a_processed_data_set(tmp_path: Path) -> None:
     data = open_dataset(make_processed(tmp_path), "2d", class_scheme(4))
     classifier = tiny_classifier(4).train()
@@ -132,6 +133,7 @@ def test_other_methods_are_the_class_activation_methods(monkeypatch: pytest.Monk
     assert found["agreement"]["methods"] == ["gradcam", *asked]
 
 
+@pytest.mark.slow
 def test_the_figure_shows_every_check(
     tmp_path: Path, of_the_image: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +166,7 @@ def test_the_figure_shows_every_check(
     assert picture.shape[1] > 1500
 
 
+@pytest.mark.slow
 def test_the_figure_bears_gaps_and_odd_names(tmp_path: Path, of_the_image: dict[str, Any]) -> None:
     grade = copy.deepcopy(of_the_image)
     reason = {"available": False, "reason": "costs $5 and $6 " * 30}

@@ -62,6 +62,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fit_head", quick_fit)
 
 
+@pytest.mark.slow
 def test_a_map_that_heeds_the_head_changes_with_the_labels() -> None:
     classifier, x = tiny_classifier(), brains()
     maker = Maker(classifier, of_head)

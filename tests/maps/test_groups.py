@@ -53,6 +53,7 @@ def test_a_map_is_told_in_times_its_brains_average():
     assert times_average(values * 0, brain) is None
 
 
+@pytest.mark.slow
 def test_a_person_of_two_sessions_counts_once_in_the_mean_maps():
     atlas = coarse_atlas()
     frame = Frame(template().t1.shape, template().affine, template().affine)

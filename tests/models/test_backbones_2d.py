@@ -29,12 +29,14 @@ def pattern() -> torch.Tensor:
     return (((rows * columns) % 64) / 63)[None, None]
 
 
+@pytest.mark.slow
 def test_torchvision_imports_in_a_fresh_process_without_warnings() -> None:
     code = "from src.models.torchvision_import import models; models.resnet18()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.slow
 def test_a_network_of_volumes_does_not_wait_for_torchvision() -> None:
     code = "from src import create_model; create_model('3d', 'simple', 2); import sys; "
     code += "assert 'torchvision' not in sys.modules"
@@ -88,6 +90,7 @@ def test_same_padding_halves_and_puts_the_odd_pixel_last(
         assert torch.equal(convolution(x)[0, 0, :, 0], x[0, 0, ::2, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "efficientnet_b0"])
 def test_no_layer_of_a_torchvision_network_reads_three_channels(name: str) -> None:
     features, _ = MODEL_REGISTRY.get(name).build()

@@ -33,6 +33,7 @@ def balls(count: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]
     return (clean + noise).clamp(0, 1)[:, None], labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRIDE)
 @pytest.mark.parametrize("shape", [(32, 32, 32), (56, 64, 24), (16, 33, 47)])
 def test_map_is_the_volume_divided_by_the_stride(name: str, shape: tuple[int, ...]) -> None:

@@ -125,6 +125,7 @@ def test_vector_scaling_undoes_what_was_done() -> None:
     assert undone.mean(axis=0).std() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: honest(150, 3, factor=3.0), lambda: unequal(150)])
 def test_vector_scaling_has_the_least_penalised_loss(make: Any) -> None:
     """Against a search with numerical gradients of the objective written out."""

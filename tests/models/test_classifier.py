@@ -42,6 +42,7 @@ def test_registry_holds_the_documented_backbones() -> None:
     assert set(NAMES) == set(MILLIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_one_image_of_unequal_axes_trains(name: str) -> None:
     classifier = build(name, num_classes=3).train()
@@ -51,12 +52,14 @@ def test_one_image_of_unequal_axes_trains(name: str) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in classifier.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_parameter_count_is_the_documented_one(name: str) -> None:
     low, high = MILLIONS[name]
     assert low < sum(p.numel() for p in build(name).parameters()) / 1e6 < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_builds_same_model_and_state_dict_restores_it(name: str) -> None:
     first, same, other = build(name).eval(), build(name).eval(), build(name, seed=1).eval()
@@ -69,6 +72,7 @@ def test_same_seed_builds_same_model_and_state_dict_restores_it(name: str) -> No
         assert torch.equal(first(x), other(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_cam_layer_gives_the_map_that_is_pooled(name: str) -> None:
     classifier, maps = build(name).eval(), []

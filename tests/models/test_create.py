@@ -84,6 +84,7 @@ def test_the_notebook_block(request, tmp_path, dim, backbone):
     assert cam.max() <= 1
 
 
+@pytest.mark.slow
 def test_defaults_of_each_dimension():
     assert create_model("2d").backbone == "efficientnet_lite0"
     assert create_model("3d").backbone == "simple"
@@ -298,6 +299,7 @@ def _readers():
 INNER = {"cross_validation.read", "files.read_pictures", "state.save"}
 
 
+@pytest.mark.slow
 def test_public_readers_take_a_path_as_text():
     readers = _readers()
     assert len(readers) > 35

@@ -68,6 +68,7 @@ def test_silent_server_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert socket.getdefaulttimeout() is None
 
 
+@pytest.mark.slow
 def test_imagenet_without_network_is_an_error_not_random_weights(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_download_is_kept_and_checked_when_found_again(cache: Path, tmp_path: Pa
         weights.fetch(source.as_uri())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0"])
 def test_torchvision_state_dict_on_three_equal_channels_gives_the_same(
     name: str, tmp_path: Path

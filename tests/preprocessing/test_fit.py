@@ -58,6 +58,7 @@ def test_known_placement_is_found(signs):
     assert fit.correlation(found) > 0.999
 
 
+@pytest.mark.slow
 def test_roll_and_yaw_are_told_when_they_are_free():
     fit = moved(scene(), ASKEW)
     found = fit.improve(fit.improve(np.zeros(9)), NINE)
@@ -168,6 +169,7 @@ def test_starts_run_along_an_axis_that_is_cut_and_only_there():
     assert np.diff(several[:, 2]).max() <= 20
 
 
+@pytest.mark.slow
 def test_fit_does_not_leave_the_range_of_brains():
     fixed = scene()
     tiny = Picture(fixed.data, fixed.affine @ np.diag([0.4, 0.4, 0.4, 1]))

@@ -78,6 +78,7 @@ def centroid(data, weights=lambda data: np.clip(data - 0.5, 0, None)):
     return np.array([*((index * mass).sum((1, 2, 3)) / mass.sum()), 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", [None, *PLANES])
 @pytest.mark.parametrize("codes", CODES, ids="".join)
 def test_a_blob_comes_back_from_every_axis_order_and_flip(tmp_path, codes, plane):

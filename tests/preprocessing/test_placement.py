@@ -77,6 +77,7 @@ def test_template_is_symmetric_in_mni_space_and_shared():
     assert template() is t
 
 
+@pytest.mark.slow
 def test_whole_brain_is_placed_where_it_is():
     image, truth = brains()
     placement = fit_placement(image, TO_RAS)
@@ -86,6 +87,7 @@ def test_whole_brain_is_placed_where_it_is():
     assert error(placement, TO_RAS, truth, image) < 0.7
 
 
+@pytest.mark.slow
 def test_scale_and_pitch_are_found():
     shape = (38, 40, 37)
     truth = tipped((0.93, 1.08, 1.03), 0.12) @ TO_RAS
@@ -103,6 +105,7 @@ def slab_placement() -> Placement:
     return fit_placement(*slab()[:2])
 
 
+@pytest.mark.slow
 def test_slab_with_brightness_of_its_own_in_every_slice():
     image, to_ras, truth = slab()
     placement = slab_placement()
@@ -112,6 +115,7 @@ def test_slab_with_brightness_of_its_own_in_every_slice():
     assert placement.flatness[2] > placement.flatness[0]  # a slab says least about its height
 
 
+@pytest.mark.slow
 def test_a_few_slices_are_enough():
     image, to_ras, truth = slab(3)
     placement = fit_placement(image, to_ras)
@@ -119,6 +123,7 @@ def test_a_few_slices_are_enough():
     assert error(placement, to_ras, truth, image) < 1.2
 
 
+@pytest.mark.slow
 def test_stored_axes_of_any_order_give_the_same_placement():
     image, to_ras, _ = slab()
     stored = image.transpose(1, 0, 2)[::-1]  # row 0 in front, columns to the right
@@ -128,6 +133,7 @@ def test_stored_axes_of_any_order_give_the_same_placement():
     assert found.turned is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "words"), [(1, "front and back"), (2, "top and bottom")], ids=["rows", "slices"]
 )
@@ -142,6 +148,7 @@ def test_brain_that_lies_turned_is_turned_back_and_said(axis, words):
     assert error(placement, to_ras, truth @ mirror, turned) < 1.2
 
 
+@pytest.mark.slow
 def test_stack_that_ends_inside_the_brain_is_no_small_brain():
     image, truth = brains()
     covered = np.zeros(image.shape, bool)
@@ -172,6 +179,7 @@ def mixed(image: np.ndarray) -> np.ndarray:
     return np.mean(turned, axis=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -75,6 +75,7 @@ def rows_one_by_one(out: Path, manifest: Manifest) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["slice", "volume"])
 @pytest.mark.parametrize("seed", range(6))
 def test_scans_are_those_of_groups(seed: int, layout: str) -> None:
@@ -84,6 +85,7 @@ def test_scans_are_those_of_groups(seed: int, layout: str) -> None:
     assert all(type(number) is int for scan in found for number in scan.slices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["slice", "volume"])
 @pytest.mark.parametrize("seed", range(6))
 def test_rows_are_those_of_records(tmp_path: Path, seed: int, layout: str) -> None:

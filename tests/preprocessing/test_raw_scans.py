@@ -46,6 +46,7 @@ def write(path, data, affine=AFFINE):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("angles", [(0, 0, 0), (18, -12, 20), (0, 0, 180)])
 def test_a_brain_that_was_moved_is_found_where_it_is(angles):
     data, affine = brain()
@@ -154,6 +155,7 @@ def placed(data, affine, mask=None, correlation=0.9):
     return judge(RawScan(data, affine), data, mask, Registration(np.eye(4), correlation, False))
 
 
+@pytest.mark.slow
 def test_a_good_scan_has_no_flag_and_damage_is_named():
     data, affine = brain()
     good = placed(data, affine)
@@ -183,6 +185,7 @@ def test_quality_survives_its_file():
     assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
 
 
+@pytest.mark.slow
 def test_an_empty_head_has_no_brain():
     pytest.importorskip("deepbet")
     with pytest.raises(ImageError, match="no brain"):
@@ -281,6 +284,7 @@ def test_a_folder_of_scans_with_its_table_and_page(many):
     assert set(left) == {"bad"}
 
 
+@pytest.mark.slow
 def test_steps_can_be_switched_off(many):
     settings = ScanConfig(n4=False, brain="none", register=False, crop=False)
     made = standardise(many / "raw/good.nii.gz", many / "plain/a.nii.gz", settings)

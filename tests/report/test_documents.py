@@ -120,6 +120,7 @@ def test_a_broken_table_is_not_written() -> None:
         table(["a", "b"], [["1", "2|3"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("kind", RESULTS)
 @pytest.mark.parametrize("names", ["plain", "nasty"])

@@ -61,6 +61,7 @@ def _texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_confusion_figure_shows_counts_and_shares(tmp_path, monkeypatch, k: int) -> None:
     texts, (_, result) = _texts(monkeypatch), _people(k)
@@ -90,6 +91,7 @@ def test_confusion_figure_of_an_absent_class(tmp_path) -> None:
     _check(confusion_figure(tmp_path / "c.png", np.array([[12, 2], [0, 0]]), ("A", "B"), "T"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_roc_figure_says_auc_interval_and_people(tmp_path, monkeypatch, k: int) -> None:
     texts, (rows, result), names = _texts(monkeypatch), _people(k), class_scheme(k).classes
@@ -120,6 +122,7 @@ def test_roc_figure_of_an_absent_class(tmp_path, monkeypatch) -> None:
     assert "ModerateDemented: not estimable (n = 0)" in texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 30])
 def test_training_figure_marks_the_best_epoch(tmp_path, monkeypatch, n: int) -> None:
     texts, epoch = _texts(monkeypatch), list(range(1, n + 1))
@@ -140,6 +143,7 @@ def test_training_figure_without_validation(tmp_path) -> None:
     _check(training_figure(tmp_path / "t.png", history))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["$a_{b$ and $x^2$", r"\$\frac{1}", "x" * 500, "two\nlines\ttab\x00", "word " * 100]
 )
@@ -162,6 +166,7 @@ def test_lines_beyond_the_most_are_shortened() -> None:
     assert max(map(len, lines)) <= 4 * 72 / (9 * 0.6)
 
 
+@pytest.mark.slow
 def test_stamps_are_red(tmp_path) -> None:
     def red(name: str, stamps: tuple[str, ...]) -> int:
         pixels = _check(
@@ -180,6 +185,7 @@ def test_a_very_tall_figure_is_drawn_with_fewer_pixels(tmp_path, monkeypatch) ->
     assert max(pixels.shape) < 550
 
 
+@pytest.mark.slow
 def test_figures_can_be_drawn_in_threads_and_leave_pyplot_alone(tmp_path) -> None:
     before = pyplot.get_fignums()
     confusion = np.array([[12, 2], [3, 15]])

@@ -202,6 +202,7 @@ def test_the_peak_is_the_largest_value_that_is_a_number() -> None:
     assert peak(np.full((3, 4, 5), np.nan)) is None
 
 
+@pytest.mark.slow
 def test_an_empty_map_is_called_empty_and_has_no_crosshair(tmp_path, saved) -> None:
     empty = person(map=np.zeros(SHAPE, np.float32))
     read(person_figure(tmp_path / "p.png", [empty], "T", "C", side_known=True))
@@ -220,6 +221,7 @@ def test_a_header_that_puts_the_brain_on_its_side_is_not_shown() -> None:
     assert not shown_affine(place(brain(), header=image.to_ras))[1]  # slices have no header
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3])
 def test_people_stand_two_in_a_row(tmp_path, saved, n: int) -> None:
     people = [person(f"OAS1_{i}", f"true class {i}") for i in range(n)]
@@ -241,6 +243,7 @@ def test_a_failed_grade_is_stamped_in_red(tmp_path) -> None:
     assert red("FAIL: maps do not depend on the weights") > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["$a_{b$ and $x^2$", "x" * 500, "two\nlines\t\x00", "\u202e../<b>_"],
@@ -273,6 +276,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path) -> None:
     assert not (tmp_path / "p.png").exists()
 
 
+@pytest.mark.slow
 def test_the_same_people_are_the_same_picture_also_in_threads(tmp_path) -> None:
     before = pyplot.get_fignums()
     with ThreadPoolExecutor(3) as pool:

@@ -33,6 +33,7 @@ def _draw(path, groups, *, known=True, **options):
     return group_figure(path, groups, brain(), SIZE, "T", "C", side_known=known, **options)
 
 
+@pytest.mark.slow
 def test_every_group_is_cut_at_its_own_peak_on_a_common_scale(tmp_path, saved) -> None:
     groups = [_group(), _group("CN", 20, 4.0, (3, 11, 5), sd=0.5)]
     read(_draw(tmp_path / "g.png", groups))
@@ -49,6 +50,7 @@ def test_every_group_is_cut_at_its_own_peak_on_a_common_scale(tmp_path, saved) -
     assert {cut.images[1].get_clim() for cut in cuts[3:6] + cuts[9:]} == {(0, 1.5)}
 
 
+@pytest.mark.slow
 def test_groups_say_their_people_and_where_their_peak_is(tmp_path, saved) -> None:
     groups = [_group("AD, wrong", 9), _group("AD, correct", 10), _group("one", 1)]
     _draw(tmp_path / "g.png", groups, affine=MNI)
@@ -78,6 +80,7 @@ def test_what_no_one_was_imaged_in_is_dark_and_not_coloured(tmp_path, saved) -> 
     assert overlay.to_rgba(overlay.get_array())[6:, :, 3].max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [None, np.full(SHAPE, np.nan)])
 def test_a_single_map_has_no_spread(tmp_path, saved, sd) -> None:
     read(_draw(tmp_path / "g.png", [GroupMap("AD", 1, 3 * blob(), sd), _group()]))
@@ -187,6 +190,7 @@ def test_what_is_not_estimable_is_said(tmp_path, saved) -> None:
     assert len(_marks(saved[0].axes[0])) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$x^2$", "_class", "y" * 300, "\u202e<script>\x00"])
 def test_names_from_files_are_drawn_as_they_are(tmp_path, saved, name: str) -> None:
     rows = [_row(name), _row(name, name)]

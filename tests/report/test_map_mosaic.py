@@ -32,6 +32,7 @@ def _labels(figure) -> list[str]:
     return [axes.texts[-1].get_text() for axes in panels(figure)[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", AXES)
 def test_slices_are_drawn_under_their_numbers_in_the_scan(tmp_path, saved, plane) -> None:
     axis = AXES[plane]
@@ -52,6 +53,7 @@ def test_slices_are_drawn_under_their_numbers_in_the_scan(tmp_path, saved, plane
         assert framed == (number == 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", AXES)
 def test_a_volume_is_cut_where_the_brain_is_and_at_the_peak(tmp_path, saved, plane) -> None:
     shape, axis = (60, 70, 50), AXES[plane]
@@ -82,6 +84,7 @@ def test_the_scout_shows_where_the_cuts_are(tmp_path, saved) -> None:
     np.testing.assert_array_equal(scout.images[0].get_array(), brain()[7].T[::-1])
 
 
+@pytest.mark.slow
 def test_lines_of_the_scout_leave_the_brain_visible(tmp_path, saved) -> None:
     shape = (20, 22, 40)
     image, values = place(brain(shape), (5, 5, 1)), place(blob(shape, (9, 9, 21)), (5, 5, 1))
@@ -93,6 +96,7 @@ def test_lines_of_the_scout_leave_the_brain_visible(tmp_path, saved) -> None:
     assert np.diff(heights).min() >= 3
 
 
+@pytest.mark.slow
 def test_sides(tmp_path, saved) -> None:
     for known in (True, False):
         mosaic(tmp_path / "m.png", person(), [6, 7], "T", "C", side_known=known)

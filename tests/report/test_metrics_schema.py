@@ -55,6 +55,7 @@ def test_a_result_of_either_kind_is_accepted_before_and_after_it_was_a_file(kind
     check_metrics(json.loads(json.dumps(result, allow_nan=False)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("kind", RESULTS)
 def test_every_section_may_be_null_or_unavailable(kind: str, section: str) -> None:
@@ -110,6 +111,7 @@ def _paths_of_required_fields() -> list[tuple[str, str]]:
     return [*top, *((kind, path) for kind, paths in deep.items() for path in paths)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "path"), _paths_of_required_fields())
 def test_a_missing_field_is_named_with_its_place(kind: str, path: str) -> None:
     result = RESULTS[kind]()
@@ -123,6 +125,7 @@ def test_a_missing_field_is_named_with_its_place(kind: str, path: str) -> None:
     assert message == f"{place or 'the result'} lacks {last!r}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

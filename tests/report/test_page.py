@@ -261,6 +261,7 @@ def test_a_damaged_figure_is_named(tmp_path):
         build_report(folder)
 
 
+@pytest.mark.slow
 def test_the_largest_size_that_fits_is_taken(tmp_path, monkeypatch):
     folder = scored_run(tmp_path)
     add_maps(folder, ("S001", "S002"))

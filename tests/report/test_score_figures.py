@@ -441,6 +441,7 @@ def _check(path: Path | None) -> None:
     assert 300 < height < 3000
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_no_text_covers_another(tmp_path, rendered) -> None:
     written = write_score_figures(tmp_path, _results(4), "kaggle_2d, 200 people")
     assert [path.name for path in written] == list(FILES)
@@ -452,6 +453,7 @@ def test_every_figure_is_drawn_and_no_text_covers_another(tmp_path, rendered) ->
     assert pyplot.get_fignums() == []
 
 
+@pytest.mark.slow
 def test_hostile_names_break_no_figure(tmp_path, rendered) -> None:
     names = itertools.cycle(HOSTILE)
     written = write_score_figures(tmp_path, _hostile(names), HOSTILE["words"])
@@ -471,6 +473,7 @@ def test_a_class_of_any_name_keeps_its_row(tmp_path, drawn, kind: str) -> None:
     assert max(map(len, drawn.texts)) < 1100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 def test_sets_of_fewer_classes(tmp_path, rendered, k: int) -> None:
     classes = class_scheme(k).classes
@@ -513,6 +516,7 @@ def test_stale_figures_go_and_the_reason_is_logged(tmp_path, caplog) -> None:
     assert max(map(len, caplog.messages)) < 400
 
 
+@pytest.mark.slow
 def test_stamps_are_on_every_figure_and_sections_stay_as_they_are(tmp_path, drawn) -> None:
     results = _results() | {"stamps": ["people unknown"]}
     before = copy.deepcopy(results)
@@ -588,6 +592,7 @@ def test_bins_of_few_people_are_hollow(tmp_path, drawn) -> None:
     assert "Hollow: under 10 people." in drawn.caption
 
 
+@pytest.mark.slow
 def test_decision_curve_has_three_lines_a_band_and_the_useful_range(tmp_path, drawn) -> None:
     section = _decision_curve()
     assert decision_curve_figure(tmp_path / "d.png", section, "T", n_people=200)
@@ -782,6 +787,7 @@ def test_crossval_has_folds_means_and_two_intervals(tmp_path, drawn) -> None:
     assert whole.get_marker() != corrected.get_marker()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [1, 30])
 def test_crossval_of_one_and_of_many_repeats(tmp_path, rendered, repeats: int) -> None:
     section = _crossval(repeats, 2) | {"spread": {}, "corrected": {}}

@@ -59,6 +59,7 @@ ONLY_FULL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "wrong"),
     [
@@ -100,6 +101,7 @@ def test_columns_of_tables_are_read_before_scans_are(tmp_path, monkeypatch):
         list(make_data(config))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there_lists_those_that_are(tmp_path, checkpoint):
     for name in ("a_resnet18", "b_resnet18"):
         (tmp_path / name).mkdir()
@@ -110,6 +112,7 @@ def test_a_checkpoint_that_is_not_there_lists_those_that_are(tmp_path, checkpoin
     assert caught.value.hint == f"--checkpoint {near}; also there: {other}"
 
 
+@pytest.mark.slow
 def test_a_backbone_that_is_not_registered_is_told(processed_2d, tmp_path, checkpoint):
     path = save_checkpoint(
         tmp_path / "mine.pth", load_checkpoint(checkpoint) | {"backbone": "mynet"}
@@ -120,6 +123,7 @@ def test_a_backbone_that_is_not_registered_is_told(processed_2d, tmp_path, check
     assert "CONTRIBUTING.md" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_run_that_was_trained_is_scored_by_the_command_that_compare_names(
     processed_2d, tmp_path, capsys
 ):

@@ -141,6 +141,7 @@ def test_missing_raw_data_and_a_strangers_folder(tmp_path, oasis):
     assert mine.read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_files(tmp_path, oasis):
     list(run(config(tmp_path)))
     alone = Manifest.read(tmp_path / "data" / "oasis_2d").table
@@ -195,6 +196,7 @@ def make_kaggle(root, people=(3, 3, 3, 2), size=(26, 22)):
     return root
 
 
+@pytest.mark.slow
 def test_kaggle_slices_slabs_and_the_official_split(tmp_path):
     make_kaggle(tmp_path / "data" / "kaggle_orig")
     list(run(config(tmp_path, dataset="kaggle_orig")))

@@ -205,6 +205,7 @@ def test_networks_are_placed_with_channels_last():
         assert not any(one.is_contiguous() for one in kernels if one[0, 0].numel() > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", ["2d", "3d"])
 def test_channels_last_does_not_change_the_losses(dim):
     placed = curve(dim, way=lambda model: place(model, CPU))
@@ -219,6 +220,7 @@ def test_bf16_stays_near_the_losses_of_fp32(dim):
     torch.testing.assert_close(half, curve(dim), atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 def test_one_thread_or_two_give_the_same_losses():
     one = curve("3d")
     torch.set_num_threads(2)

@@ -49,6 +49,7 @@ def test_features_are_computed_once_and_found_by_content(model, data, monkeypatc
         dataset_features(model, val, CPU)
 
 
+@pytest.mark.slow
 def test_other_weights_have_another_cache(model, data):
     dataset_features(model, data, CPU)
     torch.manual_seed(1)
@@ -67,6 +68,7 @@ def test_a_damaged_cache_is_made_again(model, data, caplog):
     assert "is damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_rows_are_in_the_order_of_the_data(model, data):
     found = dataset_features(model, data, CPU)
     with torch.no_grad():
@@ -93,6 +95,7 @@ def elsewhere(function, items, *, shared, dask, **_):
         yield pickle.loads(pickle.dumps(there(item, work)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", ["2d", "3d"])
 def test_a_cluster_computes_the_same_bits(tmp_path, monkeypatch, dim):
     folder = make_processed(tmp_path / "set", dim, images=2)
@@ -113,6 +116,7 @@ def test_a_worker_without_the_device_says_so(model, data, monkeypatch):
         dataset_features(model, data, torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_a_network_can_be_unpacked_in_a_fresh_process(model, data, tmp_path):
     """Its classes are torchvision's, which some installations can import only in our way."""
     work = features_module._Work(model, data.cache, CPU)

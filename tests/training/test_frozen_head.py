@@ -75,6 +75,7 @@ def test_the_head_is_the_penalised_maximum_that_scikit_learn_finds():
     np.testing.assert_allclose(said, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_unequal_classes_are_weighted():
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1], [50, 10])
@@ -103,6 +104,7 @@ def test_people_are_validated_by_folds_that_left_them_out(loss):
     assert (left_out == labels).mean() < 0.65
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["ce", "focal", "ordinal"])
 def test_what_can_be_learnt_is_learnt(loss):
     rows, labels = people(90, 300, 3, scale=1.0)
@@ -112,6 +114,7 @@ def test_what_can_be_learnt_is_learnt(loss):
     assert fit.strength < max(frozen.STRENGTHS)
 
 
+@pytest.mark.slow
 def test_the_seed_deals_the_inner_folds():
     rows, labels = people(n=40)
     found = [
@@ -122,6 +125,7 @@ def test_the_seed_deals_the_inner_folds():
     assert not np.array_equal(found[0], found[2])
 
 
+@pytest.mark.slow
 def test_a_class_of_one_person_does_not_stop_it():
     rows, labels = people(n=31)
     labels[:] = np.arange(31) % 2
@@ -179,6 +183,7 @@ def test_left_out_people_are_answered_as_anyone_is_later():
     assert not np.allclose(of_mean, expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_two_classes_learn_from_finer_ones():
     rng = np.random.default_rng(4)
     finer = np.repeat([0, 1, 2], [40, 25, 15])

@@ -74,6 +74,7 @@ def test_a_stored_reference_is_not_trusted():
         known.judge(np.ones((1, 7), np.float32), torch.rand(1, 1, 32, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_training_describes_its_people_without_names(processed_2d, tmp_path, frozen):
     path = train_once(processed_2d, tmp_path, backbone="resnet18", freeze_backbone=frozen)

@@ -37,6 +37,7 @@ def test_rows_are_in_the_order_of_the_data(model, data):
     assert found.logits[[0, 7, -1]] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_as_it_was(model, data, training):
     model.train(training)

@@ -52,6 +52,7 @@ def two_steps(model: nn.Module, precision: str = "no") -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_gradients_and_running_statistics_are_the_same_bits(name, precision):
