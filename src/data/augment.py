@@ -82,11 +82,6 @@ def augment(
     )
 
 
-def mirror(images: Tensor) -> Tensor:
-    """Return a batch with left and right swapped: W of slices, X of volumes."""
-    return images.flip(-1 if images.ndim == 4 else 2)
-
-
 def _random_affine(
     batch: int, shape: Sequence[int], generator: torch.Generator, config: AugmentConfig
 ) -> Tensor:

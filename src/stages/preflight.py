@@ -15,15 +15,10 @@ from ..evaluation.open_checkpoint import entry_of
 from ..labels import class_scheme
 from ..maps.attribution import resolve_layers
 from ..maps.regions.atlas import read_atlas
-from ..models import (
-    backbones_2d,  # noqa: F401 - they register their backbones
-    backbones_3d,  # noqa: F401 - they register their backbones
-)
 from ..models.checkpoint import load_checkpoint
 from ..models.classifier import Classifier
-from ..models.create import load_initial_weights
+from ..models.create import backbone_entry, load_initial_weights
 from ..models.device import choose_device
-from ..models.registry import MODEL_REGISTRY
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
 TRAINING, SCORING, MAPPING = {"train", "crossval"}, {"evaluate", "gradcam"}, {"gradcam"}
@@ -78,7 +73,7 @@ def _check_checkpoint(path: Path, dim: str) -> None:
 
 def _check_weights(config: RunConfig) -> Classifier:
     """Return the network of a training, its first weights loaded; nothing is logged."""
-    entry = MODEL_REGISTRY.get(config.backbone)
+    entry = backbone_entry(config.backbone)
     classifier = Classifier(entry, config.data.classes, ordinal=config.loss == "ordinal")
     default = "imagenet" if entry.dim == "2d" else "none"
     load_initial_weights(classifier, entry, config.model.weights or default)
