@@ -76,7 +76,7 @@ class Bench:
 
     def dataset(self, dim: str) -> MriDataset:
         """Return the training split of the processed phantom."""
-        from src.data.loaders import open_run_data
+        from src.data.run_data import open_run_data
 
         self.processed(dim)
         return open_run_data(self.config(dim))

@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,8 +186,8 @@ class ImageCache:
             with atomic_file(self.path) as file:
                 np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
                 layout = _Layout(file.tell(), shape, first.dtype)
-                file.write(first)
-                for image in progress(self._others(first), total=shape[0] - 1, desc="images"):
+                every = chain([first], self._others(first))
+                for image in progress(every, total=shape[0], desc="images"):
                     file.write(image)
         except MriError:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ..config import COHORTS, DEFAULT_BATCH_SIZE, RunConfig
+from ..config import COHORTS, DEFAULT_BATCH_SIZE
 from ..config.training import require_dim
 from ..errors import (
     ConfigError,
@@ -225,29 +225,3 @@ def reader_workers(asked: int | None) -> int:
     if not torch.cuda.is_available():
         return 0
     return min(usable_cores(), 8) if asked is None else asked
-
-
-def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
-    """Open the training split of the data that `config` names.
-
-    Args:
-        config: Its ``data_dir`` wins over the place where preprocessing writes.
-        overrides: ``classes`` or ``min_age`` of a checkpoint, in place of the config's.
-    """
-    data = config.data
-    opened = open_dataset(
-        data.data_dir or data.processed_dir,
-        data.model_dim,
-        class_scheme(overrides.get("classes", data.classes)),
-        min_age=overrides.get("min_age", data.min_age),
-        seed=data.seed,
-        allow_leaks=config.train.allow_leaks,
-        cache_dir=data.cache_dir,
-    )
-    cohort = opened.settings.get("cohort")
-    if cohort in COHORTS and cohort != data.cohort:
-        raise ConfigError(
-            f"{opened.manifest.root} was made from {cohort}, and --dataset says {data.cohort}",
-            hint=f"--dataset {COHORTS[cohort]}_{data.model_dim}",
-        )
-    return opened

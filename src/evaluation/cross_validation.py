@@ -21,7 +21,7 @@ from typing import Any
 from ..atomic import atomic_file, write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
-from ..data.loaders import open_run_data
+from ..data.run_data import as_made, open_run_data
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
 from ..errors import ConfigError, LeakageError, ManifestError, counted
 from ..manifest import SAME_PEOPLE, Manifest
@@ -103,7 +103,10 @@ class Study:
         config = self.config
         whole = replace(config.crossval, fold=None, repeat=None, collect=False)
         data = replace(config.data, cache_dir=None)
-        return config_to_dict(replace(config, crossval=whole, data=data, dask=None, workers=None))
+        settings = config_to_dict(
+            replace(config, crossval=whole, data=data, dask=None, workers=None)
+        )
+        return as_made(settings, self.data.settings)
 
     def write(self, folder: Path, fold: Fold, unit: Unit) -> Path:
         """Write a finished fold's answers, as one file that `read` reads."""

@@ -11,6 +11,7 @@ from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
+from ..data.run_data import as_made
 from ..data.splits import Fold, with_fold
 from ..manifest import Manifest
 from ..models.classifier import Classifier
@@ -81,7 +82,7 @@ class FoldTraining:
         model = self._model()
         workers = reader_workers(config.workers)
         loader = make_loader(data, config.batch_size, seed=train.seed, workers=workers)
-        settings = config_to_dict(config)
+        settings = as_made(config_to_dict(config), data.settings)
         trainer = Trainer(model, loader, None, config.device, config=train, run_settings=settings)
         kept = keep and (not model.frozen or fold.repeat == seed == 0)
         trainer.train(save_dir=folder if kept else None)

@@ -16,7 +16,7 @@ import numpy as np
 from ..cohorts.registry import same_people
 from ..config import DATASETS, RunConfig, dataset_flags, name_run
 from ..data.dataset import MriDataset, require_people
-from ..data.loaders import open_run_data
+from ..data.run_data import as_made, open_run_data
 from ..errors import CheckpointError, LeakageError, counted
 from ..manifest import SAME_PEOPLE
 from ..models.calibration import Calibration
@@ -89,7 +89,7 @@ def open_trained(config: RunConfig) -> Trained:
         f"{name}_on_{data.name}" if external and not config.run else name,
         model,
         data,
-        settings=content["config"],
+        settings=as_made(content["config"], content["preprocessing"]),
         train_counts=content["train_counts"],
         trained_on=trained_on,
         validation=_anonymous(content["validation"], path),

@@ -147,7 +147,7 @@ def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | No
     if weights is None and entry.imagenet_file is None:
         return f"none, trained from scratch: there are no ImageNet weights of {entry.name}"
     if weights == "none":
-        return "none, trained from scratch as asked"
+        return "none, trained from scratch"
     if weights not in (None, "imagenet"):
         return load_weight_file(model, Path(str(weights)), entry.rename)
     if entry.imagenet_file is None or entry.rename is None:

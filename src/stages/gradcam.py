@@ -17,6 +17,7 @@ from typing import Any
 from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
+from ..data.run_data import as_made
 from ..maps.explain import against_truth, explain_all, find_template, grade_some
 from ..maps.grading.figure import grade_figure
 from ..maps.group_files import write_together
@@ -94,7 +95,7 @@ def _write_json(maps: MapRun, sections: dict[str, Any]) -> Path:
         "n_people": len({case.subject for case in maps.cases}),
         "n_maps": len(maps.cases),
         **sections,
-        "settings": config_to_dict(maps.config),
+        "settings": as_made(config_to_dict(maps.config), maps.data.settings),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
     return write_json(maps.folder / "explain.json", content)

@@ -14,7 +14,8 @@ from ..audit.table_checks import refuse_leaks
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.dataset import MriDataset, make_loader
-from ..data.loaders import open_run_data, reader_workers
+from ..data.loaders import reader_workers
+from ..data.run_data import as_made, open_run_data
 from ..models.create import create_model
 from ..models.device import open_accelerator, seed_everything
 from ..report.score_figures.training import penalty_figure, training_figure
@@ -42,7 +43,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     accelerator = open_accelerator(config.device, config.train.precision)
     with others_needed(lambda: 0):
         trainer = _open_trainer(config, data, accelerator)
-    settings = config_to_dict(config)
+    settings = as_made(config_to_dict(config), data.settings)
     if accelerator.is_main_process:
         yield write_json(config.results_dir / config.run_name / "config.json", settings)
     folder = config.checkpoint_dir / config.run_name
@@ -83,7 +84,7 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
         model,
         loader,
         config=config.train,
-        run_settings=config_to_dict(config),
+        run_settings=as_made(config_to_dict(config), data.settings),
         accelerator=accelerator,
     )
 

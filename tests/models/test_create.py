@@ -16,7 +16,8 @@ from src.audit.audit import audit_folder
 from src.cohorts.oasis import index_oasis
 from src.config import RunConfig, TrainConfig
 from src.config.options import build_config
-from src.data.loaders import open_dataset, open_run_data, reader_workers
+from src.data.loaders import open_dataset, reader_workers
+from src.data.run_data import open_run_data
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, MriError, UnknownNameError
 from src.evaluation.open_checkpoint import load_trained
 from src.evaluation.run_comparison import compare_runs

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import run_config, train_once
 
-from src.data.loaders import open_run_data
+from src.data.run_data import open_run_data
 from src.errors import CheckpointError, ImageError
 from src.models.checkpoint import load_checkpoint
 from src.training.likeness import NEIGHBOUR, Reference, coarse_image
