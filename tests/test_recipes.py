@@ -27,7 +27,10 @@ from src.report.score_figures.write import FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-COPIED = ("src", "checks", "tests", "docs", "main.py", "debug.py", "pyproject.toml")
+COPIED = (
+    *("src", "checks", "tests", "docs", "main.py", "debug.py", "pyproject.toml", "Makefile"),
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".importlinter"),
+)
 #: The three forms of a step: a new file, lines after a line that holds a text, lines at the end.
 STEP = re.compile(
     r"^(?:New file `(?P<new>[^`]+)`|At the end of `(?P<end>[^`]+)`"
@@ -195,6 +198,12 @@ def test_the_new_code_keeps_the_style(house):
     assert formatted.returncode == 0, formatted.stdout
 
 
+def test_the_lists_of_files_flags_and_names_hold(house):
+    lists = "listed or lists_every or frozen"
+    tests = ["tests/test_house.py", "tests/test_docs.py", "tests/config/test_config.py"]
+    run(house, ["python", "-m", "pytest", *tests, "-q", "-p", "no:cacheprovider", "-k", lists])
+
+
 @pytest.mark.slow
 def test_a_new_cohort(metrics, scored, page):
     assert metrics["dataset"] == "mystudy_2d"
@@ -239,7 +248,7 @@ def test_a_new_metric(metrics, table, page):
     rivals = [rival for rival in metrics["rivals"] if rival["available"]]
     assert all("sensitivity" in rival["metrics"] for rival in rivals)
     head = next(line for line in table.splitlines() if line.startswith("| model |"))
-    assert head.endswith("| log-loss | sensitivity to CDR > 0 |")
+    assert "| log-loss | sensitivity to CDR > 0 |" in head
     assert "sensitivity to CDR > 0" in page
 
 

@@ -64,7 +64,7 @@ def _none_found(config: RunConfig) -> CheckpointError:
     others = [] if config.run else _newest_first(config, names)
     missing = f"no checkpoint of {data.name} under {config.checkpoint_dir}"
     if not others:
-        return CheckpointError(missing, hint=train + _or_another(config.checkpoint_dir))
+        return CheckpointError(missing, hint=train + _or_another(config))
     told = len(load_checkpoint(others[0])["classes"])
     return CheckpointError(
         f"{missing} has {data.classes} classes; {others[0]} has {told}",
@@ -72,13 +72,22 @@ def _none_found(config: RunConfig) -> CheckpointError:
     )
 
 
-def _or_another(folder: Path) -> str:
-    """Return the other checkpoints that are there, as words after a hint."""
-    found = sorted(folder.glob(f"*/{BEST}"))
+def _or_another(config: RunConfig) -> str:
+    """Return the checkpoints of such images that are there, as words after a hint."""
+    every = sorted(config.checkpoint_dir.glob(f"*/{BEST}"))
+    found = [path for path in every if _takes(path, config.data.model_dim)]
     if not found:
         return ", or --checkpoint FILE"
     others = f" (or of {', '.join(path.parent.name for path in found[1:10])})"
     return f", or --checkpoint {found[0]}{others if len(found) > 1 else ''}"
+
+
+def _takes(path: Path, dim: str) -> bool:
+    """Return whether a checkpoint opens and takes such images: others are not worth naming."""
+    try:
+        return bool(load_checkpoint(path)["dim"] == dim)
+    except CheckpointError:
+        return False
 
 
 def _flags(config: RunConfig) -> str:

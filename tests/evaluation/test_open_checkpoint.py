@@ -109,6 +109,19 @@ def test_a_checkpoint_of_other_classes_is_named_and_not_taken(
     assert caught.value.hint.startswith("--classes 2, or python main.py --mode train")
 
 
+@pytest.mark.slow
+def test_only_checkpoints_of_such_images_are_named(processed_2d, tmp_path, checkpoint, content):
+    folder = placed(tmp_path, checkpoint, ["mine"])
+    save_checkpoint(folder / "deep" / "best_model.pth", content | {"dim": "3d"})
+    (folder / "broken").mkdir()
+    (folder / "broken" / "best_model.pth").write_bytes(b"cut short")
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(run_config(processed_2d, tmp_path, run="other"))
+    assert f"or --checkpoint {folder / 'mine' / 'best_model.pth'}" in caught.value.hint
+    assert "deep" not in caught.value.hint
+    assert "broken" not in caught.value.hint
+
+
 @pytest.mark.parametrize("settings", [{}, {"backbone": "resnet18"}, {"run": "other"}])
 def test_without_a_checkpoint_the_command_is_named(processed_2d, tmp_path, checkpoint, settings):
     placed(tmp_path, checkpoint, [LITE] if settings else [])
