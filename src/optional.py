@@ -45,6 +45,15 @@ def simple_itk() -> Any:
     return optional("SimpleITK", _NEEDS, "scans")
 
 
+def pydicom() -> Any:
+    """Return pydicom, which reads headers of DICOM files.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    return optional("pydicom", _NEEDS, "scans")
+
+
 def deepbet() -> Any:
     """Return deepbet, which carries its weights.
 

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataNotFoundError, ManifestError
+from ..errors import DataNotFoundError, ManifestError, counted
 from ..labels import STAGES, stage_from_folder
+from .file_kinds import NOT_READ, SUFFIXES, is_dicom, scan_stem
 
 logger = logging.getLogger(__name__)
 _SIDES = ("train", "test")
-#: Endings of files that hold a whole scan.
-SUFFIXES = (".nii.gz", ".nii", ".img", ".mgz", ".mgh", ".mgh.gz")
-_DICOM_AT = 128  # bytes before the word DICM
 _OASIS = re.compile(r"OAS1_\d{4}")
 
 
@@ -146,11 +144,11 @@ def list_scans_in(folder: str | Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataNotFoundError(folder, hint="name the folder of the scans")
     paths = sorted(_scans_below(folder))
-    own = {path: _stem(path.absolute()) for path in paths}
+    own = {path: scan_stem(path.absolute().name) for path in paths}
     count = Counter(own.values())
     names: dict[str, Path] = {}
     for path in paths:
-        below = _stem(path.relative_to(folder)) if path != folder else own[path]
+        below = scan_stem(path.relative_to(folder).as_posix()) if path != folder else own[path]
         name = (
             own[path]
             if count[own[path]] == 1
@@ -184,7 +182,7 @@ def likely_cohort(folder: Path) -> str | None:
                 return "kaggle_nifti" if named else "scans"
             if name.lower().endswith((".jpg", ".jpeg", ".png")) and staged:
                 return "kaggle_orig"
-        if any(is_dicom(folder / place / name) for name in files[:3]):
+        if any(is_dicom(folder / place / name) for name in files):
             return "scans"
     return None
 
@@ -195,31 +193,37 @@ def how_to_preprocess(cohort: str, folder: Path, dim: str = "2d") -> str:
     return f"python main.py --mode preprocess --dataset {cohort} --dim {dim} --data_dir {place}"
 
 
-def is_dicom(path: str | Path) -> bool:
-    """Return whether a file is DICOM, by its first bytes."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            return file.read(_DICOM_AT + 4)[_DICOM_AT:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _scans_below(folder: Path) -> Iterator[Path]:
+    """Yield scans; name what only looks like one, so that nothing is left out without a line."""
+    unread: list[Path] = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        seen = [name for name in sorted(files) if not name.startswith(".")]
-        scans = [name for name in seen if name.lower().endswith(SUFFIXES)]
-        for name in scans:
-            yield Path(place) / name
-        others = [name for name in seen if name not in scans]
-        if any(is_dicom(Path(place) / name) for name in others[:20]):
+        seen = [Path(place) / name for name in sorted(files) if not name.startswith(".")]
+        others = []
+        for path in seen:
+            if path.name.lower().endswith(SUFFIXES):
+                yield path
+            else:
+                others.append(path)
+        if any(map(is_dicom, others)):
             yield Path(place)
+        unread += [path for path in others if _is_unread(path, seen)]
+    if unread:
+        logger.warning(
+            "%s: left out %s of a kind that is not read here, such as %s; a scan is DICOM, or "
+            "ends in %s",
+            *(folder, counted(len(unread), "file"), unread[0].relative_to(folder).as_posix()),
+            ", ".join(SUFFIXES),
+        )
 
 
-def _stem(path: Path) -> str:
-    name = path.as_posix() if not path.is_absolute() else path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
+def _is_unread(path: Path, beside: list[Path]) -> bool:
+    """Return whether a file seems to hold a scan that is not read; a header alone is one too."""
+    name = path.name.lower()
+    if name.endswith((".hdr", ".hdr.gz")):
+        own = scan_stem(path.name)
+        return not any(
+            other.name.lower().endswith((".img", ".img.gz")) and scan_stem(other.name) == own
+            for other in beside
+        )
+    return name.endswith(NOT_READ)

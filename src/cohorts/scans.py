@@ -19,6 +19,7 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
+from .file_kinds import scan_stem
 from .folders import list_scans_in
 from .person_values import VALUES, find_column, person_values, read_text_table
 from .registry import register_cohort
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 TABLE = "scans.csv"
 ONLY_SCAN = "T1w"
 _HINT = "scans.csv is UTF-8 text separated by commas, with a column name"
-_SUFFIX = re.compile(r"\.(nii\.gz|nii|img|hdr|mgz|mgh)$", re.IGNORECASE)
 
 
 @register_cohort("scans", homepage="", axes=None, side_known=True, raw=True)
@@ -121,7 +121,7 @@ def _aliases(root: Path, found: dict[str, Path]) -> dict[str, str]:
     called: list[tuple[str, str]] = []
     for name, path in found.items():
         relative = _relative(path, root)
-        words = {relative, _SUFFIX.sub("", relative), path.name, _SUFFIX.sub("", path.name)}
+        words = {relative, scan_stem(relative), path.name, scan_stem(path.name)}
         called += [(word, name) for word in words]
     count = Counter(word for word, _ in called)
     return {word: name for word, name in called if count[word] == 1} | {

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cohorts.bids_files import list_bids, list_caps
-from ..cohorts.folders import SUFFIXES, is_dicom, list_scans_in
+from ..cohorts.file_kinds import SUFFIXES, is_dicom, scan_stem
+from ..cohorts.folders import list_scans_in
 from ..cohorts.scans import safe_name
 from ..errors import DataNotFoundError, ImageError
 from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings
+from ..preprocessing.raw.dicom_headers import is_multi_frame
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -75,18 +77,28 @@ def is_bids(path: str | Path) -> bool:
 
 def _one_file(path: Path) -> Input:
     name = path.name.lower()
-    if name.endswith(SUFFIXES) or name.endswith(".hdr"):
-        source = path.with_suffix(".img") if name.endswith(".hdr") else path
-        return Input(safe_name(_stem(path)), "scan", (source,))
+    if name.endswith((".hdr", ".hdr.gz")):
+        path = _beside_header(path)
+    if name.endswith((*SUFFIXES, ".hdr", ".hdr.gz")):
+        return Input(safe_name(scan_stem(path.name)), "scan", (path,))
     if name.endswith(PICTURES):
         return Input(safe_name(path.stem), "picture", (path,))
     if is_dicom(path):
+        if is_multi_frame(path):
+            return Input(safe_name(path.stem), "scan", (path,))
         raise ImageError(
             f"{path.name} is one DICOM file of a series", hint=f"--input {path.parent}"
         )
     raise ImageError(
         f"{path.name} is no scan", hint=f"a scan ends in {', '.join((*SUFFIXES, *PICTURES))}"
     )
+
+
+def _beside_header(header: Path) -> Path:
+    """Return the file with the voxels that a header belongs to."""
+    stem = scan_stem(header.name)
+    found = [header.with_name(stem + end) for end in (".img", ".img.gz")]
+    return next((path for path in found if path.is_file()), found[0])
 
 
 def _in_folder(path: Path) -> Iterator[Input]:
@@ -127,10 +139,3 @@ def _distinct(found: Iterator[Input]) -> list[Input]:
             name = f"{one.name}_{count}"
         by_name[name.lower()] = Input(name, one.kind, one.sources, one.subject, one.session)
     return sorted(by_name.values(), key=lambda one: one.name)
-
-
-def _stem(path: Path) -> str:
-    for suffix in (".nii.gz", ".mgh.gz"):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem

@@ -130,21 +130,20 @@ class Preparer:
             if item.kind != "scan":
                 continue
             try:
-                if self.cohort.raw or not self._is_prepared(read_any(item.source), item.source):
+                if self.cohort.raw or not self._is_prepared(read_any(item.source)):
                     raw[item.name] = item.source
             except (ImageError, FileNotFoundError) as error:
                 failed[item.name] = str(error)
         return raw
 
-    def _is_prepared(self, scan: RawScan, source: Path) -> bool:
+    def _is_prepared(self, scan: RawScan) -> bool:
         """Return whether a scan is skull-stripped, on the grid of the training scans."""
-        if self.cohort.layout == "slice" or self._frame is None or source.is_dir():
+        if self.cohort.layout == "slice" or self._frame is None or scan.stored is None:
             return False
         turned = np.abs(self._frame.frame.to_ras[:3, :3]).argmax(axis=1)
         shape = tuple(self._frame.frame.shape[axis] for axis in turned)
         voxel = np.linalg.norm(self._frame.frame.to_ras[:3, :3], axis=0)[turned]
-        stored = nib.load(source).shape[:3]  # type: ignore[attr-defined]
-        alike = scan.data.shape == shape or stored == self._frame.frame.shape
+        alike = scan.data.shape == shape or scan.stored == self._frame.frame.shape
         return (
             alike
             and np.allclose(np.sort(scan.voxel_size), np.sort(voxel), atol=0.01)

@@ -99,7 +99,7 @@ def read_volume(path: str | Path, axes: str | None = None) -> Volume:
         raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
     if not ((voxel_size > 0.05) & (voxel_size < 20)).all():
         raise ImageError(f"{path.name} has voxels of {voxel_size.round(3).tolist()} mm")
-    _check_content(data, path)
+    check_content(data, path)
     order = np.argsort(orientation[:, 0])
     size = voxel_size[order]
     return Volume(
@@ -179,7 +179,8 @@ def _read_data(image: Any, path: Path) -> NDArray[Any]:
     return data.astype(kind.newbyteorder("="), copy=False)
 
 
-def _check_content(data: NDArray[Any], path: Path) -> None:
+def check_content(data: NDArray[Any], path: Path) -> None:
+    """Refuse a scan that is not finite, or of one value."""
     low, high = data.min(), data.max()
     if not (np.isfinite(low) and np.isfinite(high)):  # a NaN or an infinity is one of the two
         lost = data.size - np.count_nonzero(np.isfinite(data))

@@ -11,7 +11,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from src.cohorts.folders import is_dicom, list_scans_in
+from src.cohorts.file_kinds import is_dicom
+from src.cohorts.folders import list_scans_in
 from src.config import ScanConfig
 from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.preprocessing.raw.batch import standardise_all

@@ -1,4 +1,4 @@
-"""Read a raw scan, whatever its container: NIfTI, Analyze, MGH, or a folder of DICOM files.
+"""Read a raw scan, whatever its container: NIfTI, Analyze, MGH, or DICOM.
 
 Arrays: ``X Y Z`` voxels in RAS+ order, float32. Affines are 4 x 4: index -> RAS+ mm.
 """
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...cohorts.file_kinds import SUFFIXES, is_dicom
 from ...errors import DataNotFoundError, ImageError
-from ...optional import simple_itk
-from ..io import MAX_VOXELS, MIN_EDGE, read_volume
+from ..io import MAX_VOXELS, check_content, read_volume
+from .dicom import read_dicom
 
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]
@@ -29,10 +30,14 @@ class RawScan:
     Attributes:
         data: ``(X, Y, Z)`` intensities of any unit.
         affine: Index -> RAS+ mm as the header says; its axes are at right angles.
+        notes: What was noticed on reading it, a sentence each.
+        stored: Shape of the array in its file; None where it came as DICOM.
     """
 
     data: Float
     affine: Matrix
+    notes: tuple[str, ...] = ()
+    stored: tuple[int, ...] | None = None
 
     @property
     def voxel_size(self) -> NDArray[np.float64]:
@@ -47,60 +52,26 @@ def read_any(source: str | Path) -> RawScan:
     axes are.
 
     Args:
-        source: A file with one of `SUFFIXES`, or a folder with one DICOM series.
+        source: A file with one of `SUFFIXES`, a folder with a DICOM series, or a multi-frame file.
 
     Raises:
         ImageError: It is damaged, empty, no single volume, or larger than 512^3 voxels.
         DataNotFoundError: It is not there.
-        ConfigError: It is DICOM and SimpleITK is not installed.
+        ConfigError: It is DICOM, and pydicom or SimpleITK is not installed.
     """
     source = Path(source)
-    if source.is_dir():
-        return _squared(*_read_series(source))
-    if not source.is_file():
+    if not source.exists():
         raise DataNotFoundError(source, hint="name a scan, or a folder of scans")
+    if source.is_dir() or (is_dicom(source) and not source.name.lower().endswith(SUFFIXES)):
+        data, affine, notes = read_dicom(source)
+        check_content(data, source)
+        return RawScan(*_squared(*_canonical(data, affine)), notes)
     volume = read_volume(source)
     affine = volume.stored_affine @ volume.to_stored
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
         raise ImageError(f"{source.name} has an affine that is not finite, or flat")
-    return _squared(volume.data.astype(np.float32), affine)
-
-
-def _read_series(folder: Path) -> tuple[Float, Matrix]:
-    """Read the one DICOM series of a folder."""
-    sitk = simple_itk()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = f"{len(series)} DICOM series" if series else "no scan and no DICOM series"
-        hint = "name a folder that holds one series" if series else "name a scan or a folder of one"
-        which = f": {', '.join(name[-24:] for name in series[:4])}" if series else ""
-        raise ImageError(f"{folder.name} holds {found}{which}", hint=hint)
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    try:
-        single = sitk.ImageFileReader()
-        single.SetFileName(names[0])
-        single.ReadImageInformation()
-        size = [float(edge) for edge in single.GetSize()]
-        if np.prod(size) * max(len(names), 1) > MAX_VOXELS:
-            raise ImageError(f"{folder.name} claims {len(names)} slices of {size}; limit is 512^3")
-        reader.SetFileNames(names)
-        image = reader.Execute()
-    except RuntimeError as error:
-        why = (str(error).strip().splitlines() or ["damaged"])[-1]
-        raise ImageError(f"the DICOM series {folder.name} cannot be read: {why[:200]}") from None
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetDimension() != 3:
-        raise ImageError(f"the DICOM series {folder.name} is no volume of one number per voxel")
-    data = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32)
-    if min(data.shape) < MIN_EDGE:
-        raise ImageError(f"{folder.name} is {' x '.join(map(str, data.shape))} voxels, too thin")
-    if not np.isfinite(data).all() or data.min() == data.max():
-        raise ImageError(f"{folder.name} is empty, or not finite")
-    lps = np.eye(4)
-    lps[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    return _canonical(data, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
+    data, affine = _squared(volume.data.astype(np.float32), affine)
+    return RawScan(data, affine, (), volume.stored.shape)
 
 
 def _canonical(data: Float, affine: Matrix) -> tuple[Float, Matrix]:
@@ -113,12 +84,12 @@ def _canonical(data: Float, affine: Matrix) -> tuple[Float, Matrix]:
     return np.ascontiguousarray(moved), np.asarray(affine @ back)
 
 
-def _squared(data: Float, affine: Matrix) -> RawScan:
+def _squared(data: Float, affine: Matrix) -> tuple[Float, Matrix]:
     """Return the scan on axes at right angles, resampled only where its header's are not."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / edges
     if np.allclose(axes.T @ axes, np.eye(3), atol=_RIGHT):
-        return RawScan(np.ascontiguousarray(data), affine)
+        return np.ascontiguousarray(data), affine
     corners = np.array(np.meshgrid(*[(0, edge - 1) for edge in data.shape])).reshape(3, -1)
     mm = affine[:3, :3] @ corners + affine[:3, 3:]
     low, step = mm.min(axis=1), float(edges.min())
@@ -131,4 +102,4 @@ def _squared(data: Float, affine: Matrix) -> RawScan:
     moved = ndimage.affine_transform(
         data, back[:3, :3], back[:3, 3], tuple(shape), np.float32, order=1, cval=float(data.min())
     )
-    return RawScan(moved, grid)
+    return moved, grid

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...atomic import atomic_file, write_json
+from ...cohorts.file_kinds import scan_stem
 from ...config import ScanConfig
 from ...errors import ImageError, ManifestError
 from ..io import write_nifti
@@ -119,8 +120,8 @@ def read_standard(target: str | Path) -> StandardScan:
 def scan_key(source: Path, settings: ScanConfig) -> str:
     """Return a hash of everything that the standard scan depends on."""
     files = sorted(source.iterdir()) if source.is_dir() else [source]
-    if source.suffix == ".img":
-        files.append(source.with_suffix(".hdr"))
+    if source.name.lower().endswith((".img", ".img.gz")):
+        files += [source.with_name(scan_stem(source.name) + end) for end in (".hdr", ".hdr.gz")]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
     steps = [VERSION, stats, _chosen(settings)]
     return hashlib.blake2b(json.dumps(steps).encode(), digest_size=16).hexdigest()
