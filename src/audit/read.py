@@ -6,7 +6,6 @@ It is a processed folder with its manifest, or anybody's ``train/<class>/`` and 
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from ..cohorts.folders import ImageFile, list_images, require_stages
 from ..cohorts.kaggle_names import people_of_classes
+from ..cohorts.people_names import read_name
 from ..errors import ManifestError
 from ..manifest import MANIFEST, Manifest
 from .table_checks import manifest_rows
@@ -21,13 +21,6 @@ from .table_checks import manifest_rows
 logger = logging.getLogger(__name__)
 SUFFIXES = {"2d": (".png", ".jpg", ".jpeg"), "3d": (".npy",)}
 _SIDES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-#: File names that hold an id of OASIS-1, -2 or -3, of ADNI or of BIDS, then perhaps a session.
-_COHORT = re.compile(
-    r"(?P<subject>OAS[12]_\d{4}|OAS3\d{4}|\d{3}_S_\d{4}|sub-[A-Za-z0-9]+)"
-    r"(?:_(?P<session>.*?))?(?:_(?:slice)?(?P<slice>\d+))?"
-)
-#: As preprocessing names its files: ``<subject>_<session>_slice07``.
-_OWN = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(?P<slice>\d+))?")
 _HINT = "name a folder with manifest.csv, or with train/<class>/ and test/<class>/ of PNG or JPG"
 
 
@@ -58,7 +51,8 @@ def read_set(folder: str | Path, dim: str) -> AuditSet:
 
     Raises:
         DataNotFoundError: There is no such folder, or no image in it.
-        ManifestError: The manifest is none, or a folder with images is no class folder.
+        ManifestError: The manifest is none, a folder with images is no class folder, or a path
+            names two people.
     """
     folder = Path(folder)
     if (folder / MANIFEST).is_file():
@@ -72,7 +66,7 @@ def read_set(folder: str | Path, dim: str) -> AuditSet:
     images = list_images(folder, every, hint=_HINT)
     wanted = [image for image in images if image.path.lower().endswith(SUFFIXES[dim])] or images
     require_stages(folder, wanted)
-    people, how = _by_id(wanted), "ids in the file names"
+    people, how = _by_id(wanted), "ids in the names of files and folders"
     if people is None:
         people, how = _by_count(wanted), "the Kaggle set's way of counting in its file names"
     if people is None:
@@ -109,16 +103,20 @@ def _side(path: str) -> str | None:
 
 
 def _by_id(images: list[ImageFile]) -> dict[str, list[object]] | None:
-    """Return the columns that ids in the names give; None where no name has one."""
-    found = [_COHORT.fullmatch(image.stem) or _OWN.fullmatch(image.stem) for image in images]
+    """Return the columns that ids in the names give; None where no name has one.
+
+    Raises:
+        ManifestError: A path names two people.
+    """
+    found = [read_name(f"{image.path.rpartition('/')[0]}/{image.stem}") for image in images]
     if not any(found):
         return None
     return {
         "subject": [
-            m["subject"] if m else image.path for m, image in zip(found, images, strict=True)
+            one.person if one else image.path for one, image in zip(found, images, strict=True)
         ],
-        "session": [(m["session"] or "") if m else "" for m in found],
-        "known": [m is not None for m in found],
+        "session": [(one.session or "") if one else "" for one in found],
+        "known": [one is not None for one in found],
     }
 
 

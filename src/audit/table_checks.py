@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..cohorts.people_names import known_person
 from ..errors import AuditFailed, counted
 from ..manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
 from ..report.canvas import plain
@@ -32,7 +33,7 @@ from .verdicts import (
 
 logger = logging.getLogger(__name__)
 
-#: What follows a person in names of sessions and acquisitions: OAS1_0028_MR1_mpr-2, OAS30001_d0129.
+#: What follows a person in names of sessions and acquisitions, where the person has no known id.
 #: Only after an id with a digit: ``case_scan_12`` is no session of ``case``.
 _SESSION = re.compile(
     r"(?<=\d)[_-](?:MR\d*|mpr-?\d+|(?:MR_)?d\d{4}|(?:ses|acq|run|scan|visit|session)[-_]?\w{1,8})$",
@@ -77,8 +78,13 @@ def refuse_leaks(manifest: Manifest, *, allowed: bool) -> None:
 
 
 def manifest_rows(manifest: Manifest) -> pd.DataFrame:
-    """Return a manifest's rows with ``known`` (a name tells the person) and ``unit``."""
-    known = PEOPLE_UNKNOWN not in manifest.stamps
+    """Return a manifest's rows with ``known`` (a name tells the person) and ``unit``.
+
+    Where the manifest says that people are unknown, those are known whose subject is an id.
+    """
+    known: bool | pd.Series = True
+    if PEOPLE_UNKNOWN in manifest.stamps:
+        known = manifest.table["subject"].map(lambda name: known_person(name) is not None)
     return manifest.table.assign(known=known, unit=manifest.table["subject"], blank=False)
 
 
@@ -197,7 +203,10 @@ def check_sessions(rows: pd.DataFrame) -> Check:
 
 
 def person_of(subject: str) -> str:
-    """Return the subject without the endings that name a session or an acquisition."""
+    """Return whom a subject is named after: a known id, else what is left without a session."""
+    known = known_person(str(subject))
+    if known is not None:
+        return known
     name, shorter = "", str(subject)
     while shorter != name:
         name, shorter = shorter, _SESSION.sub("", shorter)

@@ -9,7 +9,6 @@ Source: Marcus et al. (2007), J Cogn Neurosci 19(9):1498-1507, doi:10.1162/jocn.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .folders import ImageFile, list_images
 from .oasis_table import KAGGLE_IS_OASIS, TABLE, YOUNG_ARE_HEALTHY, join_table
+from .people_names import read_name
 from .registry import RATED, register_cohort
 
 logger = logging.getLogger(__name__)
@@ -26,11 +26,7 @@ logger = logging.getLogger(__name__)
 COHORT = "kaggle_nifti"
 HOMEPAGE = "https://www.kaggle.com/datasets"
 SUFFIXES = (".nii.gz", ".nii")
-_OASIS = re.compile(r"OAS1_\d{4}")
-_SESSION = re.compile(r"OAS1_\d{4}_(MR\d)")
-_ACQUISITION = re.compile(r"mpr-\d")
-_BIDS = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.])")
-_BIDS_SESSION = re.compile(r"(?:^|[/_])(ses-[A-Za-z0-9]+)(?=[/_.])")
+_OASIS = r"OAS1_\d{4}"
 
 
 @register_cohort(
@@ -49,10 +45,10 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
         root: Folder of the unpacked download; files and folders at any depth.
 
     Returns:
-        One row per volume. A volume that names an OASIS-1 session, ``OAS1_0028_MR1``, has the
-        table's rating if the table lists it, empty if that has no CDR; any other has its class
-        folder's stage. A volume that names nobody is a person of its own, and then the manifest
-        carries the stamp `PEOPLE_UNKNOWN`.
+        One row per volume, of whom its path names (`people_names`). A volume that names an OASIS-1
+        session, ``OAS1_0028_MR1``, has the table's rating if the table lists it, empty if that has
+        no CDR; any other has its class folder's stage. A volume that names nobody is a person of
+        its own, and then the manifest carries the stamp `PEOPLE_UNKNOWN`.
 
     Raises:
         DataNotFoundError: There is no volume.
@@ -66,7 +62,7 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
     rows = pd.DataFrame([_described(image) for image in images])
     unnamed = rows["subject"].isna()
     rows.loc[unnamed, "subject"] = _own_names([images[i] for i in rows.index[unnamed]])
-    oasis = rows["subject"].str.fullmatch(_OASIS.pattern)
+    oasis = rows["subject"].str.fullmatch(_OASIS)
     joined, stamps = join_table(rows[oasis], root, COHORT)
     rows = pd.concat([joined, rows[~oasis]]).sort_index()
     if rows["label"].isna().all():
@@ -93,25 +89,13 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
 
 def _described(image: ImageFile) -> dict[str, str | None]:
     """Return what a volume's path says; ``subject`` is None where it names nobody."""
-    people = sorted({*_OASIS.findall(image.path)} or {*_BIDS.findall(image.path)})
-    if len(people) > 1:
-        raise ManifestError(
-            f"{image.path} names two people: {people[0]} and {people[1]}",
-            hint="rename the file or its folder",
-        )
-    session = _last(_SESSION, image.path) or _last(_BIDS_SESSION, image.path) or "MR1"
-    acquisition = _last(_ACQUISITION, image.path)
+    named = read_name(f"{image.path.rpartition('/')[0]}/{image.stem}")
     return {
         "path": image.path,
         "label": image.stage,
-        "subject": people[0] if people else None,
-        "session": f"{session}_{acquisition}" if acquisition else session,
+        "subject": named.person if named else None,
+        "session": (named.session if named else None) or "MR1",
     }
-
-
-def _last(pattern: re.Pattern[str], path: str) -> str | None:
-    """Return the match nearest to the file's own name."""
-    return next(iter(pattern.findall(path)[::-1]), None)
 
 
 def _own_names(images: list[ImageFile]) -> list[str]:

@@ -1,7 +1,8 @@
 """A folder of raw scans, laid out in any way, with or without a table of the people.
 
-Every scan is a person of its own unless ``scans.csv`` in the folder says whom it shows. The table
-has a row per scan: ``name`` (of the scan or of its file) and any of ``subject``, ``session``,
+Whom a scan shows, ``scans.csv`` in the folder says, else the ids that studies and BIDS write into
+names; where neither does, the scan counts as a person of its own, and the manifest is stamped. The
+table has a row per scan: ``name`` (of the scan or of its file) and any of ``subject``, ``session``,
 ``age``, ``sex``, ``MMSE``, and ``CDR`` or ``stage``. Scans without a row are kept, unrated. No
 image is opened here.
 """
@@ -18,11 +19,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
-from ..manifest import Manifest
+from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .file_kinds import scan_stem
 from .folders import list_scans_in
+from .people_names import of_study, read_name
 from .person_values import VALUES, find_column, person_values, read_text_table
 from .registry import register_cohort
+from .visit_names import alike_names
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +42,15 @@ def index_scans(root: str | Path) -> Manifest:
         root: Folder of the scans; `TABLE` may lie in it.
 
     Returns:
-        One row per scan. `subject` is the table's, else the scan's name; a name that is no file
-        name is made one, and ends in a hash of what it was. `label` is a stage name, or ``<NA>``
-        where the table has none.
+        One row per scan. `subject` is the table's, else the person that the path names, else the
+        scan's name, and then the manifest carries the stamp `PEOPLE_UNKNOWN`; a name that is no
+        file name is made one, and ends in a hash of what it was. `label` is a stage name, or
+        ``<NA>`` where the table has none.
 
     Raises:
         DataNotFoundError: There is no scan.
-        ManifestError: The table is malformed, or one of its rows names two scans.
+        ManifestError: The table is malformed, one of its rows names two scans, a path names two
+            people, or one person of a study has two subjects.
     """
     root = Path(root)
     found = list_scans_in(root)
@@ -58,14 +63,72 @@ def index_scans(root: str | Path) -> Manifest:
     paths = {name: _relative(path, base) for name, path in found.items()}
     rows = pd.DataFrame({"path": paths.values()}, index=pd.Index(paths, name="name"), dtype="str")
     rows = rows.join(_described(root, found))
-    named = rows["subject"].notna()
-    own = pd.Series([safe_name(str(name)) for name in rows.index], rows.index)
-    session = rows["session"].where(rows["session"].notna(), own.where(named, ONLY_SCAN))
-    rows["subject"] = rows["subject"].where(named, own)
+    below = pd.Series({name: _below(path, root) for name, path in found.items()})
+    rows = _with_people(rows, below)
+    _refuse_two_subjects(rows)
+    nobody = rows.index[rows["unknown"]]
+    if len(nobody):
+        _tell_unknown(root, below[nobody], len(rows))
     rated = int(rows["label"].notna().sum())
-    logger.info("%s: %s, %d rated", root, counted(len(rows), "scan"), rated)
-    columns = rows.assign(session=session).sort_values("path").to_dict("list")
-    return Manifest.from_columns(base, cohort="scans", **columns)
+    people = "" if len(nobody) else f" of {counted(rows['subject'].nunique(), 'person')}"
+    logger.info("%s: %s%s, %d rated", root, counted(len(rows), "scan"), people, rated)
+    columns = rows.drop(columns=["unknown", "read"]).sort_values("path").to_dict("list")
+    stamps = (PEOPLE_UNKNOWN,) if len(nobody) else ()
+    return Manifest.from_columns(base, cohort="scans", stamps=stamps, **columns)
+
+
+def _with_people(rows: pd.DataFrame, below: pd.Series) -> pd.DataFrame:
+    """Fill ``subject`` and ``session``; add ``read``, the person named, and ``unknown``."""
+    named = {name: read_name(path) for name, path in below.items()}
+    person = pd.Series({n: one.person if one else None for n, one in named.items()}, dtype="str")
+    visit = pd.Series({n: one.session if one else None for n, one in named.items()}, dtype="str")
+    own = pd.Series([safe_name(str(name)) for name in rows.index], rows.index, dtype="str")
+    told = rows["subject"].notna()
+    subject = rows["subject"].where(told, person)
+    unknown = subject.isna()
+    # A table that tells the person and no session: the scan's own name tells the scans apart.
+    visit = visit.where(~told).fillna(own.where(~unknown, ONLY_SCAN))
+    session = rows["session"].where(rows["session"].notna(), visit)
+    rows = rows.assign(subject=subject.where(~unknown, own), session=session)
+    rows = rows.assign(read=person, unknown=unknown)
+    twice = rows.duplicated(["subject", "session"], keep=False) & ~told & ~unknown
+    return rows.assign(session=rows["session"].where(~twice, own))
+
+
+def _refuse_two_subjects(rows: pd.DataFrame) -> None:
+    """Refuse a table that makes two people of one: a study's id is nobody else's."""
+    certain = rows[[isinstance(one, str) and of_study(one) for one in rows["read"]]]
+    for person, scans in certain.groupby("read"):
+        subjects = list(scans["subject"].unique())
+        if len(subjects) > 1:
+            raise ManifestError(
+                f"the scans of {person} have two subjects: {subjects[0]} and {subjects[1]}",
+                hint=f"give them one subject in {TABLE}",
+            )
+
+
+def _tell_unknown(root: Path, below: pd.Series, scans: int) -> None:
+    """Warn of scans that name nobody, and of those that look like visits of one person."""
+    logger.warning(
+        "%s: %s: %d of %s nobody, such as %.60s; each counts as a person of its own, unless a "
+        "column 'subject' in %s says whom it shows",
+        *(root, PEOPLE_UNKNOWN, len(below), counted(scans, "scan names", "scans name")),
+        *(below.iloc[0], TABLE),
+    )
+    groups = alike_names(below)
+    if groups:
+        first = " and ".join(groups[0][:2])
+        logger.warning(
+            "%s: %s several scans of one person by their names, such as %.120s; give them one "
+            "'subject' in %s, or one person may be in train and in test",
+            *(root, counted(len(groups), "group looks like", "groups look like"), first, TABLE),
+        )
+
+
+def _below(path: Path, root: Path) -> str:
+    """Return a scan's path in the folder, without its ending; of the folder itself, its name."""
+    relative = _relative(path, root)
+    return root.absolute().name if relative == "." else _SUFFIX.sub("", relative)
 
 
 def safe_name(name: str) -> str:
@@ -90,7 +153,7 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
     path = root / TABLE
     columns = ["subject", "session", *VALUES]
     if not path.is_file():
-        logger.warning("%s is not there: every scan is a person of its own, unrated", path)
+        logger.warning("%s is not there: no scan has a stage", path)
         return pd.DataFrame(columns=columns, dtype="str")
     table = read_text_table(path, separator=",", hint=_HINT)
     column = find_column(table, "name")

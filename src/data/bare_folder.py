@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.kaggle_names import people_of_classes
+from ..cohorts.people_names import Named, read_name
 from ..config import DATASETS, DataConfig, dataset_flags
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..labels import stage_from_folder
@@ -25,20 +26,19 @@ _FOLDER_SPLITS = {
     "validation": "val",
     "test": "test",
 }
-#: ``<subject>_<session>`` or ``<subject>_<session>_slice07``, as preprocessing names its files.
-_NAMED = re.compile(r"(?P<subject>.+?)_(?P<session>MR\d+.*?|ses-[^_]+)(?:_slice(?P<slice>\d+))?$")
+_SLICE = re.compile(r"_slice(\d+)$")
 
 
 def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
     """List ``train/<class>/``, ``test/<class>/`` (and ``val/<class>/``) as a manifest.
 
-    People are read from names such as ``OAS1_0061_MR1_slice07.png``, or from the counting names of
-    the complete Kaggle set; other names leave people unknown, which the manifest is stamped with.
-    Without ``val/``, a part of the training people becomes validation.
+    People are read from ids in names such as ``OAS1_0061_MR1_slice07.png``, or from the counting
+    names of the complete Kaggle set; other names leave people unknown, which the manifest is
+    stamped with. Without ``val/``, a part of the training people becomes validation.
 
     Raises:
         DataNotFoundError: No image lies in such folders.
-        ManifestError: A class folder is none of the four stages.
+        ManifestError: A class folder is none of the four stages, or a path names two people.
     """
     folder = Path(folder)
     rows: list[dict[str, Any]] = []
@@ -81,18 +81,24 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
             f"{path.parent} is no class folder",
             hint="name it NonDemented, VeryMildDemented, MildDemented or ModerateDemented",
         )
-    match = _NAMED.fullmatch(path.stem)
     relative = path.relative_to(folder).as_posix()
+    named = read_name(path.relative_to(folder).with_suffix("").as_posix())
+    number = _SLICE.search(path.stem) if named else None
     return {
-        "subject": match["subject"] if match else relative,
-        "session": match["session"] if match else None,
-        "slice": int(match["slice"]) if match and match["slice"] else None,
+        "subject": named.person if named else relative,
+        "session": _session(named, path.stem, numbered=number is not None) if named else None,
+        "slice": int(number[1]) if number else None,
         "path": relative,
         "label": stage,
         "split": _FOLDER_SPLITS[path.parts[-3].lower()],
         "fingerprint": fingerprint(path.read_bytes()),
-        "unknown": match is None,
+        "unknown": named is None,
     }
+
+
+def _session(named: Named, stem: str, *, numbered: bool) -> str | None:
+    """Return the session told; without a slice's number the name tells a person's images apart."""
+    return named.session if numbered else stem.removeprefix(f"{named.person}_")
 
 
 def how_to_make(folder: Path, dim: str) -> str:

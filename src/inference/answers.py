@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from ..atomic import atomic_file
+from ..errors import counted
 from .ensemble import Ensemble, Said, combined
 from .inputs import Input
 from .prepare import Prepared
 
 OUTSIDE = "outside what this model has seen"
+#: Flag of a scan whose answer is memory.
+TRAINED_ON = "the model was trained or chosen on a person of this name"
 Answer = dict[str, Any]
 
 
@@ -76,6 +79,18 @@ def in_words(answer: Answer) -> str:
     return f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}"
 
 
+def seen_in_training(answers: list[Answer]) -> str:
+    """Return a sentence on the scans whose people the model was trained on; empty for none."""
+    seen = [answer for answer in answers if TRAINED_ON in answer["flags"]]
+    if not seen:
+        return ""
+    names = ", ".join(answer["name"] for answer in seen[:3])
+    return (
+        f"{len(seen)} of {counted(len(answers), 'scan is', 'scans are')} of a person on whom the "
+        f"model was trained or chosen, such as {names}: what it says of them is memory, no test"
+    )
+
+
 def _who(item: Input) -> Answer:
     return {
         "name": item.name,
@@ -133,8 +148,9 @@ def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
         flags += [f"let in although {why}" for why in prepared.standard.quality.failures]
     if prepared.item.kind == "picture":
         flags.append("one slice: the model was validated on all slices of a person")
-    if ensemble.trained_on(prepared.item.subject or prepared.item.name):
-        flags.append("the model was trained or chosen on a person of this name")
+    item = prepared.item
+    if any(ensemble.trained_on(name) for name in (item.subject, item.name) if name):
+        flags.append(TRAINED_ON)
     if not any(member.reference for member in ensemble.members):
         flags.append("whether this scan is like the training people cannot be told")
     return flags

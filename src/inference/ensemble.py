@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..cohorts.people_names import spellings
 from ..config import PreprocessConfig, RunConfig, ScanConfig, name_run
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
@@ -131,9 +132,12 @@ class Ensemble:
         return build_config(ScanConfig, {**stored, "let_in": given.let_in})
 
     def trained_on(self, subject: str) -> bool:
-        """Return whether any checkpoint was trained or chosen on a person of this name."""
-        known = hash_subjects([subject])[0]
-        return any(known in member.content["subjects"] for member in self.members)
+        """Return whether any checkpoint was trained or chosen on a person of this name.
+
+        A person counts as the same however data sets spell the name.
+        """
+        known = set(hash_subjects(spellings(subject)))
+        return any(known.intersection(member.content["subjects"]) for member in self.members)
 
     @torch.no_grad()
     def answer(self, images: Tensor) -> Said:

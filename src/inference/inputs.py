@@ -9,6 +9,7 @@ from pathlib import Path
 from ..cohorts.bids_files import list_bids, list_caps
 from ..cohorts.file_kinds import SUFFIXES, is_dicom, scan_stem
 from ..cohorts.folders import list_scans_in
+from ..cohorts.people_names import nearest_name
 from ..cohorts.scans import safe_name
 from ..errors import DataNotFoundError, ImageError
 from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings
@@ -26,8 +27,8 @@ class Input:
         kind: ``"scan"`` (a volume), ``"picture"`` (an axial slice) or ``"processed"`` (images that
             preprocessing made).
         sources: The file or DICOM folder; of processed slices, all of them, bottom to top.
-        subject: Person, where known.
-        session: Session, where known.
+        subject: Person, where a data set or the name tells it (`people_names`).
+        session: Session, in the same way.
     """
 
     name: str
@@ -52,6 +53,7 @@ def find_inputs(path: str | Path) -> list[Input]:
     Raises:
         DataNotFoundError: There is nothing, or nothing that is a scan.
         ImageError: A file that is no scan.
+        ManifestError: A name tells two people.
     """
     path = Path(path)
     if path.is_file():
@@ -80,12 +82,12 @@ def _one_file(path: Path) -> Input:
     if name.endswith((".hdr", ".hdr.gz")):
         path = _beside_header(path)
     if name.endswith((*SUFFIXES, ".hdr", ".hdr.gz")):
-        return Input(safe_name(scan_stem(path.name)), "scan", (path,))
+        return _named(scan_stem(path.name), "scan", path)
     if name.endswith(PICTURES):
-        return Input(safe_name(path.stem), "picture", (path,))
+        return _named(path.stem, "picture", path)
     if is_dicom(path):
         if is_multi_frame(path):
-            return Input(safe_name(path.stem), "scan", (path,))
+            return _named(path.stem, "scan", path)
         raise ImageError(
             f"{path.name} is one DICOM file of a series", hint=f"--input {path.parent}"
         )
@@ -101,6 +103,14 @@ def _beside_header(header: Path) -> Path:
     return next((path for path in found if path.is_file()), found[0])
 
 
+def _named(name: str, kind: str, source: Path) -> Input:
+    """Return the input of a file or DICOM folder, with whom its path names."""
+    place = source.absolute()
+    told = nearest_name((place.parent / scan_stem(place.name)).as_posix())
+    subject, session = (told.person, told.session) if told else (None, None)
+    return Input(safe_name(name), kind, (source,), subject, session)
+
+
 def _in_folder(path: Path) -> Iterator[Input]:
     if (path / MANIFEST).is_file() and (path / SETTINGS).is_file():
         yield from _processed(path)
@@ -112,12 +122,12 @@ def _in_folder(path: Path) -> Iterator[Input]:
     if named:
         return
     for name, source in list_scans_in(path).items():
-        yield Input(safe_name(name), "scan", (source,))
+        yield _named(name, "scan", source)
     for picture in sorted(path.rglob("*")):
         hidden = any(part.startswith(".") for part in picture.relative_to(path).parts)
         if picture.suffix.lower() in PICTURES and picture.is_file() and not hidden:
             name = picture.relative_to(path).with_suffix("").as_posix().replace("/", "_")
-            yield Input(safe_name(name), "picture", (picture,))
+            yield _named(name, "picture", picture)
 
 
 def _processed(path: Path) -> Iterator[Input]:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..cohorts.registry import COHORT_REGISTRY
 from ..data.dataset import MriDataset
 from ..data.sessions import Session, images_of, make_session, placed, plane_of, rows_by_session
 from ..errors import ConfigError
@@ -89,7 +90,7 @@ def find_cases(trained: Trained, device: torch.device, target: str) -> list[Case
         named: dict[str, int | str] = {"predicted": predicted, "true": truth, DEMENTED: DEMENTED}
         wanted = named[target] if target in named else classes.index(target)
         scores = _scores(images.logits[order], wanted)
-        if PEOPLE_UNKNOWN in data.manifest.stamps:  # such slices have no height: they make no stack
+        if _without_height(data):  # such slices make no stack
             order, scores = order[[scores.argmax()]], scores[[scores.argmax()]]
         cases.append(
             Case(
@@ -102,6 +103,16 @@ def find_cases(trained: Trained, device: torch.device, target: str) -> list[Case
             )
         )
     return sorted(cases, key=lambda case: (case.truth, case.name))
+
+
+def _without_height(data: MriDataset) -> bool:
+    """Return whether slices are pictures that name nobody, so that none has a place in a head.
+
+    Slices that were cut from a volume have theirs, whoever was scanned.
+    """
+    cohort = str(data.settings.get("cohort", ""))
+    cut = cohort in list(COHORT_REGISTRY) and COHORT_REGISTRY.get(cohort).layout == "volume"
+    return PEOPLE_UNKNOWN in data.manifest.stamps and not cut
 
 
 def _scores(logits: NDArray[np.float64], wanted: int | str) -> NDArray[np.float64]:

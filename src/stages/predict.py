@@ -18,7 +18,14 @@ from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, counted
-from ..inference.answers import OUTSIDE, in_words, make_answer, no_answer, write_table
+from ..inference.answers import (
+    OUTSIDE,
+    in_words,
+    make_answer,
+    no_answer,
+    seen_in_training,
+    write_table,
+)
 from ..inference.derivatives import write_derivatives
 from ..inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
 from ..inference.inputs import find_inputs, is_bids
@@ -83,6 +90,9 @@ def run(config: RunConfig) -> Iterator[Path]:
     ordered = [answers[item.name] for item in items]
     for answer in ordered[:20]:
         logger.info("%s", in_words(answer))
+    seen = seen_in_training(ordered)
+    if seen:
+        logger.warning("%s", seen)
     model = _described(ensemble)
     content = {
         "schema": SCHEMA,

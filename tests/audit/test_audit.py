@@ -413,9 +413,11 @@ def test_people_of_the_kaggle_set_are_known_by_its_way_of_counting(tmp_path: Pat
     [
         ("OAS1_0028_MR1_mpr-1_100", "OAS1_0028", "MR1_mpr-1"),
         ("OAS2_0001_MR2", "OAS2_0001", "MR2"),
-        ("OAS30001_MR_d0129_slice07", "OAS30001", "MR_d0129"),
+        ("OAS30001_MR_d0129_slice07", "OAS30001", "d0129"),
         ("002_S_0295_bl_12", "002_S_0295", "bl"),
         ("sub-07_ses-b", "sub-07", "ses-b"),
+        ("sub-ADNI002S0295_ses-M00_T1w", "002_S_0295", "ses-M00"),
+        ("ADNI_002_S_0295_MR_MPR_Br_2006_S13408_I40966", "002_S_0295", "I40966"),
         ("PHAN_0001_MR1_slice25", "PHAN_0001", "MR1"),
     ],
 )

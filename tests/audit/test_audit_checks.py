@@ -175,6 +175,8 @@ def test_one_session_on_two_sides_is_a_matter_of_people() -> None:
         ("OAS30001_MR_d0129", "OAS30001"),
         ("sub-07_ses-b", "sub-07"),
         ("002_S_0295_scan2", "002_S_0295"),
+        ("sub-OAS30001_ses-d0129_T1w", "OAS30001"),
+        ("ADNI_002_S_0295_MR_MPR_Br_2006_S13408_I40966", "002_S_0295"),
         ("MildDemented_019", "MildDemented_019"),
         ("case_scan_12", "case_scan_12"),  # no id is left without it
         ("subject_MR1", "subject_MR1"),

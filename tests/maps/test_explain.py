@@ -178,12 +178,13 @@ def test_scores_say_which_slice_speaks_most(trained):
         assert case.scores == pytest.approx(logits[:, case.truth].numpy(), abs=1e-4)
 
 
-def test_slices_of_unknown_people_are_not_stacked(trained):
+@pytest.mark.parametrize(("cohort", "slices"), [("kaggle_orig", 1), ("scans", 3)])
+def test_pictures_of_unknown_people_are_not_stacked_and_cut_slices_are(trained, cohort, slices):
     data = trained.data
     stamped = replace(data.manifest, stamps=(PEOPLE_UNKNOWN,))
-    data = type(data)(stamped, "test", data.scheme, data.settings)
+    data = type(data)(stamped, "test", data.scheme, {**data.settings, "cohort": cohort})
     cases = find_cases(replace(trained, data=data), CPU, "predicted")
-    assert all(len(case.rows) == 1 for case in cases)
+    assert all(len(case.rows) == slices for case in cases)
 
 
 def test_the_graded_are_dealt_over_the_classes(trained):
