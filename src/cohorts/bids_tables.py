@@ -114,7 +114,7 @@ def read_sessions(people: Path, visits: dict[str, set[str]]) -> pd.DataFrame:
 
 def _tell_tables(every: Path, quirks: Counter[str], lost: list[Path]) -> None:
     for quirk, count in quirks.items():
-        logger.info("%s: %s read as %s", every, counted(count, "table"), quirk)
+        logger.info("%s: %s read %s", every, counted(count, "table"), quirk)
     if lost:
         logger.warning(
             "%s: %s no session that has a T1w image here, such as %s",

@@ -48,7 +48,8 @@ def match_ids(
     if found and tell:
         name, one = next(iter(found.items()))
         logger.warning(
-            "%s: %s only in leading zeros or letter case, and read as meant: %r is %r",
+            "%s: %s from a name here in leading zeros or letter case only, and so taken for it: %r "
+            "for %r",
             *(path, counted(len(found), "id differs", "ids differ"), name[:60], one[:60]),
         )
     return exact | found

@@ -79,7 +79,7 @@ def read_text_table(
     if quirks is not None:
         quirks.update(said)
     elif said:
-        logger.info("%s: read as %s", path, ", ".join(said))
+        logger.info("%s: read %s", path, ", ".join(said))
     return _framed(path, filled, hint)
 
 
@@ -91,14 +91,14 @@ def _rows(path: Path, data: bytes) -> tuple[Rows, list[str]]:
         )
     if data.startswith(ZIP):
         rows, said = workbook_rows(path, data)
-        return rows, [*(["an Excel workbook"] if path.suffix.lower() != ".xlsx" else []), *said]
+        return rows, [*(["as an Excel workbook"] if path.suffix.lower() != ".xlsx" else []), *said]
     text, said = _decoded(path, data)
     if "\r" in text.replace("\r\n", ""):
-        said.append("lines that end as on old Macs")
+        said.append("with lines that end as on old Macs")
     rows, separator = _split(path, text.replace("\r\n", "\n").replace("\r", "\n"))
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     if separator != usual and len(rows[0]) > 1:
-        said.append(f"separated by {_SEPARATORS[separator]}")
+        said.append(f"with {_SEPARATORS[separator]} between cells")
     if any(_DECIMAL_COMMA.fullmatch(cell.strip()) for row in rows for cell in row):
         said.append("with commas in decimals")
     return rows, said
@@ -108,12 +108,12 @@ def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
     said: list[str] = []
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            text, said = data.decode("utf-16"), ["UTF-16"]
+            text, said = data.decode("utf-16"), ["as UTF-16"]
         else:
             try:
                 text = data.decode("utf-8-sig")
             except UnicodeDecodeError:
-                text, said = data.decode("cp1252"), ["Windows text (cp1252), for it is not UTF-8"]
+                text, said = data.decode("cp1252"), ["as Windows text (cp1252), as it is not UTF-8"]
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path} is not UTF-8, nor {error.encoding}", hint=_SAVE) from None
     if "\0" in text:

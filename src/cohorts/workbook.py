@@ -95,7 +95,7 @@ def _read(data: bytes) -> tuple[list[list[str]], list[str], list[str]]:
         unknown += [f.coordinate for v, f in zip(row, made, strict=True) if _is_unknown(v, f)]
     count = len(values.worksheets)
     title = values.worksheets[at].title[:60]
-    return rows, unknown, [f"sheet {title!r} of {count} sheets"] if count > 1 else []
+    return rows, unknown, [f"from its first sheet, {title!r}, of {count}"] if count > 1 else []
 
 
 def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
