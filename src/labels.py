@@ -14,7 +14,19 @@ from .errors import ConfigError, ManifestError
 #: Stage names, mildest first; a stage's position is its ordinal value.
 STAGES = ("NonDemented", "VeryMildDemented", "MildDemented", "ModerateDemented")
 _STAGE_OF_CDR = {0.0: 0, 0.5: 1, 1.0: 2, 2.0: 3, 3.0: 3}
-_FOLDER_WORDS = {"non": 0, "verymild": 1, "mild": 2, "moderate": 3}
+_FOLDER_WORDS = {"non": 0, "no": 0, "verymild": 1, "mild": 2, "moderate": 3}
+_FOLDER = re.compile(r"(non?|verymild|mild|moderate)(?:dem(?:ented|entia)?|impair(?:ed|ment))")
+#: What diagnoses are called, without blanks, in lower case.
+_DIAGNOSES = frozenset(
+    {
+        *("ad", "alzheimer", "alzheimers", "alzheimerdisease", "alzheimersdisease"),
+        *("mci", "emci", "lmci", "smci", "pmci", "mildcognitiveimpairment"),
+        *("cn", "nc", "hc", "normal", "healthy", "control", "controls", "cognitivelynormal"),
+        *("smc", "dementia", "demented", "ftd"),
+    }
+)
+#: Why a diagnosis gives no label.
+NO_STAGE = "a diagnosis is no CDR stage, as people with one diagnosis have several ratings"
 
 
 def stage_from_cdr(cdr: float) -> str:
@@ -34,12 +46,17 @@ def stage_from_cdr(cdr: float) -> str:
 def stage_from_folder(name: str) -> str | None:
     """Return the stage that a class folder's name means, or None.
 
-    Case, spaces, underscores, hyphens and the endings Demented / Dementia / Dem do not matter:
-    ``Very mild Dementia`` and ``VeryMildDemented`` are the same stage.
+    Case, spaces, underscores, hyphens and the endings Demented / Dementia / Dem / Impaired /
+    Impairment do not matter: ``Very mild Dementia`` and ``VeryMildDemented`` are the same stage,
+    and ``No Impairment`` is NonDemented.
     """
-    words = re.sub(r"[^a-z]", "", name.lower())
-    match = re.fullmatch(r"(non|verymild|mild|moderate)dem(?:ented|entia)?", words)
+    match = _FOLDER.fullmatch(re.sub(r"[^a-z]", "", name.lower()))
     return STAGES[_FOLDER_WORDS[match[1]]] if match else None
+
+
+def is_diagnosis(name: str) -> bool:
+    """Return whether a folder or a cell names a diagnosis: ``AD``, ``MCI``, ``CN`` and the like."""
+    return re.sub(r"[^a-z]", "", name.lower()) in _DIAGNOSES
 
 
 @dataclass(frozen=True)

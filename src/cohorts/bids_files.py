@@ -107,6 +107,11 @@ def list_caps(root: str | Path) -> list[T1wFile]:
     return _single([*whole, *alone])
 
 
+def session_folders(person: Path) -> list[str]:
+    """Return the names of the sessions that a person's folder holds, whatever lies in them."""
+    return [entry.name for entry in _entries(person) if entry.name.startswith("ses-")]
+
+
 def _described(folder: str, match: re.Match[str], subject: str, visit: str | None) -> T1wFile:
     path = f"{folder}/{match[0]}"
     for named, above, what in ((match[1], subject, "person"), (match[2], visit, "session")):

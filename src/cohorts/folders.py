@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataNotFoundError, ManifestError, counted
-from ..labels import STAGES, stage_from_folder
+from ..labels import NO_STAGE, STAGES, is_diagnosis, stage_from_folder
 from .file_kinds import NOT_READ, SUFFIXES, is_dicom, scan_stem
 
 logger = logging.getLogger(__name__)
@@ -110,10 +110,13 @@ def require_stages(root: Path, images: list[ImageFile]) -> None:
     unknown = sorted({image.path.rpartition("/")[0] or "." for image in images if not image.stage})
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        diagnosed = any(is_diagnosis(part) for folder in unknown for part in folder.split("/"))
         raise ManifestError(
             f"{root}: folders with images whose name is no stage: {', '.join(unknown[:5])}{more}; "
-            f"expected {', '.join(STAGES)}",
-            hint="rename them, or move them out of the folder",
+            f"{NO_STAGE if diagnosed else 'expected ' + ', '.join(STAGES)}",
+            hint="sort the images by each person's CDR into folders named " + ", ".join(STAGES)
+            if diagnosed
+            else "rename them, or move them out of the folder",
         )
 
 

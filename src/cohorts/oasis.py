@@ -18,7 +18,7 @@ import pandas as pd
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
 from .folders import visible_files
-from .oasis_table import TABLE, YOUNG_ARE_HEALTHY, find_table, read_table
+from .oasis_table import OASIS_2, TABLE, YOUNG_ARE_HEALTHY, find_table, read_table, with_ids_of
 from .registry import RATED, register_cohort
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def index_oasis(root: str | Path) -> Manifest:
             images.
     """
     root = Path(root)
-    table = find_table(root) or root / TABLE
+    table = find_table(root) or find_table(root, OASIS_2) or root / TABLE
     return index_session_tree(
         root, table, r"OAS1_\d{4}", "oasis", hint=f"download it from {HOMEPAGE} into {root}"
     )
@@ -87,9 +87,9 @@ def index_session_tree(
     for path in (root, table_path):
         if not path.exists():
             raise DataNotFoundError(path, hint=hint)
-    table = read_table(table_path)
-    _refuse_ids(table_path, table.index, key_pattern)
     images = _find_images(root, key_pattern)
+    table = with_ids_of(read_table(table_path), images["ID"], table_path)
+    _refuse_ids(table_path, table.index, key_pattern)
     if images.empty:
         raise DataNotFoundError(root / "**" / Path(*FOLDERS) / f"*{IMAGE_ENDS}", hint=hint)
     _refuse_unlisted(images, table.index, table_path)
@@ -100,7 +100,7 @@ def index_session_tree(
 
 
 def _refuse_ids(path: Path, ids: pd.Index, key_pattern: str) -> None:
-    wrong = ids[~ids.str.fullmatch(rf"{key_pattern}_MR\d+")]
+    wrong = ids[~ids.str.fullmatch(rf"{key_pattern}_MR\d+", case=False)]
     if len(wrong):
         raise ManifestError(
             f"{path}: ID {wrong[0]!r} names no session ({counted(len(wrong), 'such row')})",

@@ -11,23 +11,27 @@ Source: Marcus et al. (2007), J Cogn Neurosci 19(9):1498-1507, doi:10.1162/jocn.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import ManifestError, counted
-from ..labels import stage_from_cdr
+from .person_values import find_column, person_values
 from .registry import Limit
+from .table_ids import match_ids
+from .text_table import read_text_table
 
 logger = logging.getLogger(__name__)
 TABLE = "oasis_cross-sectional.csv"
-#: The site's own downloads carry a suffix: ``oasis_cross-sectional-5708aa0a98d82080.csv``.
-_PATTERN = "oasis_cross-sectional*.csv"
-#: Column of the table -> column of the manifest.
-_NUMBERS = {"Age": "age", "MMSE": "mmse", "eTIV": "etiv", "nWBV": "nwbv", "CDR": "cdr"}
-_REQUIRED = ("ID", "M/F", *_NUMBERS)
-_EMPTY = ["", "N/A", "NA", "NaN", "nan"]
-_HINT = "download it again from https://www.oasis-brains.org and save it as CSV"
+#: The site's own downloads carry a suffix: ``oasis_cross-sectional-5708aa0a98d82080.xlsx``.
+_PATTERN = "oasis_cross-sectional*"
+#: OASIS-2's table, which `read_table` refuses by name.
+OASIS_2 = "oasis_longitudinal*"
+#: What the table may end in; of several in one place the first counts.
+_ENDINGS = (".csv", ".xlsx")
+_REQUIRED = ("ID", "M/F", "Age", "MMSE", "eTIV", "nWBV", "CDR")
+_HINT = "download it again from https://www.oasis-brains.org"
 #: Said of every result whose healthy people may include some who were never rated.
 UNRATED_AS_HEALTHY = "unrated people may be counted as NonDemented"
 #: What speaks against scores of OASIS-1 people, and of those that Kaggle hands out.
@@ -42,7 +46,7 @@ KAGGLE_IS_OASIS = Limit(
 )
 
 
-def find_table(root: str | Path) -> Path | None:
+def find_table(root: str | Path, pattern: str = _PATTERN) -> Path | None:
     """Return the table that belongs to the images under `root`, or None.
 
     Looked for in `root` at any depth, in the two folders above, and in ``oasis`` beside `root`;
@@ -51,18 +55,26 @@ def find_table(root: str | Path) -> Path | None:
     root = Path(root)
     above = root.absolute().parents[:2]
     # A table in `root` itself wins, so 100,000 folders below need not be searched for others.
-    places = [root.glob(_PATTERN), root.rglob(_PATTERN)]
-    places += [*(folder.glob(_PATTERN) for folder in above)]
-    places += [folder.rglob(_PATTERN) for folder in (root.absolute().parent / "oasis",)]
+    places = [root.glob(pattern), root.rglob(pattern)]
+    places += [*(folder.glob(pattern) for folder in above)]
+    places += [folder.rglob(pattern) for folder in (root.absolute().parent / "oasis",)]
     for place in places:
-        tables = sorted(place, key=lambda path: (len(path.parts), path.name != TABLE, str(path)))
+        tables = [path for path in place if path.suffix.lower() in _ENDINGS]
         if tables:
-            return tables[0]
+            return min(tables, key=_rank)
     return None
+
+
+def _rank(path: Path) -> tuple[int, int, bool, str]:
+    ending = _ENDINGS.index(path.suffix.lower())
+    return len(path.parts), ending, path.name != TABLE, str(path)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read the clinical table.
+
+    Args:
+        path: CSV or .xlsx, in any form that `read_text_table` knows.
 
     Returns:
         One row per session, indexed by ``ID`` (``OAS1_0061_MR1``): ``label`` (a stage name, or
@@ -70,35 +82,36 @@ def read_table(path: str | Path) -> pd.DataFrame:
         to 30), ``etiv`` in mL, ``nwbv`` a fraction of eTIV.
 
     Raises:
-        ManifestError: It is no CSV table, a column is missing, an ID stands in two rows, or a
-            value is no number or no CDR.
+        ManifestError: It is no table, or OASIS-2's; a column is missing, an ID stands in two
+            rows, or a rating is no CDR.
     """
     path = Path(path)
-    rows = _read_text(path)
-    _refuse_repeats(rows["ID"], path)
-    numbers = {name: _number(rows, column, path) for column, name in _NUMBERS.items()}
-    table = pd.DataFrame(numbers, index=rows.index)
-    _refuse_off_scale(table["cdr"], rows["ID"], path)
-    table["label"] = table.pop("cdr").map(stage_from_cdr, na_action="ignore").astype("str")
-    table["sex"] = rows["M/F"].str.upper().str[0]
-    table.index = pd.Index(rows["ID"], name="ID")
-    return table[["label", "age", "sex", "mmse", "etiv", "nwbv"]]
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(
-            path, dtype=str, encoding="utf-8", keep_default_na=False, na_values=_EMPTY
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is not a CSV table: {error}", hint=_HINT) from None
-    rows.columns = rows.columns.str.strip()
+    rows = read_text_table(path, hint=_HINT)
+    rows = rows.rename(columns={find_column(rows, name): name for name in _REQUIRED})
+    _refuse_oasis_2(path, rows)
     missing = [name for name in _REQUIRED if name not in rows]
     if missing:
         found = ", ".join(rows.columns)
         raise ManifestError(f"{path} has no column {missing[0]!r}; found: {found}", hint=_HINT)
-    rows = rows.apply(lambda column: column.str.strip()).replace("", None)
-    return rows.dropna(how="all").reset_index(drop=True)
+    _refuse_repeats(rows["ID"], path)
+    table = person_values(rows, rows["ID"], path)
+    table.index = pd.Index(rows["ID"], name="ID")
+    return table
+
+
+def _refuse_oasis_2(path: Path, rows: pd.DataFrame) -> None:
+    if find_column(rows, "MRI ID"):
+        raise ManifestError(
+            f"{path} is the table of OASIS-2, and --dataset oasis reads OASIS-1",
+            hint=f"put {TABLE} of OASIS-1 there; for OASIS-2 write its MRI ID, Subject ID and CDR "
+            "into the columns name, subject and CDR of a scans.csv, and use --dataset scans",
+        )
+
+
+def with_ids_of(table: pd.DataFrame, ids: Iterable[str], path: Path) -> pd.DataFrame:
+    """Return the table with the IDs of the images, where they differ in zeros or case only."""
+    meant = match_ids(table.index, {one: one for one in ids}, path)
+    return table.set_axis(table.index.map(lambda one: meant.get(one, one)))
 
 
 def _refuse_repeats(ids: pd.Series, path: Path) -> None:
@@ -109,27 +122,6 @@ def _refuse_repeats(ids: pd.Series, path: Path) -> None:
     if ids.duplicated().any():
         twice = ids[ids.duplicated()].iloc[0]
         raise ManifestError(f"{path}: {twice!r} stands in two rows", hint="remove one of them")
-
-
-def _number(rows: pd.DataFrame, column: str, path: Path) -> pd.Series:
-    values = pd.to_numeric(rows[column], errors="coerce").astype("float64")
-    wrong = values.isna() & rows[column].notna()
-    if wrong.any():
-        row = rows[wrong].iloc[0]
-        raise ManifestError(
-            f"{path}: {column} of {row['ID']!r} is no number: {row[column]!r}",
-            hint="correct the table",
-        )
-    return values
-
-
-def _refuse_off_scale(cdr: pd.Series, ids: pd.Series, path: Path) -> None:
-    """Name the row, which `stage_from_cdr` cannot know."""
-    for name, value in zip(ids, cdr, strict=True):
-        try:
-            stage_from_cdr(0 if pd.isna(value) else value)
-        except ManifestError as error:
-            raise ManifestError(f"{path}: {name!r}: {error.message}", hint=error.hint) from None
 
 
 def join_table(rows: pd.DataFrame, root: Path, cohort: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -156,6 +148,7 @@ def join_table(rows: pd.DataFrame, root: Path, cohort: str) -> tuple[pd.DataFram
         return rows, _stamps(rows, cohort, f"there is no {TABLE} in or beside {root}")
     table = read_table(path)
     key = rows["subject"] + "_" + rows["session"].str[:3]
+    table = with_ids_of(table, key, path)
     measures = table.reindex(key).set_axis(rows.index)
     rated, listed = measures.pop("label"), key.isin(table.index)
     _refuse_contradiction(rows, rated, path)

@@ -15,22 +15,19 @@ doi:10.3389/fninf.2021.689675.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import ManifestError, counted
-from ..labels import STAGES, stage_from_cdr, stage_from_folder
+from ..labels import NO_STAGE, STAGES, is_diagnosis, stage_from_cdr, stage_from_folder
+from .cells import CDR_CODES, RANGES, is_least_age, read_age, read_number
 
 logger = logging.getLogger(__name__)
 
-#: What a cell says that is not known: BIDS writes n/a, ADNI and AIBL -4 (and -1).
-MISSING = frozenset({"", "n/a", "na", "nan", "none", "null", "-4", "-1", "-4.0", "-1.0"})
 #: Column of the manifest -> names that it has in tables; the first one that is known counts.
 NAMES: dict[str, tuple[str, ...]] = {
     "cdr": ("cdr_global", "cdr", "cdr_cdglobal", "cdglobal", "cdrtot"),
@@ -42,73 +39,20 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 VALUES = ("label", "age", "sex", "mmse", "etiv", "nwbv")
 _SEX = {"f": "F", "female": "F", "m": "M", "male": "M"}
-#: Ages above 89 are written as 89+ where the law asks for it.
-_CAPPED_AGE = re.compile(r"(\d+)\+")
-MAX_TABLE = 100_000_000  # bytes
-
-
-def read_text_table(path: str | Path, *, separator: str, hint: str) -> pd.DataFrame:
-    """Read a table as text.
-
-    Args:
-        path: UTF-8, with or without a byte order mark.
-        separator: Between two cells.
-        hint: What to do when the file is no such table.
-
-    Returns:
-        One row per line that is not empty, names and cells without blanks around them, and
-        `MISSING` cells as missing.
-
-    Raises:
-        ManifestError: It is no such table, or a column's name stands twice.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_TABLE:
-            raise ManifestError(f"{path} is larger than {MAX_TABLE / 1e6:.0f} MB", hint=hint)
-        text = path.read_bytes().decode("utf-8-sig")
-        # As text rows: pandas would rename a column that stands twice.
-        lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator) if line]
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
-            hint=f"save it as UTF-8 text, or: iconv -f latin1 -t utf-8 {path.name}",
-        ) from None
-    except (csv.Error, OSError) as error:
-        raise ManifestError(f"{path} is not a table: {error}", hint=hint) from None
-    if not lines:
-        raise ManifestError(f"{path} is empty", hint=hint)
-    head = [name.strip() for name in lines[0]]
-    _refuse_shape(path, head, lines, hint)
-    table = pd.DataFrame([[*map(_cell, line)] for line in lines[1:]], columns=head, dtype="str")
-    return table.dropna(how="all").reset_index(drop=True)
-
-
-def _refuse_shape(path: Path, head: list[str], lines: list[list[str]], hint: str) -> None:
-    twice = sorted({name for name in head if name and head.count(name) > 1})
-    if twice:
-        raise ManifestError(f"{path} has two columns {twice[0][:60]!r}", hint="rename one")
-    for number, line in enumerate(lines[1:], 2):
-        if len(line) != len(head):
-            raise ManifestError(
-                f"{path}: row {number} has {len(line)} cells, its header {len(head)}", hint=hint
-            )
-
-
-def _cell(text: str) -> str | None:
-    text = text.strip()
-    return None if text.lower() in MISSING else text
 
 
 def find_column(table: pd.DataFrame, name: str) -> str | None:
     """Return the column that is called `name`, in whatever case, or None."""
-    return next((column for column in table if str(column).lower() == name), None)
+    return next((column for column in table if str(column).lower() == name.lower()), None)
 
 
 def person_values(
-    table: pd.DataFrame, who: pd.Series, path: Path, *, ending: str = ""
+    table: pd.DataFrame, who: pd.Series, path: Path | str, *, ending: str = ""
 ) -> pd.DataFrame:
     """Return `VALUES` of every row; what the table does not say is missing.
+
+    A number that cannot be read, or that no person can have (`cells.RANGES`), is missing, and a
+    line tells how many and the first. A rating that cannot be read is an error: it is an answer.
 
     Args:
         table: As `read_text_table` returns it.
@@ -117,46 +61,104 @@ def person_values(
         ending: Appended to the names of columns, such as ``_bl`` for values at baseline.
 
     Raises:
-        ManifestError: A value is no number or no CDR, or two columns of a row contradict each
-            other.
+        ManifestError: A rating is none, or two columns of a row contradict each other.
     """
-    numbers = {
-        name: _number(table, [one + ending for one in NAMES[name]], who, path)
-        for name in ("cdr", "age", "mmse", "etiv", "nwbv")
-    }
-    values = pd.DataFrame(numbers, index=table.index)
+    values = pd.DataFrame(index=table.index)
+    for name in ("cdr", *RANGES):
+        names = [one + ending for one in NAMES[name]]
+        values[name] = _number(table, names, who, path, name)
     rated = _per_row(values.pop("cdr"), stage_from_cdr, who, path)
     values["label"] = _agreed(rated, _named_stage(table, who, path), who, path)
     values["sex"] = _sex(table, path) if not ending else pd.Series(None, table.index, dtype="str")
+    _tell_unknown(table, values, path, ending)
     return values[list(VALUES)]
 
 
-def _number(table: pd.DataFrame, names: Sequence[str], who: pd.Series, path: Path) -> pd.Series:
+def _number(
+    table: pd.DataFrame, names: Sequence[str], who: pd.Series, path: Path | str, name: str
+) -> pd.Series:
     """Return the numbers of the first of the named columns that has one, row by row."""
     found = pd.Series(float("nan"), table.index, dtype="float64")
-    for name in names:
-        column = find_column(table, name)
-        if column is None:
-            continue
-        text = table[column].str.replace(_CAPPED_AGE, r"\1", regex=True)
-        values = pd.to_numeric(text, errors="coerce").astype("float64")
-        values = values.where(values.abs() < float("inf"))
-        _refuse_rows(
-            values.isna() & text.notna(), table[column], who, f"{path}: {column} is no number"
-        )
-        differs = found.notna() & values.notna() & (found != values)
-        _refuse_rows(differs, values, who, f"{path}: {column} contradicts another column")
-        found = found.fillna(values)
+    for one in names:
+        column = find_column(table, one)
+        if column is not None:
+            read = _ratings if name == "cdr" else partial(_measures, name=name)
+            values = read(table[column], who, path)
+            differs = found.notna() & values.notna() & (found != values)
+            _refuse_rows(differs, values, who, f"{path}: {column} contradicts another column")
+            found = found.fillna(values)
     return found
 
 
-def _named_stage(table: pd.DataFrame, who: pd.Series, path: Path) -> pd.Series:
+def _ratings(text: pd.Series, who: pd.Series, path: Path | str) -> pd.Series:
+    """Return CDRs; only what codes a missing one is left empty."""
+    values = text.map(read_number, na_action="ignore").astype("float64")
+    _refuse_rows(values.isna() & text.notna(), text, who, f"{path}: {text.name} is no number")
+    coded = values.isin(CDR_CODES)
+    _tell_empty(coded, text, who, path, "they code a rating that is missing")
+    return values.mask(coded)
+
+
+def _measures(text: pd.Series, who: pd.Series, path: Path | str, *, name: str) -> pd.Series:
+    """Return the numbers that are plausible for column `name` of the manifest."""
+    read = read_age if name == "age" else read_number
+    values = text.map(read, na_action="ignore").astype("float64")
+    least, most, unit = RANGES[name]
+    plausible = values.between(least, most)
+    why = f"they hold no number from {least:g} to {most:g} {unit}"
+    _tell_empty(text.notna() & ~plausible, text, who, path, why)
+    if name == "age":
+        _tell_least_ages(text[plausible], who, path)
+    return values.where(plausible)
+
+
+def _tell_empty(
+    wrong: pd.Series, text: pd.Series, who: pd.Series, path: Path | str, why: str
+) -> None:
+    if wrong.any():
+        row = wrong.idxmax()
+        logger.warning(
+            "%s: column %s: %s left empty, because %s; the first is %r, of %r",
+            *(path, text.name, counted(int(wrong.sum()), "cell is", "cells are"), why),
+            *(text[row][:60], str(who[row])[:60]),
+        )
+
+
+def _tell_least_ages(text: pd.Series, who: pd.Series, path: Path | str) -> None:
+    least = text[text.map(is_least_age)]
+    if len(least):
+        logger.info(
+            "%s: column %s: %s the least age that a person may have, which is taken: %r, of %r",
+            *(path, text.name, counted(len(least), "cell names", "cells name")),
+            *(least.iloc[0][:60], str(who[least.index[0]])[:60]),
+        )
+
+
+def _tell_unknown(table: pd.DataFrame, values: pd.DataFrame, path: Path | str, ending: str) -> None:
+    """Say in one line how much the table leaves open, of the columns that it has."""
+    titles = {**NAMES, "label": (*NAMES["cdr"], "stage", "label")}
+    gaps = []
+    for name in VALUES:
+        columns = [found for one in titles[name] if (found := find_column(table, one + ending))]
+        missing = int(values[name].isna().sum())
+        if columns and missing:
+            gaps.append(f"{columns[0]} of {missing}")
+    if gaps:
+        rows = counted(len(table), "row")
+        logger.info("%s: of %s, not known: %s", path, rows, ", ".join(gaps))
+
+
+def _named_stage(table: pd.DataFrame, who: pd.Series, path: Path | str) -> pd.Series:
     """Return the stages that a column ``stage`` or ``label`` names."""
 
     def stage(text: str) -> str:
         known = text if text in STAGES else stage_from_folder(text)
         if known is None:
-            raise ManifestError(f"{text[:60]!r} is no stage", hint=f"use {', '.join(STAGES)}")
+            why = f" ({NO_STAGE})" if is_diagnosis(text) else ""
+            raise ManifestError(
+                f"{text[:60]!r} is no stage{why}",
+                hint=f"use {', '.join(STAGES)}, and leave the cell empty where nobody rated",
+            )
         return known
 
     named = pd.Series(None, table.index, dtype="str")
@@ -168,7 +170,7 @@ def _named_stage(table: pd.DataFrame, who: pd.Series, path: Path) -> pd.Series:
 
 
 def _per_row(
-    values: pd.Series, convert: Callable[..., str], who: pd.Series, path: Path
+    values: pd.Series, convert: Callable[..., str], who: pd.Series, path: Path | str
 ) -> pd.Series:
     """Convert what is known, and name the row that cannot be."""
     made: list[str | None] = []
@@ -182,13 +184,13 @@ def _per_row(
     return pd.Series(made, values.index, dtype="str")
 
 
-def _agreed(first: pd.Series, second: pd.Series, who: pd.Series, path: Path) -> pd.Series:
+def _agreed(first: pd.Series, second: pd.Series, who: pd.Series, path: Path | str) -> pd.Series:
     differs = first.notna() & second.notna() & (first != second)
     _refuse_rows(differs, second, who, f"{path}: CDR and stage contradict each other")
     return first.where(first.notna(), second)
 
 
-def _sex(table: pd.DataFrame, path: Path) -> pd.Series:
+def _sex(table: pd.DataFrame, path: Path | str) -> pd.Series:
     """Return F or M; a code, which means one here and the other there, is not guessed."""
     columns = [found for name in NAMES["sex"] if (found := find_column(table, name))]
     if not columns:

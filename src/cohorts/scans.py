@@ -1,10 +1,10 @@
 """A folder of raw scans, laid out in any way, with or without a table of the people.
 
-Whom a scan shows, ``scans.csv`` in the folder says, else the ids that studies and BIDS write into
-names; where neither does, the scan counts as a person of its own, and the manifest is stamped. The
-table has a row per scan: ``name`` (of the scan or of its file) and any of ``subject``, ``session``,
-``age``, ``sex``, ``MMSE``, and ``CDR`` or ``stage``. Scans without a row are kept, unrated. No
-image is opened here.
+Whom a scan shows, ``scans.csv`` (or ``.tsv``, ``.xlsx``) in the folder says, else the ids that
+studies and BIDS write into names; where neither does, the scan counts as a person of its own, and
+the manifest is stamped. The table has a row per scan: ``name`` (of the scan or of its file) and any
+of ``subject``, ``session``, ``age``, ``sex``, ``MMSE``, and ``CDR`` or ``stage``. Scans without a
+row are kept, unrated. No image is opened here.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ import pandas as pd
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .file_kinds import scan_stem
-from .folders import list_scans_in
+from .folders import list_scans_in, visible_files
 from .people_names import of_study, read_name
-from .person_values import VALUES, find_column, person_values, read_text_table
+from .person_values import VALUES, find_column, person_values
 from .registry import register_cohort
+from .table_ids import match_ids
+from .text_table import find_text_table, read_text_table
 from .visit_names import alike_names
 
 logger = logging.getLogger(__name__)
 
 TABLE = "scans.csv"
 ONLY_SCAN = "T1w"
-_HINT = "scans.csv is UTF-8 text separated by commas, with a column name"
+#: What the table may end in; of several the first counts.
+ENDINGS = (".csv", ".tsv", ".xlsx")
+_HINT = "a row for each scan below a header: name,subject,session,age,sex,MMSE,CDR"
 
 
 @register_cohort("scans", homepage="", axes=None, side_known=True, raw=True)
@@ -128,7 +132,7 @@ def _tell_unknown(root: Path, below: pd.Series, scans: int) -> None:
 def _below(path: Path, root: Path) -> str:
     """Return a scan's path in the folder, without its ending; of the folder itself, its name."""
     relative = _relative(path, root)
-    return root.absolute().name if relative == "." else _SUFFIX.sub("", relative)
+    return root.absolute().name if relative == "." else scan_stem(relative)
 
 
 def safe_name(name: str) -> str:
@@ -150,25 +154,27 @@ def _relative(path: Path, base: Path) -> str:
 
 def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
     """Return ``subject``, ``session`` and `VALUES` of the scans that the table lists, by name."""
-    path = root / TABLE
+    path = find_text_table(root, "scans", ENDINGS)
     columns = ["subject", "session", *VALUES]
-    if not path.is_file():
-        logger.warning("%s is not there: no scan has a stage", path)
+    _tell_deeper(root)
+    if path is None:
+        logger.warning("%s is not there: no scan has a stage", root / TABLE)
         return pd.DataFrame(columns=columns, dtype="str")
-    table = read_text_table(path, separator=",", hint=_HINT)
+    table = read_text_table(path, hint=_HINT)
     column = find_column(table, "name")
     if column is None:
         names = ", ".join(str(name)[:40] for name in list(table)[:8])
         raise ManifestError(f"{path} has no column 'name'; found: {names}", hint=_HINT)
     if table[column].isna().any():
         raise ManifestError(
-            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no name"
+            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no name",
+            hint="name the scan of each row, or remove the row",
         )
     values = person_values(table, table[column], path)
     for part in ("subject", "session"):
         told = find_column(table, part)
         values[part] = table[told].map(safe_name, na_action="ignore") if told else None
-    scan = table[column].map(_aliases(root, found))
+    scan = table[column].map(match_ids(table[column], _aliases(root, found), path))
     _tell_lost(path, table[column], scan, found)
     values = values.set_index(pd.Index(scan, name="name"))[scan.notna().to_numpy()]
     twice = values.index[values.index.duplicated()]
@@ -177,6 +183,20 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
             f"{path}: scan {str(twice[0])[:60]!r} stands in two rows", hint="remove one of them"
         )
     return values[columns]
+
+
+def _tell_deeper(root: Path) -> None:
+    """Name tables that lie too deep to be read."""
+    tables = {f"scans{ending}" for ending in ENDINGS}
+    places = visible_files(root, skip=(".",))
+    deep = [f + name for f, names in places if f for name in names if name.lower() in tables]
+    if deep:
+        logger.warning(
+            "%s: %s in folders below and not read, such as %s; write one table here, whose names "
+            "are paths such as %sscan.nii.gz",
+            *(root, counted(len(deep), "table lies", "tables lie"), deep[0]),
+            deep[0].rpartition("/")[0] + "/",
+        )
 
 
 def _aliases(root: Path, found: dict[str, Path]) -> dict[str, str]:

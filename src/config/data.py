@@ -20,6 +20,8 @@ COHORTS = {
 }
 #: Processed data set -> (raw cohort, dimension).
 DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
+#: Raw cohort -> what its folder was called in this project's first versions.
+_ONCE = {"kaggle_orig": ("kaggle",)}
 #: Numbers of classes that the stages can be merged to.
 CLASSES = (4, 3, 2)
 
@@ -111,8 +113,21 @@ class DataConfig:
 
     @property
     def raw_dir(self) -> Path:
-        """Folder of the raw cohort."""
-        return self.data_dir or self.data_root / self.cohort
+        """Folder of the raw cohort: as the cohort is called, else the only one of `raw_folders`."""
+        own = self.data_root / self.cohort
+        if self.data_dir or own.exists():
+            return self.data_dir or own
+        others = self.raw_folders
+        return others[0] if len(others) == 1 else own
+
+    @property
+    def raw_folders(self) -> list[Path]:
+        """Folders below `data_root` that are called as the cohort, or as it was, in any case."""
+        names = {self.cohort, *_ONCE.get(self.cohort, ())}
+        if self.cohort == "phantom" or not self.data_root.is_dir():  # a phantom is made, not found
+            return []
+        below = sorted(self.data_root.iterdir())
+        return [folder for folder in below if folder.name.lower() in names and folder.is_dir()]
 
     @property
     def processed_dir(self) -> Path:

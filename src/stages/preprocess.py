@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +82,12 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
         hint = f"download it from {cohort.homepage} into {root}, or name its folder with --data_dir"
         if cohort.raw:
             hint = "name the folder of the scans with --data_dir"
+        several = [shlex.quote(str(folder)) for folder in config.data.raw_folders]
+        if several:
+            hint = "say which is meant: --data_dir " + " or --data_dir ".join(several)
         raise DataNotFoundError(root, hint=hint)
+    elif not config.data.data_dir and root.name != cohort.name:
+        logger.info("%s is read, as there is no folder %s", root, root.with_name(cohort.name))
     try:
         return cohort.index(root)
     except (DataNotFoundError, ManifestError) as error:

@@ -170,11 +170,11 @@ def test_table_values(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a CSV table"),
+        ("", "is empty"),
         (HEAD.replace("CDR", "Rating"), "no column 'CDR'; found: ID, M/F"),
         (f"{HEAD}\n{ROW.format('A', 0)}\n{ROW.format('A', 0)}", "'A' stands in two rows"),
         (f"{HEAD}\n{ROW.format('A', 0.7)}", "'A': CDR 0.7 is not on the scale"),
-        (f"{HEAD}\n{ROW.format('A', 'mild')}", "CDR of 'A' is no number: 'mild'"),
+        (f"{HEAD}\n{ROW.format('A', 'mild')}", "CDR is no number: 'A' has 'mild'"),
         (f"{HEAD}\n{ROW.format('', 0)}", "1 row has no ID"),
     ],
 )
