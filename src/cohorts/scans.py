@@ -129,10 +129,13 @@ def _tell_deeper(root: Path) -> None:
     deep = [f + name for f, names in places if f for name in names if name.lower() in tables]
     if deep:
         logger.warning(
-            "%s: %s in folders below and not read, such as %s; write one table here, whose names "
-            "are paths such as %sscan.nii.gz",
-            *(root, counted(len(deep), "table lies", "tables lie"), deep[0]),
-            deep[0].rpartition("/")[0] + "/",
+            "%s: %s not read, such as %s; write one table here, whose names are paths such as "
+            "%s/scan.nii.gz",
+            *(
+                root,
+                counted(len(deep), "table in a folder below is", "tables in folders below are"),
+            ),
+            *(deep[0], deep[0].rpartition("/")[0]),
         )
 
 
