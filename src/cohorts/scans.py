@@ -22,7 +22,7 @@ from ..manifest import Manifest
 from .folders import list_scans_in, visible_files
 from .person_values import VALUES, find_column, person_values
 from .registry import register_cohort
-from .table_ids import match_ids
+from .table_ids import match_ids, tell_twins
 from .text_table import find_text_table, read_text_table
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
     for part in ("subject", "session"):
         told = find_column(table, part)
         values[part] = table[told].map(safe_name, na_action="ignore") if told else None
+    tell_twins(values["subject"].dropna(), path)
     scan = table[column].map(match_ids(table[column], _aliases(root, found), path))
     _tell_lost(path, table[column], scan, found)
     values = values.set_index(pd.Index(scan, name="name"))[scan.notna().to_numpy()]

@@ -86,7 +86,26 @@ def test_a_line_tells_how_many_and_the_first(caplog):
         "120 years; the first is '60-70', of 'p1'",
         "people.tsv: 1 row has a sex that is neither F nor M ('2'): left empty",
         "people.tsv: of 4 rows, not known: age of 3, sex of 2",
+        "people.tsv: no column is called CDR; its columns: age, sex, ASF",
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            ["Age at scan", "score"],
+            "no column is called CDR or age; its columns: Age at scan, score",
+        ),
+        (["age_bl", "cdr_bl"], ""),
+        (["Age", "stage"], ""),
+    ],
+)
+def test_a_table_without_an_age_or_a_rating_says_so(caplog, columns, said):
+    with caplog.at_level(logging.INFO, logger="src"):
+        values(**{name: ["NonDemented" if name == "stage" else "1"] for name in columns})
+    assert said in caplog.text
+    assert ("no column is called" in caplog.text) == bool(said)
 
 
 def test_least_ages_are_told(caplog):

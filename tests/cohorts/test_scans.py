@@ -67,3 +67,12 @@ def test_one_table_above_names_scans_by_path(tmp_path):
     text = "name,CDR\nx/a.nii.gz,1\ny/a.nii.gz,0\n"
     (tmp_path / "scans.csv").write_text(text, encoding="utf-8")
     assert labels(tmp_path) == ["MildDemented", "NonDemented"]
+
+
+def test_people_who_differ_in_case_only_are_told(tmp_path, caplog):
+    scans(tmp_path, "a.nii.gz", "b.nii.gz", "c.nii.gz")
+    text = "name,subject\na,P01\nb,p1\nc,p2\n"
+    (tmp_path / "scans.csv").write_text(text, encoding="utf-8")
+    assert index_scans(tmp_path).table["subject"].tolist() == ["P01", "p1", "p2"]
+    assert "2 subjects differ by leading zeros or letter case only" in caplog.text
+    assert "'P01' and 'p1'" in caplog.text
