@@ -3,7 +3,7 @@
 import pytest
 
 from src.errors import ConfigError, ManifestError
-from src.labels import STAGES, class_scheme, stage_from_cdr, stage_from_folder
+from src.labels import STAGES, class_scheme, is_diagnosis, stage_from_cdr, stage_from_folder
 
 
 @pytest.mark.parametrize(("cdr", "stage"), [(0, 0), (0.5, 1), (1, 2), (2, 3), (3, 3), ("0.5", 1)])
@@ -29,15 +29,39 @@ def test_what_is_no_rating_is_never_healthy(cdr):
         ("Mild Dementia", 2),
         ("mildDem", 2),
         ("Moderate Dementia", 3),
+        ("No Impairment", 0),
+        ("no_impairment", 0),
+        ("Very Mild Impairment", 1),
+        ("VeryMildImpairment", 1),
+        ("Mild Impairment", 2),
+        ("MODERATE-IMPAIRMENT", 3),
     ],
 )
-def test_folder_names_of_both_kaggle_sets(name, stage):
+def test_folder_names_of_the_kaggle_sets(name, stage):
     assert stage_from_folder(name) == STAGES[stage]
 
 
-@pytest.mark.parametrize("name", ["", "Demented", "Healthy", "mild", "severe dementia", "train"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "Demented", "Healthy", "mild", "severe dementia", "train", "no", "Impairment"),
+        *("Mild Cognitive Impairment", "AD", "MCI", "CN"),
+    ],
+)
 def test_other_folder_names_are_no_stage(name):
     assert stage_from_folder(name) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["AD", "MCI", "cn", "EMCI", "L-MCI", "NC", "Alzheimer's", "Normal"]
+)
+def test_diagnoses_are_known_as_such(name):
+    assert is_diagnosis(name)
+
+
+@pytest.mark.parametrize("name", [*STAGES, "Mild Impairment", "train", "", "Adam", "0.5"])
+def test_stages_are_no_diagnoses(name):
+    assert not is_diagnosis(name)
 
 
 @pytest.mark.parametrize(

@@ -135,17 +135,24 @@ def _tell_least_ages(text: pd.Series, who: pd.Series, path: Path | str) -> None:
 
 
 def _tell_unknown(table: pd.DataFrame, values: pd.DataFrame, path: Path | str, ending: str) -> None:
-    """Say in one line how much the table leaves open, of the columns that it has."""
+    """Say in one line how much the table leaves open, and whether it has no age or no rating."""
     titles = {**NAMES, "label": (*NAMES["cdr"], "stage", "label")}
-    gaps = []
+    gaps, absent = [], []
     for name in VALUES:
         columns = [found for one in titles[name] if (found := find_column(table, one + ending))]
+        at_baseline = [one for one in titles[name] if find_column(table, one + "_bl")]
         missing = int(values[name].isna().sum())
         if columns and missing:
             gaps.append(f"{columns[0]} of {missing}")
+        elif name in ("age", "label") and not columns + at_baseline:
+            absent.append("age" if name == "age" else "CDR")
     if gaps:
         rows = counted(len(table), "row")
         logger.info("%s: of %s, not known: %s", path, rows, ", ".join(gaps))
+    if absent and not ending:
+        there = ", ".join(str(column)[:40] for column in list(table)[:12])
+        called = " or ".join(absent)
+        logger.info("%s: no column is called %s; its columns: %s", path, called, there)
 
 
 def _named_stage(table: pd.DataFrame, who: pd.Series, path: Path | str) -> pd.Series:

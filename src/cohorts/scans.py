@@ -25,7 +25,7 @@ from .folders import list_scans_in, visible_files
 from .people_names import of_study, read_name
 from .person_values import VALUES, find_column, person_values
 from .registry import register_cohort
-from .table_ids import match_ids
+from .table_ids import match_ids, tell_twins
 from .text_table import find_text_table, read_text_table
 from .visit_names import alike_names
 
@@ -174,6 +174,7 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
     for part in ("subject", "session"):
         told = find_column(table, part)
         values[part] = table[told].map(safe_name, na_action="ignore") if told else None
+    tell_twins(values["subject"].dropna(), path)
     scan = table[column].map(match_ids(table[column], _aliases(root, found), path))
     _tell_lost(path, table[column], scan, found)
     values = values.set_index(pd.Index(scan, name="name"))[scan.notna().to_numpy()]
@@ -192,10 +193,13 @@ def _tell_deeper(root: Path) -> None:
     deep = [f + name for f, names in places if f for name in names if name.lower() in tables]
     if deep:
         logger.warning(
-            "%s: %s in folders below and not read, such as %s; write one table here, whose names "
-            "are paths such as %sscan.nii.gz",
-            *(root, counted(len(deep), "table lies", "tables lie"), deep[0]),
-            deep[0].rpartition("/")[0] + "/",
+            "%s: %s not read, such as %s; write one table here, whose names are paths such as "
+            "%s/scan.nii.gz",
+            *(
+                root,
+                counted(len(deep), "table in a folder below is", "tables in folders below are"),
+            ),
+            *(deep[0], deep[0].rpartition("/")[0]),
         )
 
 

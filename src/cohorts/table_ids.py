@@ -55,6 +55,21 @@ def match_ids(
     return exact | found
 
 
+def tell_twins(ids: Iterable[str], path: Path | str) -> None:
+    """Warn of a table's people who differ in leading zeros or letter case: they may be the same."""
+    alike = defaultdict(set)
+    for one in ids:
+        alike[_plain(one)].add(one)
+    twins = [sorted(group) for group in alike.values() if len(group) > 1]
+    if twins:
+        logger.warning(
+            "%s: %s by leading zeros or letter case only, such as %r and %r, and count as "
+            "different people: if they are the same, write both in one way",
+            *(path, counted(sum(map(len, twins)), "subject differs", "subjects differ")),
+            *(twins[0][0][:60], twins[0][1][:60]),
+        )
+
+
 def _refuse_unsure(
     alike: Mapping[str, set[str]], asked: Mapping[str, set[str]], path: Path | str
 ) -> None:

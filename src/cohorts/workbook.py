@@ -23,7 +23,7 @@ from ..errors import ManifestError, counted
 ZIP = b"PK\x03\x04"
 #: First bytes of an .xls, and of an .xlsx with a password.
 OLE = bytes.fromhex("d0cf11e0a1b11ae1")
-MAX_UNPACKED = 200_000_000  # bytes
+MAX_UNPACKED = 100_000_000  # bytes
 MAX_ROWS = 1_048_576  # of a sheet, by Excel's own limit
 MAX_CELLS = 20_000_000
 _HINT = "open it in a spreadsheet program and save it as CSV UTF-8"

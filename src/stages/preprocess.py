@@ -79,13 +79,7 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
             *(root, config.phantom, config.data.seed, workers_of(config), config.dask)
         )
     elif not root.is_dir():
-        hint = f"download it from {cohort.homepage} into {root}, or name its folder with --data_dir"
-        if cohort.raw:
-            hint = "name the folder of the scans with --data_dir"
-        several = [shlex.quote(str(folder)) for folder in config.data.raw_folders]
-        if several:
-            hint = "say which is meant: --data_dir " + " or --data_dir ".join(several)
-        raise DataNotFoundError(root, hint=hint)
+        raise DataNotFoundError(root, hint=_where_it_may_be(cohort, config))
     elif not config.data.data_dir and root.name != cohort.name:
         logger.info("%s is read, as there is no folder %s", root, root.with_name(cohort.name))
     try:
@@ -97,6 +91,17 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
         command = how_to_preprocess(str(likely), root, config.data.model_dim)
         error.hint = f"{root} looks like {likely}: {command}"
         raise
+
+
+def _where_it_may_be(cohort: Cohort, config: RunConfig) -> str:
+    several = [] if config.data.data_dir else config.data.raw_folders
+    if several:
+        flags = [f"--data_dir {shlex.quote(str(folder))}" for folder in several]
+        return f"say which is meant: {' or '.join(flags)}"
+    if cohort.raw:
+        return "name the folder of the scans with --data_dir"
+    into = config.data.raw_dir
+    return f"download it from {cohort.homepage} into {into}, or name its folder with --data_dir"
 
 
 def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, list[pd.DataFrame]]:

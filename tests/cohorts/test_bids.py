@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import openpyxl
+import pandas as pd
 import pytest
 from bids_trees import HEADER, balloon, faces, seven_tesla, touch, tsv
 
@@ -156,3 +158,119 @@ def test_clinicas_adni_is_rated_by_visit(tmp_path):
     assert table["age"].tolist() == pytest.approx([84.8, 85.3, 85.8])
     assert table["mmse"].fillna(-9).tolist() == [28, -9, 22]
     assert set(table["sex"]) == {"M"}
+
+
+def visits(root: Path, who: str, *sessions: str) -> None:
+    touch(root, *(f"{who}/{one}/anat/{who}_{one}_T1w.nii.gz" for one in sessions))
+
+
+def told(root: Path) -> list[tuple[float | None, str]]:
+    """Return age, in hundredths of a year, and label of each scan, by path."""
+    table = index_bids(root).table
+    ages = [None if pd.isna(age) else round(age, 2) for age in table["age"]]
+    return list(zip(ages, table["label"].fillna(""), strict=True))
+
+
+def test_an_age_belongs_to_the_first_day(tmp_path):
+    visits(tmp_path, "sub-1", "ses-d0129", "ses-d3132")
+    tsv(tmp_path / "participants.tsv", ["participant_id age cdrtot", "sub-1 65 0"])
+    later = round(65 + (3132 - 129) / 365.25, 2)
+    assert told(tmp_path) == [(65, "NonDemented"), (later, "")]
+
+
+@pytest.mark.parametrize("where", ["a folder", "a row"])
+def test_the_first_day_may_have_no_scan(tmp_path, where):
+    visits(tmp_path, "sub-1", "ses-d0129", "ses-d3132")
+    if where == "a folder":
+        touch(tmp_path, "sub-1/ses-d0000/pet/sub-1_ses-d0000_pet.nii.gz")
+    else:
+        tsv(tmp_path / "sub-1" / "sub-1_sessions.tsv", ["session_id age", "d0000 n/a"])
+    tsv(tmp_path / "participants.tsv", ["participant_id age cdr", "sub-1 65 0"])
+    assert told(tmp_path) == [(65.35, ""), (round(65 + 3132 / 365.25, 2), "")]
+
+
+def test_a_session_s_own_age_and_rating_come_first(tmp_path):
+    visits(tmp_path, "sub-1", "ses-d0129", "ses-d3132")
+    tsv(tmp_path / "participants.tsv", ["participant_id age cdr", "sub-1 65 0"])
+    tsv(
+        tmp_path / "sub-1" / "sub-1_sessions.tsv",
+        ["session_id age cdr", "ses-d0129 n/a n/a", "ses-d3132 73.3 0.5"],
+    )
+    assert told(tmp_path) == [(65, "NonDemented"), (73.3, "VeryMildDemented")]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "ages"),
+    [
+        (["ses-1", "ses-02"], [None, 65]),  # ses-02 stands before ses-1
+        (["ses-V2", "ses-V10"], [None, 65]),
+        (["ses-test", "ses-retest"], [None, None]),
+        (["ses-1", "ses-mri"], [None, None]),
+        (["ses-mri"], [65]),
+        (["ses-M006"], [65.5]),
+        (["ses-M000", "ses-M018"], [65, 66.5]),
+    ],
+)
+def test_an_age_at_a_time_that_no_name_tells_stays_empty(tmp_path, caplog, sessions, ages):
+    visits(tmp_path, "sub-1", *sessions)
+    tsv(tmp_path / "participants.tsv", ["participant_id age", "sub-1 65"])
+    assert [age for age, _ in told(tmp_path)] == ages
+    lost = ages.count(None)
+    assert (f"{lost} scan" in caplog.text and "left without an age" in caplog.text) == bool(lost)
+
+
+def test_ids_that_lost_their_zeros_are_matched_with_a_line(tmp_path, caplog):
+    touch(tmp_path, *(f"sub-{n:03d}/anat/sub-{n:03d}_T1w.nii.gz" for n in (1, 2, 10)))
+    tsv(tmp_path / "participants.tsv", ["participant_id age", "1 71", "2 72", "10 80"])
+    assert index_bids(tmp_path).table["age"].tolist() == [71, 72, 80]
+    assert "3 ids differ" in caplog.text
+
+
+def test_ids_that_could_be_two_people_are_refused(tmp_path):
+    touch(tmp_path, *(f"sub-{n}/anat/sub-{n}_T1w.nii.gz" for n in ("01", "001")))
+    tsv(tmp_path / "participants.tsv", ["participant_id age", "1 71"])
+    with pytest.raises(ManifestError, match="2 ids differ by leading zeros"):
+        index_bids(tmp_path)
+
+
+@pytest.mark.parametrize("rows", [["HC7 71", "HC8 72"], []])
+def test_a_table_of_nobody_here_is_refused(tmp_path, rows):
+    visits(tmp_path, "sub-1", "ses-1")
+    tsv(tmp_path / "participants.tsv", ["participant_id age", *rows])
+    with pytest.raises(
+        ManifestError, match=f"none of its {len(rows)} rows names a person"
+    ) as error:
+        index_bids(tmp_path)
+    assert "remove the table" in error.value.hint
+
+
+def test_sessions_that_lost_their_zeros_are_matched(tmp_path, caplog):
+    visits(tmp_path, "sub-1", "ses-M000", "ses-M012")
+    visits(tmp_path, "sub-2", "ses-M000")
+    rows = ["session_id cdr Age", "M0 0 70", "M12 0.5 71"]
+    tsv(tmp_path / "sub-1" / "sub-1_sessions.tsv", rows)
+    tsv(tmp_path / "sub-2" / "sub-2_sessions.tsv", ["session_id CDR age", "baseline 1 80"])
+    assert told(tmp_path) == [(70, "NonDemented"), (71, "VeryMildDemented"), (None, "")]
+    assert "1 table names no session that has a T1w image here" in caplog.text
+    assert "sub-2_sessions.tsv" in caplog.text
+
+
+def test_sessions_tables_are_told_of_together(tmp_path, caplog):
+    for who in ("sub-1", "sub-2", "sub-3"):
+        visits(tmp_path, who, "ses-1")
+        path = tsv(tmp_path / who / f"{who}_sessions.tsv", ["session_id age", "ses-1 old"])
+        path.write_text(path.read_text(encoding="utf-8").replace("\t", ";"), encoding="utf-8")
+    with caplog.at_level(logging.INFO, logger="src"):
+        index_bids(tmp_path)
+    assert "3 tables read with semicolons between cells" in caplog.text
+    assert "3 cells are left empty" in caplog.text
+    assert "'old', of 'sub-1 ses-1'" in caplog.text
+
+
+def test_participants_may_be_an_excel_workbook(tmp_path):
+    visits(tmp_path, "sub-01", "ses-1")
+    book = openpyxl.Workbook()
+    for row in (["participant_id", "age"], [1, 71.5]):
+        book.active.append(row)
+    book.save(tmp_path / "participants.xlsx")
+    assert index_bids(tmp_path).table["age"].tolist() == [71.5]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.cohorts.folders import ImageFile, list_images
-from src.errors import DataNotFoundError
+from src.cohorts.folders import ImageFile, list_images, require_stages
+from src.errors import DataNotFoundError, ManifestError
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -43,3 +43,20 @@ def test_no_image_is_told_with_the_way_to_get_them(tmp_path: Path) -> None:
         with pytest.raises(DataNotFoundError) as error:
             list_images(root, SUFFIXES, hint="download them")
         assert error.value.hint == "download them"
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("AD", "a diagnosis is no CDR stage"),
+        ("train/EMCI/a", "a diagnosis is no CDR stage"),
+        ("Class 3", "expected NonDemented"),
+    ],
+)
+def test_folders_of_diagnoses_are_refused_with_the_reason(
+    tmp_path: Path, folder: str, why: str
+) -> None:
+    images = [ImageFile(f"{folder}/a.png", "a", None, None)]
+    with pytest.raises(ManifestError, match=f"whose name is no stage: {folder}; {why}") as error:
+        require_stages(tmp_path, images)
+    assert ("by each person's CDR" in error.value.hint) == (folder != "Class 3")

@@ -6,6 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
+import openpyxl
+import pandas as pd
 import pytest
 
 from src.cohorts.oasis import index_oasis
@@ -178,3 +180,53 @@ def test_real_table_gives_the_published_counts(real_data, tmp_path):
     rows = index_oasis(tmp_path).table
     assert (len(rows), rows["subject"].nunique()) == (436, 416)
     assert rows["label"].value_counts().tolist() == [135, 70, 28, 2]
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_the_table_as_the_site_hands_it_out(root, also):
+    text = root / "oasis_cross-sectional.csv"
+    path = root / "oasis_cross-sectional-5708aa0a98d82080.xlsx"
+    pd.read_csv(text).to_excel(path, index=False)
+    if also:  # the text counts, if both are there
+        book = openpyxl.load_workbook(path)
+        book.active["D2"] = 99
+        book.save(path)
+    else:
+        text.unlink()
+    table = index_oasis(root).table
+    assert table["age"].tolist() == [74, 73, 20, 20]
+    assert table["label"].fillna("").tolist() == ["NonDemented", "VeryMildDemented", "", ""]
+    assert table["nwbv"].tolist() == [0.743, 0.708, 0.85, 0.845]
+
+
+def test_ids_in_lower_case_are_read(root, caplog):
+    path = root / "oasis_cross-sectional.csv"
+    text = path.read_text(encoding="utf-8") + "OAS1_0400_MR1,F,R,70,,,,,1400,.8,1,N/A\n"
+    path.write_text(text.lower().replace("id,m/f", "Id,m/F"), encoding="utf-8")
+    table = index_oasis(root).table
+    assert table["label"].fillna("").tolist() == ["NonDemented", "VeryMildDemented", "", ""]
+    assert set(table["sex"]) == {"F"}
+    assert "4 ids differ" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["oasis_longitudinal-2.xlsx", "oasis_cross-sectional.csv"])
+def test_the_table_of_oasis_2_is_named(root, name):
+    head = "Subject ID,MRI ID,Group,Visit,MR Delay,M/F,Hand,Age,EDUC,SES,MMSE,CDR,eTIV,nWBV,ASF"
+    row = "OAS2_0001,OAS2_0001_MR1,Nondemented,1,0,M,R,87,14,2,27,0,1987,0.696,0.883"
+    (root / "oasis_cross-sectional.csv").write_text(f"{head}\n{row}\n", encoding="utf-8")
+    if name.endswith("xlsx"):
+        pd.read_csv(root / "oasis_cross-sectional.csv").to_excel(root / name, index=False)
+        (root / "oasis_cross-sectional.csv").unlink()
+    with pytest.raises(ManifestError, match="is the table of OASIS-2") as error:
+        index_oasis(root)
+    assert "--dataset scans" in error.value.hint
+
+
+def test_one_odd_cell_does_not_refuse_the_cohort(root, caplog):
+    write_table(
+        root, ROWS[0].replace(",74,", ",89+,"), ROWS[1].replace(",27,", ",n.d.,"), *ROWS[2:]
+    )
+    table = index_oasis(root).table
+    assert table["age"].tolist() == [89, 73, 20, 20]
+    assert table["mmse"].fillna(-1).tolist() == [29, -1, -1, -1]
+    assert "the first is 'n.d.', of 'OAS1_0003_MR1'" in caplog.text

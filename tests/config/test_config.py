@@ -273,6 +273,27 @@ def test_names_of_data_sets(settings, cohort, dim, name):
     assert data.raw_dir == Path("data") / cohort
 
 
+@pytest.mark.parametrize(
+    ("folders", "dataset", "found"),
+    [
+        (["Kaggle"], "kaggle_2d", "Kaggle"),
+        (["KAGGLE_orig", "kaggle_2d"], "kaggle_orig", "KAGGLE_orig"),
+        (["Kaggle", "kaggle_orig"], "kaggle_orig", "kaggle_orig"),
+        (["Kaggle", "Kaggle_Orig"], "kaggle_orig", "kaggle_orig"),  # not there: nothing is guessed
+        (["OASIS"], "oasis_3d", "OASIS"),
+        (["Phantom"], "phantom", "phantom"),
+        ([], "oasis", "oasis"),
+    ],
+)
+def test_the_raw_folder_may_be_called_in_another_case(tmp_path, folders, dataset, found):
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+    (tmp_path / "SCANS").touch()
+    assert DataConfig(dataset=dataset, data_root=tmp_path).raw_dir == tmp_path / found
+    assert DataConfig(dataset="scans", data_root=tmp_path).raw_folders == []
+    assert DataConfig(dataset=dataset, data_dir=Path("x")).raw_dir == Path("x")
+
+
 def test_defaults_follow_the_dimension():
     flat = build_config(RunConfig, {"dataset": "oasis_2d"})
     deep = build_config(RunConfig, {"dataset": "oasis_3d"})

@@ -141,6 +141,20 @@ def test_missing_raw_data_and_a_strangers_folder(tmp_path, oasis):
     assert mine.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_raw_folder_of_another_name_is_told(tmp_path, caplog):
+    make_kaggle(tmp_path / "data" / "Kaggle")
+    with caplog.at_level("INFO", logger="src"):
+        list(run(config(tmp_path, dataset="kaggle_2d")))
+    assert f"{tmp_path / 'data' / 'Kaggle'} is read, as there is no folder" in caplog.text
+    assert len(Manifest.read(tmp_path / "data" / "kaggle_2d"))
+    (tmp_path / "data" / "KAGGLE orig").mkdir()  # called otherwise: not meant
+    (tmp_path / "data" / "Kaggle_Orig").mkdir()
+    with pytest.raises(DataNotFoundError, match="kaggle_orig") as error:
+        list(run(config(tmp_path, dataset="kaggle_2d")))
+    flags = [f"--data_dir {tmp_path / 'data' / name}" for name in ("Kaggle", "Kaggle_Orig")]
+    assert error.value.hint == f"say which is meant: {' or '.join(flags)}"
+
+
 @pytest.mark.slow
 def test_two_workers_make_the_same_files(tmp_path, oasis):
     list(run(config(tmp_path)))
