@@ -88,8 +88,7 @@ def _linked(unit: Index, pairs: pd.DataFrame) -> Index:
     first, second = unit[pairs["query"]], unit[pairs["partner"]]
     graph = coo_matrix((np.ones(len(first), bool), (first, second)), shape=(n, n))
     part = connected_components(graph, directed=False)[1][unit]
-    smallest = pd.Series(unit).groupby(part).transform("min")
-    return smallest.to_numpy(dtype=np.int64)
+    return np.asarray(pd.Series(unit).groupby(part).transform("min"), dtype=np.int64)
 
 
 def _refuse_one_unit(manifest: Manifest, unit: Index) -> None:
