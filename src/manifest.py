@@ -189,12 +189,14 @@ class Manifest:
             sides = placed.dropna(subset=[column]).groupby(column)["split"].nunique()
             both = list(sides.index[sides > 1])
             if both:
-                some = ", ".join(both[:3])
+                copies = placed.loc[placed[column] == both[0]].drop_duplicates("split")["path"]
+                some = ", ".join(both[:3] if column == "subject" else copies)
+                mend = "split by person, as --mode preprocess does"
+                mend = mend if column == "subject" else "remove all but one of such files"
                 raise LeakageError(
                     f"{counted(len(both), what)} on both sides of the split in {self.root}, "
                     f"such as {some}",
-                    hint="split by person, as --mode preprocess does; "
-                    "--allow_leaks goes on and stamps the result",
+                    hint=f"{mend}; --allow_leaks goes on and stamps the result",
                 )
 
 

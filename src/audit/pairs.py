@@ -158,15 +158,18 @@ def find_pairs(
     ]
     every = pd.concat(parts, ignore_index=True).sort_values("likeness", ascending=False)
     pairs = every.groupby("query").head(_partners(every["query"].nunique()))
-    pairs = pairs.reset_index(drop=True)
-    pairs["agreement"] = search.aligned(pairs)
-    copies = pairs["agreement"] >= thresholds.copy
-    same = (pairs["likeness"] >= thresholds.head) & thresholds.heads_told_apart
-    pairs["kind"] = np.where(copies, COPIES, np.where(same, ONE_HEAD, ""))
-    order = np.lexsort(
-        (-pairs["agreement"], -(pairs["query_side"] == "test"), -(copies * 2.0 + same))
-    )
+    pairs = judge_pairs(search, pairs.reset_index(drop=True), thresholds)
+    worst = pairs["kind"].map({COPIES: 0, ONE_HEAD: 1, "": 2})
+    order = np.lexsort((-pairs["agreement"], -(pairs["query_side"] == "test"), worst))
     return pairs.iloc[order].reset_index(drop=True)
+
+
+def judge_pairs(search: Search, pairs: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    """Align every pair; add ``agreement``, and ``kind``: `COPIES`, `ONE_HEAD` or empty."""
+    agreement = search.aligned(pairs)
+    same = (pairs["likeness"] >= thresholds.head) & thresholds.heads_told_apart
+    kind = np.where(agreement >= thresholds.copy, COPIES, np.where(same, ONE_HEAD, ""))
+    return pairs.assign(agreement=agreement, kind=kind)
 
 
 def cluster_heads(search: Search, thresholds: Thresholds, pairs: pd.DataFrame) -> Index:

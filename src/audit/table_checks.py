@@ -6,7 +6,6 @@ or NOT KNOWN with the reason.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from itertools import combinations, islice
@@ -15,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from ..cohorts.people_names import known_person
-from ..errors import AuditFailed, counted
-from ..manifest import PEOPLE_UNKNOWN, SAME_PEOPLE, SPLITS, Manifest
+from ..errors import counted
+from ..manifest import PEOPLE_UNKNOWN, SPLITS, Manifest
 from ..report.canvas import plain
 from .composition import check_composition
 from .verdicts import (
@@ -30,8 +29,6 @@ from .verdicts import (
     sides_of,
     verdict_of,
 )
-
-logger = logging.getLogger(__name__)
 
 #: What follows a person in names of sessions and acquisitions, where the person has no known id.
 #: Only after an id with a digit: ``case_scan_12`` is no session of ``case``.
@@ -52,29 +49,6 @@ def cheap_audit(manifest: Manifest) -> dict[str, Any]:
     """
     checks = table_checks(manifest_rows(manifest))
     return {"verdict": verdict_of(checks), "checks": [check.to_dict() for check in checks]}
-
-
-def refuse_leaks(manifest: Manifest, *, allowed: bool) -> None:
-    """Log the cheap audit, and refuse a split that fails it.
-
-    Args:
-        manifest: Rows of all sides.
-        allowed: Log only. Of a split that is stamped `SAME_PEOPLE` the leak is known already.
-
-    Raises:
-        AuditFailed: A check fails.
-    """
-    audit = cheap_audit(manifest)
-    failed = [check for check in audit["checks"] if check["verdict"] == FAIL]
-    for check in failed:
-        logger.warning("audit: %s FAIL: %s", check["name"], check["sentence"])
-    if failed and not allowed and SAME_PEOPLE not in manifest.stamps:
-        raise AuditFailed(
-            f"the split of {manifest.root} is not honest: {failed[0]['sentence']}",
-            hint="split by person (--mode preprocess), or --allow_leaks to train anyway",
-        )
-    if not failed:
-        logger.info("audit: no leak found by %d cheap checks", len(audit["checks"]))
 
 
 def manifest_rows(manifest: Manifest) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..atomic import write_json
 from ..audit.audit import Audit, audit_folder, format_audit
 from ..audit.figure import pairs_figure
+from ..audit.mend import how_to_mend
 from ..config import RunConfig, dataset_flags
 from ..errors import AuditFailed, DataNotFoundError
 
@@ -37,9 +38,10 @@ def run(config: RunConfig) -> Iterator[Path]:
     if audit.pairs:
         yield _draw(out / "audit.png", audit)
     if audit.failed:
+        details = f"what was found stands in {out / 'audit.json'}"
         raise AuditFailed(
             f"{folder} is no honest split: {', '.join(audit.failed)}",
-            hint=f"read {out / 'audit.json'}; split by person, as --mode preprocess does",
+            hint=f"{how_to_mend(folder, audit.failed, config.data.model_dim)}; {details}",
         )
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..audit.copies import join_copies
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.phantom import cohort as phantom
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
 from ..data.splits import keep_official_split, split_by_person
 from ..errors import ConfigError, DataNotFoundError, ManifestError, counted
-from ..manifest import MANIFEST, Manifest
+from ..manifest import MANIFEST, PEOPLE_UNKNOWN, Manifest
 from ..preprocessing.processed import (
     list_scans,
     process,
@@ -49,6 +50,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     refuse_foreign(out)
     cohort = COHORT_REGISTRY.get(config.data.cohort)
     raw, removed = _kept(_index(cohort, config), cohort, config)
+    if PEOPLE_UNKNOWN in raw.stamps and cohort.layout == "slice" and not config.data.official_split:
+        raw = join_copies(raw, seed=config.data.seed)
     if cohort.raw:
         raw, aside = standard_scans(raw, config, workers_of(config))
         removed.append(aside)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from ..atomic import atomic_file, write_json
-from ..audit.table_checks import refuse_leaks
+from ..audit.before_training import refuse_leaks
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.dataset import MriDataset, make_loader
@@ -39,7 +39,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """
     check_before(config, "train")
     data = open_run_data(config)
-    refuse_leaks(data.manifest, allowed=config.train.allow_leaks)
+    refuse_leaks(data.manifest, allowed=config.train.allow_leaks, seed=config.data.seed)
     accelerator = open_accelerator(config.device, config.train.precision)
     with others_needed(lambda: 0):
         trainer = _open_trainer(config, data, accelerator)
