@@ -43,6 +43,7 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         **like,
         "quality": prepared.standard.quality.values if prepared.standard else {},
         "flags": _flags(ensemble, prepared),
+        "side_known": prepared.side_known,
         "map": None,
         "n_images": len(prepared.images),
         "n_checkpoints": len(ensemble.members),
@@ -63,6 +64,7 @@ def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
         **empty,
         "quality": {},
         "flags": [],
+        "side_known": False,
         "map": None,
         "n_images": 0,
         "n_checkpoints": n_checkpoints,
@@ -143,7 +145,8 @@ def _reasons(like: Answer) -> list[str]:
 
 
 def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
-    flags = list(prepared.standard.quality.flags) if prepared.standard else []
+    flags = list(prepared.record.notes) if prepared.record else []
+    flags += prepared.standard.quality.flags if prepared.standard else ()
     if prepared.standard and prepared.standard.quality.failures:
         flags += [f"let in although {why}" for why in prepared.standard.quality.failures]
     if prepared.item.kind == "picture":

@@ -27,9 +27,8 @@ _STEP = 1 / 1024  # maps are written in steps of their maximum
 
 
 def write_answer_map(
-    folder: Path, answer: Answer, prepared: Prepared, attribution: Attribution, target: int,
-    *, side_known: bool,
-) -> Iterator[Path]:  # fmt: skip
+    folder: Path, answer: Answer, prepared: Prepared, attribution: Attribution, target: int
+) -> Iterator[Path]:
     """Make the map of an answer and write it; the answer then names it.
 
     Args:
@@ -38,7 +37,6 @@ def write_answer_map(
         prepared: The images.
         attribution: Method and model.
         target: Class that is explained.
-        side_known: Whether left and right can be told in the training images.
 
     Yields:
         Two NIfTI files of the map, one of the image, and the figure.
@@ -65,11 +63,10 @@ def write_answer_map(
     yield write_nifti(there, in_scan, affine, description=about)
     figure = folder / "maps" / f"{name}.png"
     title = f"{name[:60]}: {answer['stage']}, p = {answer['probabilities'][answer['stage']]:.2f}"
-    sides = "R and L are the person's right and left." if side_known else "Sides are unknown."
+    known = prepared.side_known
+    sides = "R and L are the person's right and left." if known else "Sides are unknown."
     person = PersonMap(image, image.replaced(volume.data), name[:40], f"map of {answer['stage']}")
-    yield person_figure(
-        figure, [person], title, f"{about}. {_WARNING} {sides}", side_known=side_known
-    )
+    yield person_figure(figure, [person], title, f"{about}. {_WARNING} {sides}", side_known=known)
     answer["map"] = figure.relative_to(folder).as_posix()
 
 

@@ -57,6 +57,7 @@ class Prepared:
         slices: Slice number of each image; empty in 3D.
         record: Where the images lie; None where nobody knows.
         standard: The standard scan that they were made of; None where the scan came prepared.
+        side_known: Whether left and right can be told, in the scan and in the training images.
         to_standard: RAS+ mm of the stored grid -> mm of the standard scan.
     """
 
@@ -66,6 +67,7 @@ class Prepared:
     record: ScanRecord | None
     standard: StandardScan | None
     to_standard: Matrix
+    side_known: bool
 
 
 class Preparer:
@@ -81,6 +83,7 @@ class Preparer:
         self.ensemble, self.config, self.folder = ensemble, config, folder
         self.settings = ensemble.preprocess
         self.cohort = _cohort(ensemble)
+        self._side_known = bool(ensemble.content["preprocessing"].get("side_known"))
         self._frame: TrainingFrame | None = None
         self._why_no_frame = ""
         try:
@@ -165,7 +168,10 @@ class Preparer:
             axes = self.cohort.axes
         elif standard is not None:
             sources = (standard.path,)
-        scan = Scan(item.name, sources, slices, ("scans",) * len(sources), axes, self.ensemble.dim)
+        scan = Scan(
+            *(item.name, sources, slices, ("scans",) * len(sources), axes, self.ensemble.dim),
+            side_known=self._side_known and (standard is None or standard.side_known),
+        )
         if not is_done(out, scan, self.settings):
             why = make_scan(out, scan, self.settings)
             if why is not None:
@@ -180,6 +186,7 @@ class Preparer:
             record,
             standard,
             to_standard,
+            scan.side_known if record.side_known is None else record.side_known,
         )
 
     def _as_they_are(self, item: Input) -> Prepared:
@@ -198,8 +205,10 @@ class Preparer:
         numbers = {(root / path).resolve(): number for path, number in record.slices.items()}
         slices = tuple(int(numbers[path.resolve()] or 0) for path in item.sources)
         is_2d = self.ensemble.dim == "2d"
+        said = here.get("side_known") if record.side_known is None else record.side_known
         return Prepared(
-            item, _stack(item.sources), slices if is_2d else (), record, None, np.eye(4)
+            *(item, _stack(item.sources), slices if is_2d else (), record, None, np.eye(4)),
+            side_known=self._side_known and bool(said),
         )
 
     def _laid(

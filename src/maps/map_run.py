@@ -59,8 +59,13 @@ class MapRun:
 
     @property
     def side_known(self) -> bool:
-        """Whether left and right can be told."""
-        return bool(self.data.settings.get("side_known"))
+        """Whether left and right can be told in every scan that is shown."""
+        return all(map(self.side_known_of, self.cases))
+
+    def side_known_of(self, case: Case) -> bool:
+        """Return whether left and right can be told in one scan; an old record has not asked."""
+        known = case.record.side_known
+        return bool(self.data.settings.get("side_known") if known is None else known)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,7 +75,11 @@ class MapRun:
     @property
     def caption(self) -> str:
         """What stands below every figure."""
-        side = _SIDES if self.side_known else _UNKNOWN
+        return self.caption_of(self.side_known)
+
+    def caption_of(self, side_known: bool) -> str:
+        """Return what stands below a figure of people whose sides are known, or are not."""
+        side = _SIDES if side_known else _UNKNOWN
         return f"{self.attribution.method} of {_explained(self.attribution)}. {_WARNING} {side}"
 
     @property

@@ -68,6 +68,7 @@ def write_map(run: MapRun, one: CaseMap) -> tuple[Path, dict[str, Any]]:
         "p": case.probability,
         "maximum": one.strength,
         **{f"peak_{axis}": value for axis, value in zip("xyz", _peak(one), strict=True)},
+        "side_known": run.side_known_of(case),
         "map": path.relative_to(run.folder).as_posix(),
         "map_in_scan": in_scan.relative_to(run.folder).as_posix(),
         "picture": picture.relative_to(run.folder).as_posix(),
@@ -108,13 +109,18 @@ def write_people(run: MapRun, explained: Sequence[Explained]) -> Iterator[Path]:
 
 def _write_class(run: MapRun, name: str, people: Sequence[Explained]) -> Iterator[Path]:
     """Draw people of one class together, and the first of them slice by slice and turnable."""
-    title, caption = f"{run.name}: true class {name}", run.caption
+    title = f"{run.name}: true class {name}"
     shown = [_person_map(run, one) for one in people]
-    known, folder, stamps = run.side_known, run.folder, run.stamps
+    folder, stamps = run.folder, run.stamps
+    known = all(run.side_known_of(one.case) for one in people)
     yield person_figure(
-        folder / f"{name}.png", shown, title, caption, side_known=known, stamps=stamps
+        *(folder / f"{name}.png", shown, title, run.caption_of(known)),
+        side_known=known,
+        stamps=stamps,
     )
     first, case = shown[0], people[0].case
+    known = run.side_known_of(case)
+    caption = run.caption_of(known)
     yield mosaic(
         folder / f"{name}_slices.png", first, case.slices or None, title, caption,
         side_known=known, stamps=stamps, first=min(case.slices, default=0),

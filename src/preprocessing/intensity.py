@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..errors import ImageError
 
@@ -18,6 +19,70 @@ from ..errors import ImageError
 _MASKED_BORDER = 0.01
 #: Grey level (of 255) under which a JPG's pixel is compression noise around the brain.
 _JPG_NOISE = 12
+#: Under zero by more than this share of the bright voxels: not the noise or ringing of a filter.
+_UNDER_ZERO = 0.1
+#: Share of the range by which air at the border may lie over the lowest voxel.
+_AIR = 0.05
+
+
+def checked_intensities(data: NDArray[Any], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return a scan whose air is zero and whose voxels are all finite, with a note on each change.
+
+    SPM masks with NaN: outside of the brain that is zero. An image that was z-scored whole has its
+    air under zero, and is raised; one that was z-scored inside its brain mask has lost where zero
+    was, and is refused.
+
+    Args:
+        data: ``(X, Y, Z)``, or the same voxels with their axes in any order.
+        name: For messages.
+
+    Raises:
+        ImageError: Voxels inside are NaN or infinite, all are the same, or zero is not air.
+    """
+    notes: list[str] = []
+    low, high = data.min(), data.max()
+    if not (np.isfinite(low) and np.isfinite(high)):  # a NaN or an infinity is one of the two
+        data = _without_nan(data, name)
+        low, high = data.min(), data.max()
+        notes.append("NaN outside of the brain, as SPM masks: taken as zero")
+    if low == high:
+        raise ImageError(f"{name} is empty: every voxel is {low:g}")
+    if low < 0:
+        bottom, top = np.percentile(data[data != 0], (2, 98)).tolist()
+        if bottom < -_UNDER_ZERO * top:
+            data = _raised(data, top, name)
+            notes.append("air under zero, as after z-scoring: raised until its lowest voxel is 0")
+    return data, tuple(notes)
+
+
+def _without_nan(data: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the scan with zero for NaN, if all of it lies outside of what is there."""
+    wrong = ~np.isfinite(data)
+    filled = np.where(wrong, np.float32(0), data)
+    inside = wrong & ndimage.binary_fill_holes(filled != 0)
+    lost = np.count_nonzero(inside) or np.count_nonzero(np.isinf(data))
+    if not filled.any() or lost:
+        raise ImageError(
+            f"{name}: {lost or data.size} of {data.size} voxels are NaN or infinite"
+            + (" inside of the brain" if inside.any() else "")
+        )
+    return np.asarray(filled)
+
+
+def _raised(data: NDArray[Any], top: float, name: str) -> NDArray[Any]:
+    """Return the scan with its lowest value at zero, if that is the value of its border: air."""
+    low = float(data.min())
+    faces = [np.moveaxis(data, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
+    border = float(np.median(np.concatenate(faces)))
+    if border - low > _AIR * (top - low):
+        share = float(np.mean(data[data != 0] < 0))
+        raise ImageError(
+            f"{name}: {share:.0%} of what is not zero lies under zero, as after z-scoring: zero "
+            "must be air",
+            hint="give the scan as it was before its intensities were standardised",
+        )
+    raised: NDArray[np.float32] = np.subtract(data, np.float32(low), dtype=np.float32)
+    return raised
 
 
 def brain_mask(data: NDArray[Any]) -> NDArray[np.bool_]:

@@ -25,6 +25,9 @@ from PIL import Image
 
 from ..atomic import atomic_file
 from ..errors import ConfigError, ImageError
+from .container import open_scan
+from .header import header_place
+from .intensity import checked_intensities
 
 MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
 MAX_PIXELS = 4096**2
@@ -47,6 +50,8 @@ class Volume:
         voxel_size: Edge lengths along X, Y and Z in mm.
         to_stored: 4 x 4; index in `data` -> index in the stored array.
         stored_affine: 4 x 4; index in the stored array -> mm, as the header says.
+        side_known: Whether left and right can be told: by the header, or by declared axes.
+        notes: What was noticed on reading it, a sentence each.
     """
 
     stored: NDArray[Any]
@@ -54,6 +59,8 @@ class Volume:
     voxel_size: tuple[float, float, float]
     to_stored: NDArray[np.float64]
     stored_affine: NDArray[np.float64]
+    side_known: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def data(self) -> NDArray[Any]:
@@ -74,10 +81,10 @@ class Volume:
 
 
 def read_volume(path: str | Path, axes: str | None = None) -> Volume:
-    """Read an Analyze 7.5 or NIfTI file, once, without a second copy of its voxels.
+    """Read a NIfTI, Analyze or MGH file, once, without a second copy of its voxels.
 
     Args:
-        path: ``.img`` (with its ``.hdr``), ``.nii`` or ``.nii.gz``.
+        path: Ends in one of `SUFFIXES`; what it holds decides how it is read.
         axes: Orientation of the stored axes, such as ``"LAS"``, where the header cannot be
             trusted; None takes it from the header's affine.
 
@@ -86,28 +93,24 @@ def read_volume(path: str | Path, axes: str | None = None) -> Volume:
     """
     path = Path(path)
     try:
-        # Read, not mapped: a fault of the disk is then an error, not the end of the process, and
-        # one long read is many times faster than page after page.
-        image = nib.load(path, mmap=False)
-        shape = _spatial_shape(image.shape, path)
-        voxel_size = np.abs(np.asarray(image.header.get_zooms()[:3], dtype=float))
-        orientation = _orientation(image.affine, axes, path)
-        data = _read_data(image, path).reshape(shape)
+        with open_scan(path) as image:
+            shape = _spatial_shape(image.shape, path)
+            place = header_place(image, axes, path.name)
+            data = _read_data(image, path).reshape(shape)
     except ImageError:
         raise
     except _UNREADABLE as error:
         raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
-    if not ((voxel_size > 0.05) & (voxel_size < 20)).all():
-        raise ImageError(f"{path.name} has voxels of {voxel_size.round(3).tolist()} mm")
-    check_content(data, path)
-    order = np.argsort(orientation[:, 0])
-    size = voxel_size[order]
+    data, notes = checked_intensities(data, path.name)
+    x, y, z = (float(edge) for edge in place.voxel_size[np.argsort(place.orientation[:, 0])])
     return Volume(
         stored=data,
-        orientation=orientation,
-        voxel_size=(float(size[0]), float(size[1]), float(size[2])),
-        to_stored=nib.orientations.inv_ornt_aff(orientation, shape),
-        stored_affine=np.asarray(image.affine, dtype=float),
+        orientation=place.orientation,
+        voxel_size=(x, y, z),
+        to_stored=nib.orientations.inv_ornt_aff(place.orientation, shape),
+        stored_affine=place.affine,
+        side_known=place.side_known,
+        notes=place.notes + notes,
     )
 
 
@@ -155,18 +158,6 @@ def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
     return tuple(spatial)
 
 
-def _orientation(affine: NDArray[Any], axes: str | None, path: Path) -> NDArray[Any]:
-    """Return nibabel's orientation array: per stored axis, its RAS+ axis and direction."""
-    if axes is not None:
-        return np.asarray(nib.orientations.axcodes2ornt(tuple(axes)))
-    if not np.isfinite(affine).all():
-        raise ImageError(f"{path.name} has an affine that is not finite")
-    orientation = nib.io_orientation(affine)
-    if np.isnan(orientation).any():
-        raise ImageError(f"{path.name} has an affine that drops an axis")
-    return np.asarray(orientation)
-
-
 def _read_data(image: Any, path: Path) -> NDArray[Any]:
     """Return integers of one or two bytes as they are, and anything else as float32."""
     kind = image.get_data_dtype()
@@ -177,16 +168,6 @@ def _read_data(image: Any, path: Path) -> NDArray[Any]:
         return np.asarray(image.dataobj, dtype=np.float32)
     data: NDArray[Any] = image.dataobj.get_unscaled()
     return data.astype(kind.newbyteorder("="), copy=False)
-
-
-def check_content(data: NDArray[Any], path: Path) -> None:
-    """Refuse a scan that is not finite, or of one value."""
-    low, high = data.min(), data.max()
-    if not (np.isfinite(low) and np.isfinite(high)):  # a NaN or an infinity is one of the two
-        lost = data.size - np.count_nonzero(np.isfinite(data))
-        raise ImageError(f"{path.name}: {lost} of {data.size} voxels are NaN or infinite")
-    if low == high:
-        raise ImageError(f"{path.name} is empty: every voxel is {low:g}")
 
 
 def _first_line(error: Exception) -> str:

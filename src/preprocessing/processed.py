@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..errors import ConfigError, ImageError, ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, REJECTED, SETTINGS, Manifest, count_people
 from ..parallel import run_parallel
 from ..runtime import usable_cores
+from .notes import tell_notes
 from .scan import RECORDS, VERSION, Scan, make_once, read_record
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,17 @@ def scan_names(table: pd.DataFrame) -> pd.Series:
     return table["subject"] + "_" + table["session"]
 
 
-def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
-    """Group the rows by session: one volume each, or the slices of one."""
+def list_scans(
+    manifest: Manifest, cohort: Cohort, dim: str, unsided: Collection[str] = ()
+) -> list[Scan]:
+    """Group the rows by session: one volume each, or the slices of one.
+
+    Args:
+        manifest: Of the cohort, with its split.
+        cohort: What it declares.
+        dim: ``"2d"`` or ``"3d"``.
+        unsided: Names of scans whose raw file did not say which side is left.
+    """
     if dim == "3d" and cohort.layout == "slice" and PEOPLE_UNKNOWN in manifest.stamps:
         raise ConfigError(
             "slices of unknown people cannot be stacked into volumes", hint="--dim 2d"
@@ -57,6 +67,7 @@ def list_scans(manifest: Manifest, cohort: Cohort, dim: str) -> list[Scan]:
             folders=tuple(folders[start:end]),
             axes=cohort.axes,
             dim=dim,
+            side_known=cohort.side_known and names[start] not in unsided,
         )
         for start, end in pairwise([*starts, len(table)])
     ]
@@ -140,6 +151,9 @@ def process(scans: list[Scan], out: Path, config: RunConfig) -> dict[str, str]:
             f"{out} shows no record of {counted(len(lost), 'scan')} just made, such as {lost[0]}",
             hint="run the same command again: finished scans are kept",
         )
+    made = [scan.name for scan in scans if scan.name not in reasons]
+    records = {name: read_record(out, name) or {} for name in made}
+    tell_notes({name: one.get("notes", ()) for name, one in records.items()}, len(made))
     return reasons
 
 

@@ -32,7 +32,7 @@ from .resample import brain_box, brain_cube, whole_slab
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
-VERSION = 3
+VERSION = 4
 RECORDS = ".scans"
 
 
@@ -47,6 +47,7 @@ class Scan:
         folders: ``<split>/<Class>`` of each source.
         axes: Orientation the cohort declares, or None.
         dim: ``"2d"`` or ``"3d"``.
+        side_known: Whether the cohort, and the scan before it was prepared, tell left from right.
     """
 
     name: str
@@ -55,12 +56,16 @@ class Scan:
     folders: tuple[str, ...]
     axes: str | None
     dim: str
+    side_known: bool = True
 
 
 def scan_key(scan: Scan, settings: PreprocessConfig) -> str:
     """Return a hash of everything that the scan's files depend on."""
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in scan.sources]
-    parts = [VERSION, vars(settings), stats, scan.slices, scan.folders, scan.axes, scan.dim]
+    parts = [
+        *(VERSION, vars(settings), stats, scan.slices, scan.folders),
+        *(scan.axes, scan.dim, scan.side_known),
+    ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -140,7 +145,8 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     grids: list[dict[str, Any]] = []
     try:
         key = scan_key(scan, settings)
-        for piece in _pieces(scan, settings):
+        volume = None if scan.slices else read_volume(scan.sources[0], scan.axes)
+        for piece in _pieces(scan, volume, settings):
             files.append({"path": piece.path, "slice": piece.slice})
             content = piece.encoded()
             with atomic_file(out / piece.path) as file:
@@ -155,8 +161,17 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     # Slices of several sizes are no array: their images can be used, but no map goes back.
     grid = grids[0] if all(grid == grids[0] for grid in grids) else {"grid": None, "stored": None}
     with atomic_file(out / RECORDS / f"{scan.name}.json", "w") as file:
-        file.write(json.dumps({"key": key, **grid, "files": files}))  # indents take milliseconds
+        record = {"key": key, **grid, "files": files, **_about(scan, volume)}
+        file.write(json.dumps(record))  # indents take milliseconds
     return None
+
+
+def _about(scan: Scan, volume: Volume | None) -> dict[str, Any]:
+    """Return what the record says beside files: the side, and what was noticed on reading."""
+    return {
+        "side_known": scan.side_known and (volume is None or volume.side_known),
+        "notes": [] if volume is None else list(volume.notes),
+    }
 
 
 @dataclass(frozen=True)
@@ -182,14 +197,10 @@ class _Piece:
         return _png(self.data) if self.data.ndim == 2 else _npy(self.data)
 
 
-def _pieces(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
+def _pieces(scan: Scan, volume: Volume | None, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Yield what becomes of the scan, file by file."""
-    if scan.slices:
+    if volume is None:
         return _slab(scan, settings) if scan.dim == "3d" else _pictures(scan, settings)
-    volume = read_volume(scan.sources[0], scan.axes)
-    affine = volume.stored_affine
-    if not np.isfinite(affine).all() or np.linalg.det(affine) == 0:  # declared axes do not need it
-        raise ImageError(f"{scan.sources[0].name} has an affine that is not finite, or flat")
     return _cube(scan, volume, settings) if scan.dim == "3d" else _cuts(scan, volume, settings)
 
 

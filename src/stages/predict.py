@@ -73,7 +73,6 @@ def run(config: RunConfig) -> Iterator[Path]:
     options = config.explain
     attribution = Attribution(ensemble.members[0].model, options.method, options.layer)
     prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
-    side_known = bool(ensemble.content["preprocessing"].get("side_known"))
     answers = {
         item.name: no_answer(item, failed[item.name], len(ensemble.members))
         for item in items
@@ -84,9 +83,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         answer = answers[one.item.name] = make_answer(ensemble, one, said)
         if config.predict.maps and not answer["outside"]:
             target = int(said.probabilities.argmax())
-            yield from write_answer_map(
-                folder, answer, one, attribution, target, side_known=side_known
-            )
+            yield from write_answer_map(folder, answer, one, attribution, target)
     ordered = [answers[item.name] for item in items]
     for answer in ordered[:20]:
         logger.info("%s", in_words(answer))

@@ -52,11 +52,12 @@ def run(config: RunConfig) -> Iterator[Path]:
     raw, removed = _kept(_index(cohort, config), cohort, config)
     if PEOPLE_UNKNOWN in raw.stamps and cohort.layout == "slice" and not config.data.official_split:
         raw = join_copies(raw, seed=config.data.seed)
+    unsided: set[str] = set()
     if cohort.raw:
-        raw, aside = standard_scans(raw, config, workers_of(config))
+        raw, aside, unsided = standard_scans(raw, config, workers_of(config))
         removed.append(aside)
     manifest = _with_split(raw, config)
-    scans = list_scans(manifest, cohort, config.data.model_dim)
+    scans = list_scans(manifest, cohort, config.data.model_dim, unsided)
     todo = [scan for scan in scans if not is_done(out, scan, config.preprocess)]
     stale = recorded(out) - {scan.name for scan in scans}
     if todo or stale:

@@ -13,6 +13,7 @@ from ...atomic import atomic_file
 from ...config import ScanConfig
 from ...errors import DataNotFoundError, ImageError, counted
 from ...parallel import run_parallel
+from ..notes import tell_notes
 from .standard import StandardScan, read_standard, standardise
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def standardise_all(
         if made[name].quality.failures:
             logger.warning("%s is let in although %s", name, "; ".join(made[name].quality.failures))
     reasons = failed | aside
+    tell_notes({name: scan.notes for name, scan in made.items()}, len(jobs))
     if jobs:
         _write_table(folder, jobs, made, reasons)
         _write_page(folder, jobs, made, reasons)

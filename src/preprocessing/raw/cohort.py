@@ -27,7 +27,7 @@ def standard_folder(config: RunConfig) -> Path:
 
 def standard_scans(
     manifest: Manifest, config: RunConfig, workers: int
-) -> tuple[Manifest, pd.DataFrame]:
+) -> tuple[Manifest, pd.DataFrame, set[str]]:
     """Bring every scan to the standard; do again only what changed.
 
     Args:
@@ -36,8 +36,8 @@ def standard_scans(
         workers: Scans at a time.
 
     Returns:
-        The rows whose standard scan can be used, with its path in `standard_folder`; and the
-        others, with the reason.
+        The rows whose standard scan can be used, with its path in `standard_folder`; the others,
+        with the reason; and the names of scans that do not say which side is left.
 
     Raises:
         ConfigError: Results would be written among the raw scans, or a name that is to be let in
@@ -74,7 +74,7 @@ def standard_scans(
     usable = manifest.where(~names.isin(list(reasons)))
     paths = [_inside(made[name].path, folder) for name in scan_names(usable.table)]
     kept = Manifest(usable.table.assign(path=paths), folder, manifest.stamps)
-    return kept, rejected
+    return kept, rejected, {name for name, scan in made.items() if not scan.side_known}
 
 
 def _inside(path: Path, folder: Path) -> str:

@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from ...cohorts.file_kinds import SUFFIXES, is_dicom
 from ...errors import DataNotFoundError, ImageError
-from ..io import MAX_VOXELS, check_content, read_volume
+from ..intensity import checked_intensities
+from ..io import MAX_VOXELS, read_volume
 from .dicom import read_dicom
 
 Float = NDArray[np.float32]
@@ -32,12 +33,14 @@ class RawScan:
         affine: Index -> RAS+ mm as the header says; its axes are at right angles.
         notes: What was noticed on reading it, a sentence each.
         stored: Shape of the array in its file; None where it came as DICOM.
+        side_known: Whether the header says which side is left.
     """
 
     data: Float
     affine: Matrix
     notes: tuple[str, ...] = ()
     stored: tuple[int, ...] | None = None
+    side_known: bool = True
 
     @property
     def voxel_size(self) -> NDArray[np.float64]:
@@ -64,14 +67,12 @@ def read_any(source: str | Path) -> RawScan:
         raise DataNotFoundError(source, hint="name a scan, or a folder of scans")
     if source.is_dir() or (is_dicom(source) and not source.name.lower().endswith(SUFFIXES)):
         data, affine, notes = read_dicom(source)
-        check_content(data, source)
-        return RawScan(*_squared(*_canonical(data, affine)), notes)
+        data, more = checked_intensities(data, source.name)
+        return RawScan(*_squared(*_canonical(data, affine)), notes + more)
     volume = read_volume(source)
     affine = volume.stored_affine @ volume.to_stored
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        raise ImageError(f"{source.name} has an affine that is not finite, or flat")
     data, affine = _squared(volume.data.astype(np.float32), affine)
-    return RawScan(data, affine, (), volume.stored.shape)
+    return RawScan(data, affine, volume.notes, volume.stored.shape, volume.side_known)
 
 
 def _canonical(data: Float, affine: Matrix) -> tuple[Float, Matrix]:

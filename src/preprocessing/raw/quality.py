@@ -102,7 +102,7 @@ def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | Non
     rounded = {name: round(value, 4) for name, value in values.items()}
     failures = tuple(_failures(rounded))
     turned = placement is not None and placement.turned
-    return Quality(rounded, tuple(_flags(rounded, turned)), failures)
+    return Quality(rounded, (*scan.notes, *_flags(rounded, turned)), failures)
 
 
 def _failures(values: dict[str, float]) -> Iterator[str]:

@@ -32,7 +32,7 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 #: Raise when the same settings no longer give the same files.
-VERSION = 1
+VERSION = 2
 #: The grid that is cut to: OASIS-1's field of view around the template's brain.
 CUT_SHAPE, CUT_CENTRE = (176, 208, 176), (0.0, -17.0, 5.0)
 #: The template's own grid.
@@ -53,6 +53,8 @@ class StandardScan:
         quality: What was measured of it.
         steps: What was done, with seconds and versions of packages.
         registered: Whether it lies in template space.
+        side_known: Whether the raw scan says which side is left.
+        notes: What was noticed on reading it; they stand among the flags too.
     """
 
     path: Path
@@ -60,6 +62,8 @@ class StandardScan:
     quality: Quality
     steps: dict[str, Any]
     registered: bool
+    side_known: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def standardise(source: str | Path, target: str | Path, settings: ScanConfig) -> StandardScan:
@@ -111,7 +115,9 @@ def read_standard(target: str | Path) -> StandardScan:
             raise ValueError("to_native is no 4 x 4 matrix")
         quality = Quality.from_dict(content["quality"])
         return StandardScan(
-            target, to_native, quality, dict(content["steps"]), bool(content["registered"])
+            *(target, to_native, quality, dict(content["steps"]), bool(content["registered"])),
+            side_known=bool(content.get("side_known", True)),
+            notes=tuple(map(str, content.get("notes", ()))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
@@ -177,6 +183,8 @@ def _make(
     record = {
         "to_native": np.round(to_native, 8).tolist(),
         "registered": placement is not None,
+        "side_known": scan.side_known,
+        "notes": list(scan.notes),
         "quality": quality.to_dict(),
         "steps": {
             **_chosen(settings),

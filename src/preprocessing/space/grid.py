@@ -118,6 +118,8 @@ class ScanRecord:
         matrices: Path of a processed file -> its index to the stored index; the index is
             (row, column, slice) of a slice and (x, y, z) of a volume.
         slices: Path of a processed file -> the slice's index in the scan; None for a volume.
+        side_known: Whether left and right can be told; None in a record made before it was asked.
+        notes: What was noticed on reading the scan, a sentence each.
     """
 
     name: str
@@ -125,6 +127,8 @@ class ScanRecord:
     grid: tuple[int, ...]
     matrices: dict[str, Matrix]
     slices: dict[str, int | None]
+    side_known: bool | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_scan_record(root: str | Path, subject: str, session: str) -> ScanRecord:
@@ -249,6 +253,8 @@ def _scan_record(name: str, record: dict[str, Any]) -> ScanRecord:
         grid=tuple(int(edge) for edge in record["grid"]),
         matrices={file["path"]: _invertible(file["to_stored"], "to_stored") for file in files},
         slices={file["path"]: file["slice"] for file in files},
+        side_known=None if record.get("side_known") is None else bool(record["side_known"]),
+        notes=tuple(map(str, record.get("notes", ()))),
     )
 
 

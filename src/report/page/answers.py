@@ -50,7 +50,7 @@ def answers_of(files: RunFiles, *, width: int, voxels: int) -> dict[str, Any] | 
             image = figure.with_name(f"{figure.stem}_image.nii.gz")
             map = figure.with_name(f"{figure.stem}_map.nii.gz")
             if image.is_file() and map.is_file():
-                known = bool(model.get("side_known"))
+                known = bool(answer.get("side_known", model.get("side_known")))
                 text = f"map of {shown(answer['stage'])}"
                 volumes.append(
                     volume(image, map, card["name"], text, side_known=known, voxels=voxels)

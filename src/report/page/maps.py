@@ -86,7 +86,7 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
         name, map = shown(row["subject"], 60), inside(files.maps, str(row["map"]))
         image = map.with_name(map.name.replace("_map.nii.gz", "_image.nii.gz"))
         if image.is_file() and map.is_file():
-            known = bool(content.get("side_known"))
+            known = bool(row.get("side_known", content.get("side_known")))
             maps.volumes.append(volume(image, map, name, text, side_known=known, voxels=voxels))
         small = str(row.get("picture") or "")
         path = inside(files.maps, small) if small else None
