@@ -17,6 +17,15 @@ from ..atomic import atomic_file, write_json
 from ..errors import counted
 from ..predictions import Predictions
 from ..report.documents.write import write_documents
+from ..report.estimates import (
+    FEW_MARK,
+    FEW_NOTE,
+    Counts,
+    counts_of,
+    marked,
+    of_metric,
+    rests_on_few,
+)
 from ..report.metrics_schema import check_metrics
 from ..report.score_figures.classification import confusion_figure, roc_figure
 from ..report.score_figures.write import write_score_figures
@@ -74,14 +83,18 @@ def write_results(
 def format_rivals(results: dict[str, Any]) -> str:
     """Return the model beside its rivals, and the main sentences, as aligned text for the log."""
     majority = results["person"]["majority"]
+    counts = counts_of(results["person"])
     rows = [("this model", results["person"]["metrics"])]
     rows += [(f"always {majority['class']}", majority)]
     rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
-    width = max(len(title) for title, _ in rows) + 2
-    lines = [" " * (width + 2) + "".join(f"{TITLES[name]:<25}" for name in _BESIDE)]
-    for title, metrics in rows:
-        cells = "".join(f"{_cell(metrics, name):<25}" for name in _BESIDE) if metrics else "unknown"
-        lines.append(f"  {title:<{width}}{cells}")
+    lines = _in_columns(
+        [
+            ["", *(TITLES[name] for name in _BESIDE)],
+            *([title, *_cells(metrics, counts)] for title, metrics in rows),
+        ]
+    )
+    if any(FEW_MARK in line for line in lines):
+        lines.append(f"  {FEW_NOTE}")
     lines += [
         f"  {name}: {results[name].get('sentence') or results[name].get('reason')}"
         for name in ("increment", "calibration", "external")
@@ -120,13 +133,28 @@ def _title(rival: dict[str, Any]) -> str:
     return f"{rival['title']} (upper reference)" if rival["upper_reference"] else rival["title"]
 
 
-def _cell(metrics: dict[str, Any], name: str) -> str:
-    found = metrics.get(name) or {"value": None}
-    if found["value"] is None:
-        return "-"
-    if found["low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+def _cells(metrics: dict[str, Any] | None, counts: Counts) -> list[str]:
+    """Return the scores of one row of the table; `metrics` is None where it has none."""
+    if metrics is None:
+        return ["unknown", *[""] * (len(_BESIDE) - 1)]
+    cells = []
+    for name in _BESIDE:
+        found = metrics.get(name) or {"value": None}
+        few = rests_on_few(name, counts)
+        said = (
+            "-"
+            if found["value"] is None
+            else marked(of_metric(name, found, counts, short=True), few)
+        )
+        cells.append(said)
+    return cells
+
+
+def _in_columns(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines of aligned text."""
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    cells = ((f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return [f"  {''.join(row).rstrip()}" for row in cells]
 
 
 def _image_rows(answers: Answers) -> pd.DataFrame:

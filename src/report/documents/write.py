@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic import atomic_file
+from ...predictions import FEW_PEOPLE
+from ..estimates import NOT_ESTIMABLE, Counts, counts_of, rests_on_few
 from ..titles import COLUMNS, TITLES
 from . import result_sections as sections
 from .checklists import claim_markdown, tripod_markdown
-from .markdown import NOT_ESTIMABLE, escape, estimate, join_lines, people, table
+from .markdown import escape, estimate, join_lines, people, score_cell, table
 from .model_card import model_card
 from .result_sections import Blocks
 from .run_facts import available, main_scores, model_name, stamped
@@ -87,19 +89,23 @@ def models_table(results: dict[str, Any]) -> Blocks:
     """Table 1: the model beside the majority and every rival."""
     person, majority = results["person"], results["person"]["majority"]
     rivals = results["rivals"] or []
-    rows = [_model_row(f"**{model_name(results)}**", person)]
+    counts = counts_of(person)
+    rows = [_model_row(f"**{model_name(results)}**", person, counts)]
     rows.append(
         _model_row(
             f"always {escape(majority['class'])}",
             {"n_people": person["n_people"], "metrics": majority},
+            counts,
         )
     )
     for rival in (r for r in rivals if available(r)):
         mark = " (upper reference)" if rival["upper_reference"] else ""
-        rows.append(_model_row(f"{escape(rival['title'])}{mark}", rival))
+        rows.append(_model_row(f"{escape(rival['title'])}{mark}", rival, counts))
     head = ["model", "people", *(TITLES[name] for name in COLUMNS)]
     blocks = [["## Table 1. The model and its rivals"], table(head, rows)]
     notes = [f"- Note: {escape(note, 300).rstrip('.')}." for note in person["notes"]]
+    if any(rests_on_few(name, counts) for name in COLUMNS):
+        notes.append(f"- In italics: rests on a class of under {FEW_PEOPLE} people; can be luck.")
     reasons: dict[str, list[str]] = {}
     for rival in (r for r in rivals if not available(r)):
         reasons.setdefault(rival["reason"], []).append(escape(rival["title"]))
@@ -115,9 +121,9 @@ def models_table(results: dict[str, Any]) -> Blocks:
     return [*blocks, notes]
 
 
-def _model_row(title: str, scored: dict[str, Any]) -> list[str]:
+def _model_row(title: str, scored: dict[str, Any], counts: Counts) -> list[str]:
     values = scored["metrics"]
-    cells = [estimate(values[name]) if name in values else _NONE for name in COLUMNS]
+    cells = [score_cell(n, values[n], counts) if n in values else _NONE for n in COLUMNS]
     return [title, str(scored["n_people"]), *cells]
 
 
