@@ -6,6 +6,7 @@ stage belongs to: with ``--classes 2`` a MildDemented person is of class Demente
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 from ..atomic import atomic_file, write_json
 from ..errors import counted
 from ..predictions import Predictions
-from ..report.documents.write import write_documents
+from ..report.documents.write import DOCUMENTS, write_documents
 from ..report.estimates import (
     FEW_MARK,
     FEW_NOTE,
@@ -26,15 +27,18 @@ from ..report.estimates import (
     of_metric,
     rests_on_few,
 )
+from ..report.failures import FAILURES
 from ..report.metrics_schema import check_metrics
 from ..report.score_figures.classification import confusion_figure, roc_figure
-from ..report.score_figures.write import write_score_figures
+from ..report.score_figures.write import FIGURES, write_score_figures
 from ..report.titles import TITLES
 from .answers import Answers
 from .judge import judge
 from .metrics.scores import format_table
 
 logger = logging.getLogger(__name__)
+METRICS, PEOPLE, IMAGES = "metrics.json", "people.csv", "predictions.csv"
+CONFUSION, ROC = "confusion_matrix.png", "roc.png"
 #: Columns of the table in the log.
 _BESIDE = ("balanced_accuracy", "macro_auc", "auc_demented")
 
@@ -71,13 +75,32 @@ def write_results(
     logger.info("per person, %s:\n%s\n%s", answers.split, table, format_rivals(results))
     rows = _image_rows(answers)
     files = [
-        write_json(folder / "metrics.json", results),
+        write_json(folder / METRICS, results),
         *write_documents(folder, results),
-        _write_people(folder / "people.csv", answers, rows),
-        _write_images(folder / "predictions.csv", answers, rows),
+        _write_people(folder / PEOPLE, answers, rows),
+        _write_images(folder / IMAGES, answers, rows),
         *_write_figures(figures, answers, results),
     ]
     return results, files
+
+
+def remove_results(folder: Path, figures: Path) -> bool:
+    """Remove the scores of a run whose model is no more; those of a cross-validation stay.
+
+    Returns:
+        Whether there were any.
+    """
+    try:
+        scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["kind"] == "evaluate"
+    except (OSError, ValueError, KeyError, TypeError):
+        scored = False
+    if not scored:
+        return False
+    for name in (METRICS, *DOCUMENTS, PEOPLE, IMAGES, "report.html", FAILURES):
+        (folder / name).unlink(missing_ok=True)
+    for name in (CONFUSION, ROC, *(figure.file for figure in FIGURES)):
+        (figures / name).unlink(missing_ok=True)
+    return True
 
 
 def format_rivals(results: dict[str, Any]) -> str:
@@ -212,12 +235,12 @@ def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> I
     rows = answers.calibrated
     counts = [values["n_people"] for values in person["per_class"].values()]
     unit = "people" if rows.by_person else f"answers, {len(rows.labels) // rows.n_people} a person"
-    path = folder / "confusion_matrix.png"
+    path = folder / CONFUSION
     yield confusion_figure(
         path, person["confusion"], classes, title, unit=unit, n_people=counts, stamps=stamps
     )
     yield roc_figure(
-        *(folder / "roc.png", rows.labels, rows.probabilities, classes, person["per_class"]),
+        *(folder / ROC, rows.labels, rows.probabilities, classes, person["per_class"]),
         title=title,
         stamps=stamps,
     )

@@ -20,6 +20,8 @@ from .result_sections import Blocks
 from .run_facts import available, main_scores, model_name, stamped
 
 __all__ = ["metrics_markdown", "model_card", "write_documents"]
+#: Files that `write_documents` writes.
+DOCUMENTS = ("metrics.md", "model_card.md", "claim_2024.md", "tripod_ai.md")
 _NONE = "-"  # has no value here, for a reason the text gives
 
 
@@ -36,16 +38,14 @@ def write_documents(
     Returns:
         The paths of ``metrics.md``, ``model_card.md``, ``claim_2024.md`` and ``tripod_ai.md``.
     """
-    texts = {
-        "metrics.md": metrics_markdown(results),
-        "model_card.md": model_card(results, checkpoint_info),
-        "claim_2024.md": claim_markdown(results),
-        "tripod_ai.md": tripod_markdown(results),
-    }
-    for name, text in texts.items():
+    texts = (
+        *(metrics_markdown(results), model_card(results, checkpoint_info)),
+        *(claim_markdown(results), tripod_markdown(results)),
+    )
+    for name, text in zip(DOCUMENTS, texts, strict=True):
         with atomic_file(folder / name, "w") as file:
             file.write(text)
-    return [folder / name for name in texts]
+    return [folder / name for name in DOCUMENTS]
 
 
 def metrics_markdown(results: dict[str, Any]) -> str:
