@@ -29,6 +29,7 @@ from typing import NoReturn
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
+from .report.failures import failures_in, forget_failure, note_failure
 from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
 
 #: Modules of `stages`, named and not imported, so --help and a mistyped flag never wait for torch.
@@ -37,6 +38,8 @@ STAGES = (
     *("report", "export"),
 )
 FULL = ("preprocess", "train", "evaluate", "gradcam")
+#: Stages of `FULL` whose failure leaves what the report can be made of.
+LATE = ("evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "predict")
 #: What spreads the stages that torchrun does not.
 SPREAD_BY = {
@@ -102,6 +105,8 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     for path in importlib.import_module(f".stages.{name}", __package__).run(config):
         logger.info("wrote %s", path)
         written.append(path)
+    if name in LATE:
+        forget_failure(config.results_dir / config.run_name, name)
     return written
 
 
@@ -123,23 +128,57 @@ def is_processed(config: RunConfig) -> bool:
     return there and config.data.data_dir is None and config.data.cohort != "phantom"
 
 
-def run_full(config: RunConfig) -> None:
-    """Run every stage and end with the folders written and the page to open."""
+def run_full(config: RunConfig, *, debug: bool = False) -> int:
+    """Run every stage and end with the folders written and the page to open.
+
+    A late stage that fails does not keep the others from running, nor the report from being made;
+    with `debug` its error is raised instead.
+
+    Returns:
+        0, or 1 where a stage failed.
+    """
     importlib.import_module(".stages.preflight", __package__).check_before(config, *FULL)
     written: list[Path] = []
     for name in FULL:
         if name == "preprocess" and not config.data.raw_dir.exists() and is_processed(config):
             logger.info("no raw data in %s: the processed data are used", config.data.raw_dir)
             continue
-        written += run_stage(name, config)
+        if name in LATE and not debug:
+            written += _try_stage(name, config)
+        else:
+            written += run_stage(name, config)
         if name == "preprocess":  # --data_dir named the raw files; from here on, the processed ones
             config = replace(config, data=replace(config.data, data_dir=None))
     written += run_report(config, written)
-    print("\ndone. What was made lies in:")
+    failed = failures_in(config.results_dir / config.run_name)
+    ended = f"done, but for {' and '.join(failed)}" if failed else "done"
+    print(f"\n{ended}. What was made lies in:")
     for folder in dict.fromkeys(path.parent for path in written):
         print(f"  {folder}")
     first = [path for path in written if path.name in ("metrics.md", "report.html")]
-    print(f"open {first[-1]}")
+    print(f"open {first[-1]}" if first else "there is no report: nothing was scored")
+    return 1 if failed else 0
+
+
+def _try_stage(name: str, config: RunConfig) -> list[Path]:
+    """Run a late stage; where it fails, say so in one line and write it down for the report."""
+    folder = config.results_dir / config.run_name
+    try:
+        return run_stage(name, config)
+    except Exception as error:  # noqa: BLE001 - a bug of one stage takes nothing from the others
+        reason = _in_one_line(error)
+        words = (COMMAND, "--mode", name, "--config", folder / "config.json", "--run", folder.name)
+        fix = getattr(error, "hint", "") or f"{' '.join(map(str, words))} --debug shows where"
+        logger.error("%s failed: %s; the other stages go on\n  fix: %s", name, reason, fix)
+        note_failure(folder, name, reason)
+        scored = folder / "metrics.json"  # what was written before the stage failed
+        return [scored] if name == "evaluate" and scored.is_file() else []
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return an input error's own sentence, or the kind and message of any other error."""
+    text = error.message if isinstance(error, MriError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:300]
 
 
 def run_report(config: RunConfig, written: Sequence[Path]) -> list[Path]:
@@ -171,13 +210,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, run.
 
     Returns:
-        0 done, 2 bad input, 3 audit failed, 130 stopped by hand, 143 by SIGTERM.
+        0 done, 1 done but for a late stage of ``--mode full``, 2 bad input, 3 audit failed, 130
+        stopped by hand, 143 by SIGTERM.
     """
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     args = build_parser().parse_args(words)
     with sigterm_interrupts():
         try:
-            _run(args)
+            return _run(args)
         except MriError as error:
             if args.debug:
                 raise
@@ -185,10 +225,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 3 if isinstance(error, AuditFailed) else 2
         except KeyboardInterrupt as stop:
             return _stopped(stop)
-    return 0
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
     # One process of a job speaks for all: the others show errors only.
     configure_logging(logging.ERROR if place_in_job().index else logging.INFO)
     refuse_torchrun(args.mode)
@@ -199,11 +238,11 @@ def _run(args: argparse.Namespace) -> None:
         )
     config = config_from_args(args)  # whatever can be checked without data is checked first
     if args.mode == "full":
-        run_full(config)
-    else:
-        written = run_stage(args.mode, config)
-        if args.mode in REPORTED:
-            run_report(config, written)
+        return run_full(config, debug=args.debug)
+    written = run_stage(args.mode, config)
+    if args.mode in REPORTED:
+        run_report(config, written)
+    return 0
 
 
 def _flag_for(word: str) -> str:

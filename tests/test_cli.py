@@ -13,6 +13,8 @@ from command_line import files, refused, words
 from tiny_runs import kept_loggers
 
 from src import cli as main
+from src.atomic import write_json
+from src.errors import ImageError
 from src.manifest import Manifest
 from src.runtime import Place
 from src.training import processes
@@ -306,6 +308,65 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     monkeypatch.setattr(main, "run_stage", lambda name, config: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main.main(words(tmp_path))
+
+
+def _stages_that_fail(failing, error, called):
+    """Return a `run_stage` of which the stages in `failing` raise."""
+
+    def run_stage(name, config):
+        called.append(name)
+        folder = config.results_dir / config.run_name
+        if name in failing:
+            raise error
+        if name == "evaluate":
+            return [write_json(folder / "metrics.json", {})]
+        return [folder / "report.html"] if name == "report" else []
+
+    return run_stage
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TypeError("unsupported\noperand"), "gradcam failed: TypeError: unsupported operand"),
+        (ImageError("no brain", hint="look"), "gradcam failed: no brain"),
+    ],
+)
+def test_full_goes_on_to_the_report_when_a_late_stage_fails(
+    tmp_path, capsys, monkeypatch, error, said
+):
+    called = []
+    monkeypatch.setattr(main, "run_stage", _stages_that_fail(("gradcam",), error, called))
+    assert main.main(words(tmp_path, "--dataset", "phantom_2d")) == 1
+    assert called == [*main.FULL, "report"]
+    out, err = capsys.readouterr()
+    assert f"{said}; the other stages go on" in err
+    assert ("fix: look" in err) == isinstance(error, ImageError)
+    assert "done, but for gradcam. What was made lies in:" in out
+    assert out.splitlines()[-1].endswith("report.html")
+    failed = next(tmp_path.rglob("failed.json"))
+    assert json.loads(failed.read_text(encoding="utf-8")) == {
+        "gradcam": said.removeprefix("gradcam failed: ")
+    }
+
+
+def test_full_without_any_score_runs_what_is_left_and_says_so(tmp_path, capsys, monkeypatch):
+    called = []
+    stages = _stages_that_fail(("evaluate",), ImageError("no brain"), called)
+    monkeypatch.setattr(main, "run_stage", stages)
+    assert main.main(words(tmp_path, "--dataset", "phantom_2d")) == 1
+    assert called == [*main.FULL]
+    assert "there is no report: nothing was scored" in capsys.readouterr().out
+
+
+def test_full_with_debug_and_an_early_failure_raise(tmp_path, monkeypatch):
+    stages = _stages_that_fail(("gradcam",), ZeroDivisionError(), [])
+    monkeypatch.setattr(main, "run_stage", stages)
+    with pytest.raises(ZeroDivisionError):
+        main.main(words(tmp_path, "--dataset", "phantom_2d", "--debug"))
+    monkeypatch.setattr(main, "run_stage", _stages_that_fail(("train",), ZeroDivisionError(), []))
+    with pytest.raises(ZeroDivisionError):
+        main.main(words(tmp_path, "--dataset", "phantom_2d"))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ stage belongs to: with ``--classes 2`` a MildDemented person is of class Demente
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +17,28 @@ import pandas as pd
 from ..atomic import atomic_file, write_json
 from ..errors import counted
 from ..predictions import Predictions
-from ..report.documents.write import write_documents
+from ..report.documents.write import DOCUMENTS, write_documents
+from ..report.estimates import (
+    FEW_MARK,
+    FEW_NOTE,
+    Counts,
+    counts_of,
+    marked,
+    of_metric,
+    rests_on_few,
+)
+from ..report.failures import FAILURES
 from ..report.metrics_schema import check_metrics
 from ..report.score_figures.classification import confusion_figure, roc_figure
-from ..report.score_figures.write import write_score_figures
+from ..report.score_figures.write import FIGURES, write_score_figures
 from ..report.titles import TITLES
 from .answers import Answers
 from .judge import judge
 from .metrics.scores import format_table
 
 logger = logging.getLogger(__name__)
+METRICS, PEOPLE, IMAGES = "metrics.json", "people.csv", "predictions.csv"
+CONFUSION, ROC = "confusion_matrix.png", "roc.png"
 #: Columns of the table in the log.
 _BESIDE = ("balanced_accuracy", "macro_auc", "auc_demented")
 
@@ -62,26 +75,49 @@ def write_results(
     logger.info("per person, %s:\n%s\n%s", answers.split, table, format_rivals(results))
     rows = _image_rows(answers)
     files = [
-        write_json(folder / "metrics.json", results),
+        write_json(folder / METRICS, results),
         *write_documents(folder, results),
-        _write_people(folder / "people.csv", answers, rows),
-        _write_images(folder / "predictions.csv", answers, rows),
+        _write_people(folder / PEOPLE, answers, rows),
+        _write_images(folder / IMAGES, answers, rows),
         *_write_figures(figures, answers, results),
     ]
     return results, files
 
 
+def remove_results(folder: Path, figures: Path) -> bool:
+    """Remove the scores of a run whose model is no more; those of a cross-validation stay.
+
+    Returns:
+        Whether there were any.
+    """
+    try:
+        scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["kind"] == "evaluate"
+    except (OSError, ValueError, KeyError, TypeError):
+        scored = False
+    if not scored:
+        return False
+    for name in (METRICS, *DOCUMENTS, PEOPLE, IMAGES, "report.html", FAILURES):
+        (folder / name).unlink(missing_ok=True)
+    for name in (CONFUSION, ROC, *(figure.file for figure in FIGURES)):
+        (figures / name).unlink(missing_ok=True)
+    return True
+
+
 def format_rivals(results: dict[str, Any]) -> str:
     """Return the model beside its rivals, and the main sentences, as aligned text for the log."""
     majority = results["person"]["majority"]
+    counts = counts_of(results["person"])
     rows = [("this model", results["person"]["metrics"])]
     rows += [(f"always {majority['class']}", majority)]
     rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
-    width = max(len(title) for title, _ in rows) + 2
-    lines = [" " * (width + 2) + "".join(f"{TITLES[name]:<25}" for name in _BESIDE)]
-    for title, metrics in rows:
-        cells = "".join(f"{_cell(metrics, name):<25}" for name in _BESIDE) if metrics else "unknown"
-        lines.append(f"  {title:<{width}}{cells}")
+    lines = _in_columns(
+        [
+            ["", *(TITLES[name] for name in _BESIDE)],
+            *([title, *_cells(metrics, counts)] for title, metrics in rows),
+        ]
+    )
+    if any(FEW_MARK in line for line in lines):
+        lines.append(f"  {FEW_NOTE}")
     lines += [
         f"  {name}: {results[name].get('sentence') or results[name].get('reason')}"
         for name in ("increment", "calibration", "external")
@@ -120,13 +156,28 @@ def _title(rival: dict[str, Any]) -> str:
     return f"{rival['title']} (upper reference)" if rival["upper_reference"] else rival["title"]
 
 
-def _cell(metrics: dict[str, Any], name: str) -> str:
-    found = metrics.get(name) or {"value": None}
-    if found["value"] is None:
-        return "-"
-    if found["low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+def _cells(metrics: dict[str, Any] | None, counts: Counts) -> list[str]:
+    """Return the scores of one row of the table; `metrics` is None where it has none."""
+    if metrics is None:
+        return ["unknown", *[""] * (len(_BESIDE) - 1)]
+    cells = []
+    for name in _BESIDE:
+        found = metrics.get(name) or {"value": None}
+        few = rests_on_few(name, counts)
+        said = (
+            "-"
+            if found["value"] is None
+            else marked(of_metric(name, found, counts, short=True), few)
+        )
+        cells.append(said)
+    return cells
+
+
+def _in_columns(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines of aligned text."""
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    cells = ((f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return [f"  {''.join(row).rstrip()}" for row in cells]
 
 
 def _image_rows(answers: Answers) -> pd.DataFrame:
@@ -184,12 +235,12 @@ def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> I
     rows = answers.calibrated
     counts = [values["n_people"] for values in person["per_class"].values()]
     unit = "people" if rows.by_person else f"answers, {len(rows.labels) // rows.n_people} a person"
-    path = folder / "confusion_matrix.png"
+    path = folder / CONFUSION
     yield confusion_figure(
         path, person["confusion"], classes, title, unit=unit, n_people=counts, stamps=stamps
     )
     yield roc_figure(
-        *(folder / "roc.png", rows.labels, rows.probabilities, classes, person["per_class"]),
+        *(folder / ROC, rows.labels, rows.probabilities, classes, person["per_class"]),
         title=title,
         stamps=stamps,
     )

@@ -125,9 +125,9 @@ def _own_score(phantom: Section | None) -> Section | None:
         return {"available": False, "reason": "nothing was planted in these people"}
     own: Section = next(one for one in phantom["methods"] if one["own"])
     ratios = {
-        one["method"]: one["energy_ratio"]["value"]
+        one["method"]: float(one["energy_ratio"]["value"] or 0)  # an empty map marks nothing
         for one in phantom["methods"]
         if one["layers"] == NO_MODEL
     }
-    best = max(ratios, key=lambda method: float(ratios[method]))
+    best = max(ratios, key=lambda method: ratios[method])
     return own | {"rival": {"method": best, "energy_ratio": ratios[best]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +105,16 @@ def open_maps(config: RunConfig) -> MapRun:
     words = (options.method, _explained(attribution), options.target)
     logger.info("maps: %s of %s; target: %s", *words)
     return MapRun(config, trained, attribution, find_cases(trained, device, options.target))
+
+
+def clear_maps(folder: Path) -> None:
+    """Remove what an earlier run left, perhaps of other classes, method or model."""
+    for pattern in ("*.png", "*_view.html", "maps.csv", "regions.csv", "explain.json"):
+        for stale in folder.glob(pattern):
+            stale.unlink()
+    for name in ("maps", "groups"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
 
 
 def _explained(attribution: Attribution) -> str:

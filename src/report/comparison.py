@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .canvas import plain, write_figure
+from .estimates import ends_of, written
 from .titles import LESS_IS_BETTER, TITLES
 
 METHODS = {
@@ -150,7 +151,7 @@ def _draw_row(axes: Any, at: float, row: Mapping[str, Any]) -> float:
     if shown["value"] is None:
         return 0.0
     colour = _CLEAR if row["better"] else _UNCLEAR
-    ends = [shown[end] for end in ("low", "high") if shown[end] is not None]
+    ends = ends_of(shown) or ()
     axes.plot(ends, [at] * len(ends), color=colour, linewidth=1.8, zorder=3)
     axes.plot(
         shown["value"], at, "s" if row["method"] == "corrected_t" else "o", markersize=7,
@@ -206,11 +207,7 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(values: Mapping[str, Any]) -> str:
-    if values["value"] is None:
-        return "not defined"
-    if values["low"] is None:
-        return f"{values['value']:.3f} (no interval)"
-    return f"{values['value']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
+    return "not defined" if values["value"] is None else written(values)
 
 
 def _p(p: float | None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..maps.explain import against_truth, explain_all, find_template, grade_some
 from ..maps.grading.figure import grade_figure
 from ..maps.group_files import write_together
 from ..maps.groups import Collected
-from ..maps.map_run import MapRun, open_maps
+from ..maps.map_run import MapRun, clear_maps, open_maps
 from ..maps.people_files import write_people
 from ..maps.regions.atlas import Atlas, coarse_atlas, read_atlas
 from .preflight import check_before
@@ -48,7 +47,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     maps = open_maps(config)
     placement = find_template(maps)
     collected = None if placement.reason else Collected(placement, atlas, maps.classes)
-    _clear(maps.folder)
+    clear_maps(maps.folder)
     explained = explain_all(maps, collected)
     phantom = against_truth(maps, explained)
     maps = replace(maps, grade=grade_some(maps, phantom))
@@ -66,16 +65,6 @@ def _atlas(config: RunConfig) -> Atlas:
     """Return the regions; a user's atlas is read before anything is computed."""
     file, labels = config.explain.atlas, config.explain.atlas_labels
     return read_atlas(file, labels) if file and labels else coarse_atlas()
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier run left, perhaps of other classes or another method."""
-    for pattern in ("*.png", "*_view.html", "maps.csv", "regions.csv", "explain.json"):
-        for stale in folder.glob(pattern):
-            stale.unlink()
-    for name in ("maps", "groups"):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
 
 
 def _write_json(maps: MapRun, sections: dict[str, Any]) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,16 +18,21 @@ from ..config.options import config_to_dict
 from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
+from ..evaluation.result_files import remove_results
+from ..maps.map_run import clear_maps
 from ..models.create import create_model
 from ..models.device import open_accelerator, seed_everything
 from ..report.score_figures.training import penalty_figure, training_figure
 from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.processes import main_first, others_needed
+from ..training.replaced import replaces
 from ..training.state import HISTORY, History
 from ..training.tracking import open_tracker
 from ..training.trainer import Trainer
 from .preflight import check_before
+
+logger = logging.getLogger(__name__)
 
 
 def run(config: RunConfig) -> Iterator[Path]:
@@ -45,6 +52,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         trainer = _open_trainer(config, data, accelerator)
     settings = as_made(config_to_dict(config), data.settings)
     if accelerator.is_main_process:
+        if not config.train.resume and (replaced := replaces(config)):
+            logger.info("%s; --run NAME would keep both", replaced)
         yield write_json(config.results_dir / config.run_name / "config.json", settings)
     folder = config.checkpoint_dir / config.run_name
     if not accelerator.is_main_process:
@@ -52,7 +61,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     else:
         with open_tracker(config, config.run_name) as tracker:
             trainer.on_epoch = tracker.epoch
-            history = trainer.train(save_dir=folder)
+            with _scores_go_with_their_model(config):
+                history = trainer.train(save_dir=folder)
             written = list(_written(config, history, data.manifest.stamps))
             tracker.trained(history, written)
         yield from (*written, *tracker.files)
@@ -87,6 +97,25 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
         run_settings=as_made(config_to_dict(config), data.settings),
         accelerator=accelerator,
     )
+
+
+@contextmanager
+def _scores_go_with_their_model(config: RunConfig) -> Iterator[None]:
+    """Remove scores, figures and maps of a model that was replaced, though training was stopped."""
+    name, results = config.run_name, config.results_dir
+    best = config.checkpoint_dir / name / BEST
+    before = best.stat().st_mtime_ns if best.is_file() else None
+    try:
+        yield
+    finally:
+        if best.is_file() and best.stat().st_mtime_ns != before:
+            _clear(results, name)
+
+
+def _clear(results: Path, name: str) -> None:
+    if remove_results(results / name, results / "figures" / name):
+        logger.info("the scores of the model before are removed; --mode evaluate scores this one")
+    clear_maps(results / "gradcam" / name)
 
 
 def _written(config: RunConfig, history: History, stamps: Sequence[str]) -> Iterator[Path]:

@@ -147,8 +147,6 @@ def test_a_model_of_one_kind_of_people_is_not_known() -> None:
         ((2.0, 1.3, 3.0), "PASS"),
         ((2.0, 1.2, 3.0), "WARN"),
         ((2.0, 0.9, 3.0), "WARN"),
-        ((2.0, None, None), "PASS"),  # one person: no interval, which the n beside it tells
-        ((1.1, None, None), "WARN"),
         ((0.9, 0.5, 1.5), "FAIL"),
     ],
 )
@@ -158,6 +156,47 @@ def test_planted_change(ratio: Any, verdict: str) -> None:
     assert "75% of 8 people" in sentence("phantom")
     weak = {"phantom__rival": {"method": "centre", "energy_ratio": 3.5}}
     assert "a map of the centre, without a model, has 3.50" in sentence("phantom", **weak)
+
+
+def _of(n: int, verdict: str) -> dict[str, Any]:
+    """Return sections of n people whose values ask for one verdict in every check but `model`."""
+    good = verdict == "PASS"
+    high, low = ([0.9] * n, [0.1] * n) if good else ([0.1] * n, [0.9] * n)
+    ratio = 3.0 if good else 0.5
+    interval = {"value": ratio, "low": ratio, "high": ratio} if n else _NOBODY
+    auc = interval | {"value": 0.9 if n else None}
+    return {
+        "model": {"auc": auc, "n_people": n + 5, "n_fewest": n},
+        "weights": {"stages": [{"similarity": low}], "between_people": [None] * n},
+        "labels": {"refitted": [0.995] * n, "shuffled": [0.3 if good else 0.995] * n},
+        "faithfulness": {
+            "gain": [1.0 if good else -1.0] * n, "over_centre": [0.5] * n if n else []
+        },
+        "stability": {"shift": high, "noise": high, "noise_sd": 0.02},
+        "outside": {"ratio": low, "share": low, "volume": low},
+        "agreement": {"own": high, "methods": ["hirescam", "gradcam"]},
+        "phantom": {
+            "energy_ratio": interval, "pointing": {"value": 0.5}, "n_people": n,
+            "rival": {"method": "centre", "energy_ratio": 1.2},
+        },
+    }  # fmt: skip
+
+
+_NOBODY = {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("asks_for", ["PASS", "FAIL"])
+@pytest.mark.parametrize("n", [0, 1, 2])
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_no_check_passes_on_nobody_one_or_two_people(name: str, n: int, asks_for: str) -> None:
+    checks = judge(_of(n, asks_for), n_bootstrap=50)["checks"]
+    check = next(check for check in checks if check["name"] == name)
+    assert check["verdict"] in {0: ["NOT KNOWN"], 1: ["NOT KNOWN"], 2: ["WARN", "FAIL"]}[n]
+    if n == 1:
+        assert "one person: cannot be told" in check["sentence"]
+    if n == 2 and check["verdict"] == "WARN" and asks_for == "PASS":
+        assert "2 people are too few to pass" in check["sentence"]
+    assert "None" not in check["sentence"]
 
 
 def test_few_people_and_empty_maps_do_not_pass() -> None:
@@ -193,7 +232,8 @@ def test_the_verdict_is_the_worst_and_needs_what_is_needed() -> None:
     def overall(**changes: Any) -> str:
         return str(judge(sections(**changes), n_bootstrap=50)["verdict"])
 
-    assert overall(labels=reason, model=reason, phantom=reason) == "PASS"
+    assert overall(labels=reason, phantom=reason) == "PASS"
+    assert overall(model=reason) == "WARN"  # maps of a model that tells nothing explain nothing
     assert overall(weights=reason) == "WARN"
     assert overall(faithfulness=reason) == "WARN"
     assert overall(stability__noise=[0.5] * N) == "WARN"
@@ -212,5 +252,5 @@ def test_intervals_are_those_of_resampled_people() -> None:
     }  # fmt: skip
     assert over_people([0.4, None], 300, 9) == {"value": 0.4, "low": None, "high": None}
     assert over_people([None], 300, 9)["value"] is None
-    assert said({"value": 0.5, "low": None, "high": None}) == "0.50"
+    assert said({"value": 0.5, "low": None, "high": None}) == "0.50 (no interval)"
     assert said({"value": 0.5, "low": -0.1, "high": 0.75}) == "0.50 (-0.10 to 0.75)"

@@ -103,7 +103,7 @@ def test_what_the_run_knows_is_filled_in() -> None:
     assert "199 permutations" in claim["29"]
     assert "Nadeau" not in claim["29"]
     assert re.search(
-        r"balanced accuracy \.\d{3} \(\.\d{3} to \.\d{3}\).* in 41 people", claim["32"]
+        r"balanced accuracy \*?\.\d{3} \(\.\d{3} to \.\d{3}\).* in 41 people", claim["32"]
     )
     assert "sex F: 25 people" in claim["36"]
     result = evaluate_result()

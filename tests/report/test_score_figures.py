@@ -59,6 +59,9 @@ def _person(k: int = 3) -> dict[str, Any]:
         "n_rows": sum(counts),
         "metrics": _metrics(0.53, 0.74),
         "confusion": np.diag(counts).tolist(),
+        "per_class": {
+            name: {"n_people": n} for name, n in zip(class_scheme(k).classes, counts, strict=True)
+        },
         "majority": {
             "class": class_scheme(k).classes[0],
             "balanced_accuracy": {"value": 1 / k, "low": 1 / k, "high": 1 / k},
@@ -546,7 +549,8 @@ def test_rivals_stand_beside_the_model_and_the_majority(tmp_path, drawn) -> None
         "macro AUC (dotted: chance, 0.50)",
     } <= set(drawn.texts)
     assert drawn.caption == (
-        "Bars: 95 % intervals of people. ModerateDemented: 2 people in test. "
+        "Bars: 95 % intervals of people. Hollow: a class has under 10 people. "
+        "ModerateDemented: 2 people in test. "
         "Not available: age, sex (the manifest has no ages)."
     )
     model, majority, *others, upper = drawn.marks()
@@ -803,7 +807,7 @@ def test_an_interval_need_not_hold_its_estimate(tmp_path, drawn) -> None:
     rivals[1]["metrics"]["macro_auc"] = {"value": 0.7, "low": None, "high": None}
     rivals[2]["metrics"]["macro_auc"] = _interval(None)
     assert rivals_figure(tmp_path / "r.png", _person(), rivals, "T")
-    assert {"0.70 [0.71-0.80]", "0.70", "not estimable"} <= set(drawn.texts)
+    assert {"0.70 [0.71-0.80]", "0.70 [no interval]", "not estimable"} <= set(drawn.texts)
 
 
 def test_no_line_of_a_caption_breaks_within_a_number() -> None:

@@ -25,6 +25,16 @@ from ...predictions import (
     ratio,
     unweighted,
 )
+from ...report.estimates import (
+    FEW_MARK,
+    FEW_NOTE,
+    Counts,
+    counts_of,
+    marked,
+    of_metric,
+    rests_on_few,
+    written,
+)
 from .intervals import Metric, estimate_and_resample, interval, wilson_interval
 
 
@@ -164,20 +174,22 @@ def score(
 
 def format_table(result: dict[str, Any], classes: Sequence[str], unit: str = "images") -> str:
     """Return a result of `score` as aligned text for the log; `unit` is what several rows are."""
-    n_people, n_rows = result["n_people"], result["n_rows"]
+    n_people, n_rows, counts = result["n_people"], result["n_rows"], counts_of(result)
     images = "" if n_rows == n_people else f"{n_rows} {unit} of "
     lines = [f"scored on {images}{counted(n_people, 'person')}, with 95 % intervals"]
     for name, values in result["metrics"].items():
         if not (name == "within_one" and len(classes) == 2):  # two classes are never further apart
-            lines.append(f"  {name:<20}{_format_value(values)}")
+            lines.append(f"  {name:<20}{_in_log(name, values, counts)}")
     majority = result["majority"]
     lines.append(f"  always {majority['class']}, the most frequent in training")
     for name in ("balanced_accuracy", "accuracy"):
-        lines.append(f"    {name:<18}{_format_value(majority[name])}")
+        lines.append(f"    {name:<18}{_in_log(name, majority[name], counts)}")
     width = max(map(len, classes)) + 2
     for c, name in enumerate(classes):
         row = result["confusion"][c]
         lines.append(f"  {name:<{width}}{_format_class(result['per_class'][name], row[c])}")
+    if any(line.endswith(FEW_MARK) for line in lines):
+        lines.append(f"  {FEW_NOTE}")
     return "\n".join([*lines, *(f"  note: {note}" for note in result["notes"])])
 
 
@@ -190,16 +202,12 @@ def _format_class(values: dict[str, Any], correct: int) -> str:
         text += f" ({100 * low:.0f}-{100 * high:.0f} %)"
     if values["few_people"]:
         return f"{text}, {counted(values['n_people'], 'person')}, too few: AUC not estimable"
-    auc = "not estimable" if values["auc"]["value"] is None else _format_value(values["auc"])
-    return f"{text}, AUC {auc}"
+    return f"{text}, AUC {written(values['auc'])}"
 
 
-def _format_value(values: dict[str, Any]) -> str:
-    if values["value"] is None:
-        return "not defined"
-    if values["low"] is None:
-        return f"{values['value']:.3f} (no interval)"
-    return f"{values['value']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
+def _in_log(name: str, values: dict[str, Any], counts: Counts) -> str:
+    few = values["value"] is not None and rests_on_few(name, counts)
+    return marked(of_metric(name, values, counts), few)
 
 
 def _score_class(

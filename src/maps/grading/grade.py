@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ...data.dataset import MriDataset
@@ -17,7 +18,7 @@ from ...errors import MriError
 from ...evaluation.metrics.intervals import estimate_and_resample, interval
 from ...evaluation.metrics.scores import METRICS
 from ...models.classifier import Classifier
-from ...predictions import Predictions
+from ...predictions import Predictions, per_person
 from ..attribution import Attribution, Target
 from ..methods import CAM_METHODS
 from .explainer import Explainer, Settled, device_of, maps_of, settle_target
@@ -102,7 +103,13 @@ def _model(validation: Predictions | None, n_bootstrap: int, seed: int) -> Secti
         return {"available": False, "reason": "no answers for people it was not trained on"}
     metrics = [{"auc": METRICS["auc_demented"]}]
     found = estimate_and_resample(validation, metrics, n_bootstrap, seed)["auc"]
-    return {"available": True, "auc": interval(*found), "n_people": validation.n_people}
+    demented = np.bincount(per_person(validation).labels > 0, minlength=2)
+    return {
+        "available": True,
+        "auc": interval(*found),
+        "n_people": validation.n_people,
+        "n_fewest": int(demented.min()),  # an AUC rests on the fewer of the two
+    }
 
 
 def _labels(

@@ -39,6 +39,8 @@ from ...evaluation.metrics.intervals import Interval
 
 #: A mean over fewer people than this does not pass.
 FEW_MAPS = 5
+#: What is said of one person's value: it is a value, and no answer.
+ONE_PERSON = "one person: cannot be told"
 #: From this rank correlation on, two maps are one.
 SAME_MAP = 0.99
 
@@ -89,7 +91,7 @@ THRESHOLDS: dict[str, Check] = {
     "model": Check(
         "The model tells demented from not",
         "AUC of validation people: interval above .5",
-        passes=0.5, fails=0.5, by_low=True, strict=True,
+        passes=0.5, fails=0.5, by_low=True, strict=True, needed=True,
     ),
     "weights": Check(
         "Maps depend on what was learnt",

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
+from ...errors import counted
 from ...evaluation.metrics.intervals import Interval, interval, resample_people
+from ...report.estimates import written
 from .similarity import mean_of
-from .thresholds import FEW_MAPS, SAME_MAP, THRESHOLDS, lower_end
+from .thresholds import FEW_MAPS, ONE_PERSON, SAME_MAP, THRESHOLDS, lower_end
 
 Section = Mapping[str, Any]
 Entry = dict[str, Any]
@@ -94,13 +96,15 @@ class _Judge:
         if value["value"] is None:
             sentence = "Not known: validation people are all demented, or none of them is."
             return _entry("model", value, section["n_people"], NOT_KNOWN, sentence)
-        verdict = THRESHOLDS["model"].verdict(value)
-        meaning = {
+        meanings = {
             PASS: "there is something to explain",
+            WARN: "so few people cannot show it",
             FAIL: "that is not shown to be more than chance, and maps of chance explain nothing",
-        }[verdict]
-        sentence = f"AUC of demented against not, validation people: {said(value)}: {meaning}."
-        return _entry("model", value, section["n_people"], verdict, sentence)
+        }
+        found = _Found.of(value, int(section.get("n_fewest", section["n_people"])))
+        start = "AUC of demented against not, validation people:"
+        entry = found.entry("model", start, meanings)
+        return entry | {"n_people": section["n_people"]}
 
     def weights(self, section: Section) -> Entry:
         """Judge how alike maps still are when all weights are random."""
@@ -185,25 +189,22 @@ class _Judge:
 
     def phantom(self, section: Section) -> Entry:
         """Judge how dense the map is where the change was planted, beside what anatomy gives."""
-        value, n = section["energy_ratio"], section["n_people"]
-        verdict = THRESHOLDS["phantom"].verdict(value)
-        meaning = {
+        value, n, rival = section["energy_ratio"], section["n_people"], section["rival"]
+        meanings = {
             PASS: "maps point to it",
             WARN: "that may be chance",
             FAIL: "maps do not point to it",
-        }[verdict]
-        rival = section["rival"]
-        if verdict == PASS and lower_end(value) <= rival["energy_ratio"]:
-            verdict = WARN
-            meaning = (
+        }
+        doubt = ""
+        if value["value"] is not None and lower_end(value) <= rival["energy_ratio"]:
+            doubt = (
                 f"a map of the {rival['method']}, without a model, has {rival['energy_ratio']:.2f}"
             )
-        sentence = (
-            f"Maps are {said(value)} times as dense where the change was planted as in the brain "
-            f"as a whole, and their peak is there in {section['pointing']['value']:.0%} of {n} "
-            f"people: {meaning}."
+        aside = (
+            " times as dense where the change was planted as in the brain as a whole, and their "
+            f"peak is there in {section['pointing']['value']:.0%} of {counted(n, 'person')}"
         )
-        return _entry("phantom", value, n, verdict, sentence)
+        return _Found.of(value, n).entry("phantom", "Maps are", meanings, aside=aside, doubt=doubt)
 
     def _repeated(self, name: str, values: Values, start: str) -> Entry:
         meanings = {
@@ -215,16 +216,20 @@ class _Judge:
         return found.entry(name, f"{start} rank correlation", meanings)
 
     def _of_people(self, values: Values) -> _Found:
-        return _Found(values, over_people(values, self.n_bootstrap, self.seed))
+        known = sum(one is not None for one in values)
+        return _Found(over_people(values, self.n_bootstrap, self.seed), known, len(values))
 
 
 class _Found:
-    """Values of people and their mean, on the way to a verdict."""
+    """A mean over `n` of `n_all` people, on the way to a verdict."""
 
-    def __init__(self, values: Values, value: Interval) -> None:
-        self.value = value
-        self.n_all = len(values)
-        self.n = sum(one is not None for one in values)
+    def __init__(self, value: Interval, n: int, n_all: int) -> None:
+        self.value, self.n, self.n_all = value, n, n_all
+
+    @classmethod
+    def of(cls, value: Interval, n: int) -> _Found:
+        """Return a value that `n` people have, and nobody lacks; of None, it is nobody's."""
+        return cls(value, n if value["value"] is not None else 0, n)
 
     def above(self, limit: float) -> bool:
         """Return whether the mean lies above `limit`."""
@@ -240,20 +245,20 @@ class _Found:
         verdict = FAIL if failed else THRESHOLDS[name].verdict(self.value)
         few = self.n < FEW_MAPS or 2 * self.n <= self.n_all
         meaning = doubt if verdict == PASS and doubt else meanings[verdict]
+        if self.n == 1:
+            verdict, meaning = NOT_KNOWN, ONE_PERSON
         sentence = f"{start} {said(self.value)}{aside}: {meaning}."
         if self.n < self.n_all:
             sentence += f" {self.n_all - self.n} of {self.n_all} maps are empty and not counted."
         if verdict == PASS and few:
-            sentence += f" {self.n} people are too few to pass."
+            sentence += f" {counted(self.n, 'person is', 'people are')} too few to pass."
         verdict = WARN if verdict == PASS and (doubt or few) else verdict
         return _entry(name, self.value, self.n, verdict, sentence)
 
 
 def said(value: Interval) -> str:
     """Return an interval in words: ``0.53 (0.46 to 0.60)``."""
-    if value["low"] is None:
-        return f"{value['value']:.2f}"
-    return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    return written(value, "{:.2f}".format)
 
 
 def _entry(name: str, value: Interval, n_people: int, verdict: str, sentence: str) -> Entry:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import counted
+from ..estimates import NOT_ESTIMABLE, Counts, of_metric, rests_on_few, written
 
 #: What may end a table cell, begin a tag or make a link becomes an entity: no reader takes it for
 #: markup. Other marks get a backslash; an underscore within a word is no mark.
 _ENTITIES = r"[&<>|\\`@]|(?<=http)s?:|(?<=www)\."
 _MARKS = r"[*\[\]#~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 _UNSAFE = re.compile(f"({_ENTITIES})|({_MARKS})", re.IGNORECASE)
-NOT_ESTIMABLE = "not estimable"
 
 
 def escape(text: Any, length: int = 100) -> str:
@@ -39,13 +39,15 @@ def number(value: Any) -> str:
 
 def estimate(values: Any) -> str:
     """Return an interval dict, or a bare number, as ``.512 (.412 to .598)``."""
-    if not isinstance(values, dict):
-        return number(values)
-    if values.get("value") is None:
+    return written(values, number)
+
+
+def score_cell(metric: str, values: Any, counts: Counts) -> str:
+    """Return a metric's estimate, in italics where a class it rests on has under ten people."""
+    if values is None or values["value"] is None:
         return NOT_ESTIMABLE
-    if values.get("low") is None or values.get("high") is None:
-        return f"{number(values['value'])} (no interval)"
-    return f"{number(values['value'])} ({number(values['low'])} to {number(values['high'])})"
+    text = of_metric(metric, values, counts, number, short=True)
+    return f"*{text}*" if rests_on_few(metric, counts) else text
 
 
 def p_value(value: Any) -> str:

@@ -104,7 +104,7 @@ def _analyses(results: dict[str, Any], known: dict[str, str]) -> list[str]:
     lines = [f"The model: {main_scores(results)}."]
     for rival in rivals(results, upper=True):
         mark = " (upper reference, no rival)" if rival["upper_reference"] else ""
-        scores = main_scores({"person": rival}, ("balanced_accuracy", "macro_auc"))
+        scores = main_scores(results, ("balanced_accuracy", "macro_auc"), rival)
         lines.append(f"Without the network, {escape(rival['title'])}{mark}: {scores}.")
     if not rivals(results, upper=True):
         lines.append(f"No rival could be scored on these {people(results['person']['n_people'])}.")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...predictions import FEW_PEOPLE
+from ..estimates import NOT_ESTIMABLE
 from ..titles import TITLES
-from .markdown import NOT_ESTIMABLE, escape, estimate, number, p_value, people, table
+from .markdown import escape, estimate, number, p_value, people, table
 from .run_facts import available
 
 #: Blocks of lines, with an empty line between two of them.

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...cohorts.registry import COHORT_REGISTRY, Cohort
 from ...config import COHORTS, DEFAULT_BACKBONE
+from ..estimates import counts_of
 from ..titles import TITLES
-from .markdown import escape, estimate, number, people
+from .markdown import escape, estimate, number, people, score_cell
 
 AUTHOR = "for the author"
 NOT_DONE = "not done"
@@ -56,11 +57,16 @@ def counts(results: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def main_scores(results: dict[str, Any], names: Sequence[str] = ()) -> str:
-    """Return the scores per person in a sentence, with n people."""
-    person = results["person"]
+def main_scores(
+    results: dict[str, Any], names: Sequence[str] = (), rival: dict[str, Any] | None = None
+) -> str:
+    """Return the scores per person in a sentence, with n people; a rival's where one is given."""
+    person, of_class = rival or results["person"], counts_of(results["person"])
     chosen = names or ("balanced_accuracy", "macro_auc", "quadratic_kappa", "accuracy")
-    texts = [f"{TITLES.get(name, name)} {estimate(person['metrics'][name])}" for name in chosen]
+    texts = [
+        f"{TITLES.get(name, name)} {score_cell(name, person['metrics'][name], of_class)}"
+        for name in chosen
+    ]
     return f"{', '.join(texts)} in {people(person['n_people'])}"
 
 

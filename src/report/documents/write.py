@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic import atomic_file
+from ...predictions import FEW_PEOPLE
+from ..estimates import NOT_ESTIMABLE, Counts, counts_of, rests_on_few
 from ..titles import COLUMNS, TITLES
 from . import result_sections as sections
 from .checklists import claim_markdown, tripod_markdown
-from .markdown import NOT_ESTIMABLE, escape, estimate, join_lines, people, table
+from .markdown import escape, estimate, join_lines, people, score_cell, table
 from .model_card import model_card
 from .result_sections import Blocks
 from .run_facts import available, main_scores, model_name, stamped
 
 __all__ = ["metrics_markdown", "model_card", "write_documents"]
+#: Files that `write_documents` writes.
+DOCUMENTS = ("metrics.md", "model_card.md", "claim_2024.md", "tripod_ai.md")
 _NONE = "-"  # has no value here, for a reason the text gives
 
 
@@ -34,16 +38,14 @@ def write_documents(
     Returns:
         The paths of ``metrics.md``, ``model_card.md``, ``claim_2024.md`` and ``tripod_ai.md``.
     """
-    texts = {
-        "metrics.md": metrics_markdown(results),
-        "model_card.md": model_card(results, checkpoint_info),
-        "claim_2024.md": claim_markdown(results),
-        "tripod_ai.md": tripod_markdown(results),
-    }
-    for name, text in texts.items():
+    texts = (
+        *(metrics_markdown(results), model_card(results, checkpoint_info)),
+        *(claim_markdown(results), tripod_markdown(results)),
+    )
+    for name, text in zip(DOCUMENTS, texts, strict=True):
         with atomic_file(folder / name, "w") as file:
             file.write(text)
-    return [folder / name for name in texts]
+    return [folder / name for name in DOCUMENTS]
 
 
 def metrics_markdown(results: dict[str, Any]) -> str:
@@ -87,19 +89,23 @@ def models_table(results: dict[str, Any]) -> Blocks:
     """Table 1: the model beside the majority and every rival."""
     person, majority = results["person"], results["person"]["majority"]
     rivals = results["rivals"] or []
-    rows = [_model_row(f"**{model_name(results)}**", person)]
+    counts = counts_of(person)
+    rows = [_model_row(f"**{model_name(results)}**", person, counts)]
     rows.append(
         _model_row(
             f"always {escape(majority['class'])}",
             {"n_people": person["n_people"], "metrics": majority},
+            counts,
         )
     )
     for rival in (r for r in rivals if available(r)):
         mark = " (upper reference)" if rival["upper_reference"] else ""
-        rows.append(_model_row(f"{escape(rival['title'])}{mark}", rival))
+        rows.append(_model_row(f"{escape(rival['title'])}{mark}", rival, counts))
     head = ["model", "people", *(TITLES[name] for name in COLUMNS)]
     blocks = [["## Table 1. The model and its rivals"], table(head, rows)]
     notes = [f"- Note: {escape(note, 300).rstrip('.')}." for note in person["notes"]]
+    if any(rests_on_few(name, counts) for name in COLUMNS):
+        notes.append(f"- In italics: rests on a class of under {FEW_PEOPLE} people; can be luck.")
     reasons: dict[str, list[str]] = {}
     for rival in (r for r in rivals if not available(r)):
         reasons.setdefault(rival["reason"], []).append(escape(rival["title"]))
@@ -115,9 +121,9 @@ def models_table(results: dict[str, Any]) -> Blocks:
     return [*blocks, notes]
 
 
-def _model_row(title: str, scored: dict[str, Any]) -> list[str]:
+def _model_row(title: str, scored: dict[str, Any], counts: Counts) -> list[str]:
     values = scored["metrics"]
-    cells = [estimate(values[name]) if name in values else _NONE for name in COLUMNS]
+    cells = [score_cell(n, values[n], counts) if n in values else _NONE for n in COLUMNS]
     return [title, str(scored["n_people"]), *cells]
 
 

@@ -16,9 +16,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ...errors import ImageError
 from ..canvas import COLOURS, plain, write_figure
+from ..estimates import NOT_ESTIMABLE
 from ..score_figures.forest import (
     GREY,
-    NOT_ESTIMABLE,
     as_interval,
     label_of,
     legend_below,

@@ -12,6 +12,7 @@ from ...config import RunConfig
 from ...config.options import build_config
 from ...errors import DataNotFoundError, ManifestError, MriError
 from ...manifest import read_settings
+from ..failures import failures_in
 from ..find_run import how_to_have
 from ..metrics_schema import read_metrics
 
@@ -34,6 +35,7 @@ class RunFiles:
         predicted: What ``predictions.json`` holds, or None.
         config: The run's settings, or None where they cannot be read by this version.
         notes: What was left out, and why.
+        failed: Stages that failed, and why.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class RunFiles:
     predicted: dict[str, Any] | None
     config: RunConfig | None
     notes: tuple[str, ...]
+    failed: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -78,6 +81,9 @@ def gather(folder: str | Path) -> RunFiles:
     figures = own if own.is_dir() else beside / "figures" / name
     maps, notes = beside / "gradcam" / name, []
     explained = _content(maps / "explain.json")
+    failed = failures_in(folder)
+    if explained is not None and "gradcam" in failed:
+        explained = None  # of an earlier run
     if explained is not None and (why := _foreign(explained, metrics)):
         notes.append(f"Maps were left out: {why}.")
         explained = None
@@ -95,6 +101,7 @@ def gather(folder: str | Path) -> RunFiles:
         predicted=predicted,
         config=config,
         notes=tuple(notes),
+        failed=failed,
     )
 
 

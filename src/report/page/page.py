@@ -95,6 +95,7 @@ def render(files: RunFiles, size: Size) -> str:
         run=shown(files.name),
         dataset=shown(metrics["dataset"]) if metrics else None,
         stamps=[shown(stamp, 300) for stamp in (metrics or {}).get("stamps", [])],
+        failures={shown(stage): shown(reason, 400) for stage, reason in files.failed.items()},
         notes=[shown(note, 400) for note in files.notes],
         kind=metrics["kind"] if metrics else None,
         headline=headline(metrics) if metrics else None,

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, write_figure
+from ..estimates import NOT_ESTIMABLE
 from ..titles import TITLES
 from .forest import (
     GREY,
-    NOT_ESTIMABLE,
     Section,
     as_interval,
     caption_of,

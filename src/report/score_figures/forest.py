@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ...errors import counted
 from ..canvas import COLOURS, wrapped
+from ..estimates import ends_of, written
 from ..titles import TITLES
 
 #: A part of ``metrics.json``, or None where it was not computed.
@@ -24,7 +25,6 @@ Interval = Mapping[str, Any]
 
 #: What few people say, references and remarks.
 GREY = "0.4"
-NOT_ESTIMABLE = "not estimable"
 #: The two metrics that every comparison is drawn in.
 METRICS = ("balanced_accuracy", "macro_auc")
 _LABEL_WIDTH = 2.0  # inches
@@ -93,13 +93,7 @@ def as_interval(value: Any) -> dict[str, float | None]:
 
 def said(value: Any, between: str = "-") -> str:
     """Return an interval or a number as text: ``0.53 [0.46-0.60]``."""
-    values = as_interval(value)
-    if values["value"] is None:
-        return NOT_ESTIMABLE
-    text = f"{values['value']:.2f}"
-    if values["low"] is None or values["high"] is None:
-        return text
-    return f"{text} [{values['low']:.2f}{between}{values['high']:.2f}]"
+    return written(value, "{:.2f}".format, between=between, brackets="[]")
 
 
 def people(n: int | None) -> str:
@@ -151,8 +145,9 @@ def mark(
     values = as_interval(value)
     if values["value"] is None:
         return
-    if values["low"] is not None and values["high"] is not None:
-        ends, place = [values["low"], values["high"]], [at, at]
+    ends = ends_of(values)
+    if ends is not None:
+        place = [at, at]
         axes.plot(
             *((place, ends) if upright else (ends, place)),
             color=colour, linewidth=1.5, marker="_" if upright else "|", markersize=6, zorder=3,

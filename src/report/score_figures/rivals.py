@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, write_figure
+from ..estimates import Counts, counts_of, rests_on_few, smallest_group
 from .forest import (
     GREY,
     METRICS,
@@ -46,11 +48,12 @@ def rivals_figure(
     if rivals_missing(rivals):
         return None
     assert rivals is not None
-    majority = person["majority"]
+    majority, counts = person["majority"], counts_of(person)
+    few = [name for name in METRICS if rests_on_few(name, counts)]
     n = people(person["n_people"])
     by_definition = {"balanced_accuracy": majority["balanced_accuracy"]["value"], "macro_auc": 0.5}
     rows = [
-        Row("this model", n, person["metrics"]),
+        Row("this model", n, shown_of(person["metrics"], counts), doubtful=few),
         Row(
             f"always {majority['class']}",
             n,
@@ -60,7 +63,7 @@ def rivals_figure(
             colour="black",
             hollow=True,
         ),
-        *(_rival_row(rival) for rival in rivals if not missing(rival)),
+        *(_rival_row(rival, counts, few) for rival in rivals if not missing(rival)),
     ]
     absent = [
         f"{shortened(rival.get('title') or rival.get('name'), 40)} "
@@ -71,6 +74,7 @@ def rivals_figure(
     caption = caption_of(
         (
             "Bars: 95 % intervals of people",
+            f"Hollow: a class has under {FEW_PEOPLE} people" if few else "",
             notes_of(person),
             f"Not available: {'; '.join(absent)}" if absent else "",
         )
@@ -91,8 +95,17 @@ def rivals_missing(rivals: Sequence[Mapping[str, Any]] | None) -> str:
     )
 
 
-def _rival_row(rival: Mapping[str, Any]) -> Row:
-    upper = bool(rival.get("upper_reference"))
+def shown_of(metrics: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
+    """Return the metrics that are drawn; a class of one person leaves no interval."""
+    lone = [name for name in METRICS if smallest_group(name, counts)[0] < 2]
+    return {
+        name: {"value": metrics[name]["value"]} if name in lone else metrics[name]
+        for name in METRICS
+    }
+
+
+def _rival_row(rival: Mapping[str, Any], counts: Counts, few: Sequence[str]) -> Row:
+    upper, values = bool(rival.get("upper_reference")), shown_of(rival["metrics"], counts)
     name = str(rival.get("title") or rival["name"])
     below = people(rival["n_people"])
     if rival.get("imputed"):
@@ -101,9 +114,9 @@ def _rival_row(rival: Mapping[str, Any]) -> Row:
         return Row(
             name,
             f"upper reference, {below}",
-            rival["metrics"],
+            values,
             marker="^",
             colour=GREY,
             hollow=True,
         )
-    return Row(name, below, rival["metrics"], marker="s", colour=COLOURS[1])
+    return Row(name, below, values, marker="s", colour=COLOURS[1], doubtful=few)
