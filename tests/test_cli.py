@@ -396,6 +396,17 @@ def test_a_folder_of_another_cohort_names_that_cohort(tmp_path, capsys, dataset,
     assert sentence.endswith(f"fix: {raw} looks like {likely}: {command}")
 
 
+def test_an_error_in_a_cohorts_own_files_keeps_its_fix(tmp_path, capsys):
+    raw = tmp_path / "raw"
+    for name in ("a_head.nii.gz", "train/Unclear/b.jpg"):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).touch()
+    given = ["--mode", "preprocess", "--dataset", "kaggle_orig", "--data_dir", raw]
+    sentence = refused(capsys, *words(tmp_path / "out"), *given)
+    assert "whose name is no stage: train/Unclear" in sentence
+    assert "looks like" not in sentence
+
+
 @pytest.mark.slow
 def test_a_processed_folder_of_another_cohort_names_its_data_set(made, tmp_path, capsys):
     given = ["--mode", "train", "--dataset", "oasis_3d"]

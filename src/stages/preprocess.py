@@ -88,7 +88,7 @@ def _index(cohort: Cohort, config: RunConfig) -> Manifest:
         logger.info("%s is read, as there is no folder %s", root, root.with_name(cohort.name))
     try:
         return cohort.index(root)
-    except (DataNotFoundError, ManifestError) as error:
+    except DataNotFoundError as error:  # what is there and malformed is of this cohort
         likely = likely_cohort(root)
         if likely in (None, cohort.name):
             raise
