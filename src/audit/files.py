@@ -21,15 +21,16 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from ..cohorts.pictures import decode_picture
+from ..errors import ImageError
 from ..report.canvas import plain
 from ..runtime import progress, usable_cores
 from .pose import Picture, frames, thumbnails
 
-MAX_PIXELS = 4096**2
 _AT_ONCE = 1024  # files
 _SLAB = 16  # a slab is a sixteenth of a volume thick
 _PLANES = (2, 1, 0)  # axial, coronal, sagittal
-_DAMAGED = (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError)
+_DAMAGED = (ImageError, OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombError)
 _Facts = dict[str, Any]
 
 
@@ -95,12 +96,9 @@ def _read_one(path: Path) -> tuple[_Facts, Picture | None]:
 def _decode(data: bytes, suffix: str) -> tuple[_Facts, list[Picture]]:
     if suffix == ".npy":
         return _decode_volume(data)
-    image = Image.open(io.BytesIO(data))  # reads the header only
+    grey = decode_picture(data, "picture")
+    image = Image.open(io.BytesIO(data))
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels")
-    image.load()
-    grey = _grey(image)
     header: _Facts = {
         "size": f"{width} x {height}",
         "mode": image.mode,
@@ -140,16 +138,6 @@ def _slab(volume: npt.NDArray[Any], axis: int) -> npt.NDArray[np.float32]:
     slab = np.take(volume, range(start, start + thick), axis=axis)
     mean = slab.astype(np.float32).mean(axis=axis)
     return np.asarray(np.rot90(mean), dtype=np.float32)
-
-
-def _grey(image: Image.Image) -> Picture:
-    """Return grey levels (H, W); 16 bits and floats are scaled to the picture's own maximum."""
-    if image.mode in ("L", "RGB", "RGBA", "LA", "P", "PA", "1", "CMYK", "YCbCr", "La"):
-        return np.asarray(image.convert("L"), dtype=np.uint8)
-    values = np.asarray(image, dtype=np.float32)
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise ValueError(f"a picture of mode {image.mode}")
-    return _levels(values)
 
 
 def _levels(values: npt.NDArray[np.float32]) -> Picture:

@@ -20,6 +20,9 @@ import pandas as pd
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from ..errors import ImageError
+from .pictures import decode_picture
+
 #: Thumbnail, width x height in pixels: a quarter of an OASIS slice.
 WIDTH, HEIGHT = 44, 52
 #: Correlation of two signatures above which they are one head. On 200 known people, neighbouring
@@ -74,11 +77,12 @@ def near_duplicate_clusters(
 
 def _thumbnail(path: Path) -> np.ndarray:
     """Return the image as HEIGHT x WIDTH grey levels, or zeros where it is no image."""
-    data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4) if len(data) else None
-    if image is not None and (image.shape[0] < HEIGHT or image.shape[1] < WIDTH):
-        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    if image is None:
+    content = path.read_bytes()
+    try:
+        image = decode_picture(content, path.name, quarter=True)
+        if image.shape[0] < HEIGHT or image.shape[1] < WIDTH:
+            image = decode_picture(content, path.name)
+    except ImageError:  # preprocessing names it
         return np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     return np.asarray(cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
 

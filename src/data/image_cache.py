@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = ".cache"
 #: Raise when the same files no longer give the same arrays.
-VERSION = 1
+VERSION = 2
 _OURS = re.compile(r"images_[0-9a-f]{24}\.npy|\.images_[0-9a-f]{24}\.npy\..+")
 _ABANDONED = 3600  # s since a file was last written to, after which nobody is writing it
 _THREADS = 8

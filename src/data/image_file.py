@@ -11,10 +11,10 @@ import math
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cohorts.pictures import decode_picture
 from ..errors import DataNotFoundError, ImageError
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
@@ -57,11 +57,11 @@ def decode(path: Path, content: bytes) -> Images:
         ImageError: It is damaged, or no image.
     """
     if path.suffix != ".npy":
-        data = np.frombuffer(content, np.uint8)
-        pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-        if pixels is None:
-            raise ImageError(f"{path} is damaged", hint=_AGAIN)
-        return np.asarray(pixels, dtype=np.uint8)
+        try:
+            return decode_picture(content, str(path))
+        except ImageError as error:
+            error.hint = error.hint or _AGAIN
+            raise
     file = io.BytesIO(content)
     try:
         shape, fortran, dtype = read_header(file)

@@ -15,22 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..atomic import atomic_file
+from ..cohorts.pictures import decode_picture
 from ..errors import ConfigError, ImageError
 from .container import open_scan
 from .header import header_place
 from .intensity import checked_intensities
 
 MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
-MAX_PIXELS = 4096**2
 MIN_EDGE = 8
 _UNREADABLE = (
     *(ImageFileError, HeaderDataError),
@@ -122,20 +120,14 @@ def read_slice(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        with Image.open(
-            path
-        ) as image:  # reads the header only: size is known before memory is taken
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
-    if width * height > MAX_PIXELS or min(width, height) < MIN_EDGE:
-        raise ImageError(f"{path.name} is {width} x {height} pixels")
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if pixels is None:
-        raise ImageError(f"{path.name} cannot be decoded: damaged")
+        pixels = decode_picture(path.read_bytes(), path.name)
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be read: {error.strerror}") from None
+    if min(pixels.shape) < MIN_EDGE:
+        raise ImageError(f"{path.name} is {pixels.shape[1]} x {pixels.shape[0]} pixels")
     if pixels.min() == pixels.max():
         raise ImageError(f"{path.name} is empty: every pixel is {pixels.min()}")
-    return np.asarray(pixels, dtype=np.uint8)
+    return pixels
 
 
 def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:

@@ -313,9 +313,10 @@ def test_damaged_and_odd_images_are_named_and_stop_nothing(honest: Path, tmp_pat
     save(root / "test/NonDemented/deep.png", head(51, 1)[0].astype(np.uint16) * 200)
     report = audit_folder(root, "2d").report
     check = check_of(report, "files")
-    assert (check["verdict"], check["numbers"]["damaged"]) == ("WARN", 2)
+    assert (check["verdict"], check["numbers"]["damaged"]) == ("WARN", 3)
     assert any("cut" in text for text in check["examples"])
     assert any("empty" in text for text in check["examples"])
+    assert any("16 bits" in text for text in check["examples"])
     assert report["verdict"] == "PASS"
     assert check_of(report, "identical_files")["numbers"]["blank"] == 3
 

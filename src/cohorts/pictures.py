@@ -1,0 +1,52 @@
+"""The grey levels of a picture's file, read alike by everything that looks at pictures.
+
+Training, audit, preprocessing and the search for near duplicates must see the same picture: a
+second decoder that turned it, or spread its levels, would see another.
+
+Arrays: ``H W`` uint8 in [0, 255].
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError
+
+MAX_PIXELS = 4096**2
+
+
+def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArray[np.uint8]:
+    """Return the grey levels of a PNG or JPEG, turned as its EXIF tag says and as viewers show it.
+
+    Args:
+        content: Of the file.
+        name: For messages.
+        quarter: Return a quarter of the size, which a JPEG gives in a fraction of the time.
+
+    Raises:
+        ImageError: It is damaged, larger than `MAX_PIXELS`, or has more than 8 bits per pixel:
+            then its header does not say which level is white.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:  # the header: memory is not taken yet
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise ImageError(f"{name} cannot be read: it is damaged, or no picture") from None
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} is {width} x {height} pixels, more than {MAX_PIXELS}")
+    size = cv2.IMREAD_REDUCED_GRAYSCALE_4 if quarter else cv2.IMREAD_GRAYSCALE
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), size | cv2.IMREAD_ANYDEPTH)
+    if pixels is None:
+        raise ImageError(f"{name} is damaged: it cannot be decoded")
+    if pixels.dtype != np.uint8:
+        raise ImageError(
+            f"{name} has {8 * pixels.dtype.itemsize} bits per pixel: which level is white is not "
+            "told",
+            hint="write all pictures again with 8 bits, their levels divided by one number",
+        )
+    return np.asarray(pixels)
