@@ -37,15 +37,16 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_file
 from ..errors import ConfigError, ImageError, ManifestError, MriError, counted
-from ..manifest import Manifest
+from ..manifest import MANIFEST, Manifest
 from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".cache"
-#: Raise when the same files no longer give the same arrays.
-VERSION = 2
+#: Raise when the same files no longer give the same arrays: those that preprocessing writes, and
+#: the pictures of a bare folder, which may be of 16 bits or turned by EXIF.
+VERSION, VERSION_OF_BARE = 1, 2
 _OURS = re.compile(r"images_[0-9a-f]{24}\.npy|\.images_[0-9a-f]{24}\.npy\..+")
 _ABANDONED = 3600  # s since a file was last written to, after which nobody is writing it
 _THREADS = 8
@@ -136,7 +137,8 @@ class ImageCache:
     @cached_property
     def path(self) -> Path:
         """Where the file is, or will be."""
-        content = "\n".join([str(VERSION), *self.fingerprints])
+        bare = not (self.root / MANIFEST).is_file()
+        content = "\n".join([str(VERSION_OF_BARE if bare else VERSION), *self.fingerprints])
         digest = hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
         return _own_folder(self.root, self._folder) / f"images_{digest}.npy"
 

@@ -198,7 +198,7 @@ def test_more_disease_is_darker(processed_2d: Path, processed_3d: Path) -> None:
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     manifest = _data_set(tmp_path, {("a", "1"): [3]})
     (tmp_path / "a_1_00.png").write_bytes(b"no picture")
-    with pytest.raises(ImageError, match=r"a_1_00\.png is damaged"):
+    with pytest.raises(ImageError, match=r"a_1_00\.png cannot be read: it is damaged"):
         measure_dark_voxels(manifest)
     (tmp_path / "a_1_00.png").unlink()
     with pytest.raises(DataNotFoundError, match=r"a_1_00\.png"):
