@@ -176,6 +176,11 @@ def test_a_good_scan_has_no_flag_and_damage_is_named():
     waves = 60 * np.sin(2.2 * np.indices(data.shape)[1])
     rings = np.where(data > 0, data + waves, 0).astype(np.float32)
     assert any("stripes" in flag for flag in placed(rings, affine, data > 0).flags)
+    smooth = ndimage.zoom(ndimage.gaussian_filter(data, 0.8), 1.25, order=1)
+    faint = 0.002 * data.max() * np.sin(2.2 * np.indices(smooth.shape)[1]) * (smooth > 0)
+    grid = affine @ np.diag([0.8, 0.8, 0.8, 1])
+    averaged = placed((smooth + faint).astype(np.float32), grid, smooth > 0)
+    assert not any("stripes" in flag for flag in averaged.flags)  # as averaged and resampled scans
     alone = judge(RawScan(data, affine), data, data > 0, None)
     assert alone.values.keys() >= {"cut", "noise"}
     assert "correlation" not in alone.values

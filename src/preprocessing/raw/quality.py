@@ -40,6 +40,9 @@ MAX_NOISE = 0.12
 #: Strongest stripe in the brain's finest detail, in medians of its spectrum: whole heads 1.03 to
 #: 1.1, with the shifts of a moving head 1.5.
 MAX_RINGING = 1.4
+#: A stripe of less than this share of the brain's mean counts as none. Scans that were averaged and
+#: resampled have next to no fine detail, and peaks of .3 % in it; a moving head leaves over 1.2 %.
+_FAINT = 0.007
 _MIN_LINES = 32  # voxels of a line through the brain whose spectrum counts
 _HEIGHT = 150  # pixels of a panel
 #: MNI mm of the planes shown where the brain is registered.
@@ -160,14 +163,18 @@ def _detail(brain: Float, mask: Mask) -> dict[str, float]:
     spread = 1.4826 * float(np.median(np.abs(fine[inside]))) / 6**1.5
     values = {"noise": spread / max(mean, 1e-9)}
     box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(inside))
-    peaks = [_stripes(np.moveaxis(brain[box], axis, -1), np.moveaxis(inside[box], axis, -1))
+    scaled = brain[box] / max(mean, 1e-9)
+    peaks = [_stripes(np.moveaxis(scaled, axis, -1), np.moveaxis(inside[box], axis, -1))
              for axis in range(3)]  # fmt: skip
     found = [peak for peak in peaks if peak is not None]
     return values | ({"ringing": max(found)} if found else {})
 
 
 def _stripes(brain: Float, inside: Mask) -> float | None:
-    """Return the strongest peak of the spectrum along the last axis, in medians around it."""
+    """Return the strongest peak of the spectrum along the last axis, in medians around it.
+
+    1 where no peak is as strong as a stripe that counts; the brain's mean is 1.
+    """
     through = inside.sum(axis=-1)
     length = int(np.percentile(through[through > 0], 75)) if through.any() else 0
     if length < _MIN_LINES:
@@ -179,9 +186,14 @@ def _stripes(brain: Float, inside: Mask) -> float | None:
     lines = brain[rows[:, None], columns[:, None], at].astype(np.float64)
     lines = np.diff(lines, 1, axis=1) * np.hanning(length - 1)
     power = (np.abs(np.fft.rfft(lines, axis=1)) ** 2).mean(axis=0)
-    upper = power[len(power) // 3 :]  # what is anatomy lies below
+    low = len(power) // 3  # what is anatomy lies below
+    upper = power[low:]
     usual = ndimage.median_filter(upper, size=max(len(upper) // 2 | 1, 3), mode="nearest")
-    return float((upper / np.maximum(usual, 1e-12)).max())
+    # Power that a stripe of the least share has here, after the difference and the window.
+    wave = np.pi * np.arange(low, len(power)) / len(power)
+    least = (_FAINT * 2 * np.sin(wave / 2) * length / 4) ** 2
+    counts = upper - usual >= least
+    return float(np.max(upper[counts] / np.maximum(usual[counts], 1e-12), initial=1.0))
 
 
 def scan_picture(
