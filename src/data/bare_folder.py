@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.kaggle_names import people_of_classes
+from ..cohorts.near_duplicates import near_duplicate_clusters
 from ..cohorts.people_names import Named, read_name
 from ..config import DATASETS, DataConfig, dataset_flags
 from ..errors import DataNotFoundError, ManifestError, counted
@@ -26,6 +29,7 @@ _FOLDER_SPLITS = {
     "validation": "val",
     "test": "test",
 }
+_MOST_COMPARED = 8192  # images: of more, every open would take minutes
 _SLICE = re.compile(r"_slice(\d+)$")
 
 
@@ -34,7 +38,8 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
 
     People are read from ids in names such as ``OAS1_0061_MR1_slice07.png``, or from the counting
     names of the complete Kaggle set; other names leave people unknown, which the manifest is
-    stamped with. Without ``val/``, a part of the training people becomes validation.
+    stamped with. Without ``val/``, a part of the training people becomes validation; of unknown
+    people near-duplicates count as one.
 
     Raises:
         DataNotFoundError: No image lies in such folders.
@@ -59,8 +64,25 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
         names = counted(len(rows), "file name")
         logger.warning("%d of %s in %s name no person", unknown, names, folder)
     if not (manifest.table["split"] == "val").any():
-        manifest = cut_validation(manifest, fraction=0.15, seed=seed)
+        guessed = dim == "2d" and unknown and len(rows) <= _MOST_COMPARED
+        by = _by_likely_person(manifest) if guessed else manifest
+        cut = cut_validation(by, fraction=0.15, seed=seed)
+        manifest = manifest.with_columns(split=cut.table["split"])
     return manifest
+
+
+def _by_likely_person(manifest: Manifest) -> Manifest:
+    """Return the rows by who is cut off together: near-duplicates, so that validation is no copy of training.
+
+    A stage whose images all look like one person's is cut image by image; so are people by name.
+    """
+    table = manifest.table
+    paths = [manifest.root / path for path in table["path"]]
+    clusters = pd.Series(near_duplicate_clusters(paths, table["label"].tolist()), table.index)
+    several = clusters.groupby(table["label"]).transform("nunique") >= 3
+    alone = table["subject"] == table["path"]
+    subject = table["subject"].where(~(several & alone), "cluster " + clusters.astype("str"))
+    return manifest.with_columns(subject=subject, session=table["path"])
 
 
 def _recover_counted(rows: list[dict[str, Any]]) -> None:
