@@ -10,6 +10,7 @@ import pandas as pd
 from ..audit.table_checks import cheap_audit
 from ..data.splits import Division
 from ..manifest import Manifest
+from ..predictions import Predictions
 from ..report.metrics_schema import SCHEMA
 from .analyses.abstention import abstention
 from .analyses.calibration import calibration_report
@@ -23,10 +24,12 @@ from .analyses.rivals import people_table, rival_scores
 from .analyses.subgroups import confounding, subgroup_scores
 from .answers import Answers
 from .metrics.scores import METRICS, score
+from .metrics.significance import paired_bootstrap
 
 _LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")
-#: What shuffled labels are scored by.
+#: What shuffled labels are scored by, and what a rival is compared in.
 PERMUTED = ("balanced_accuracy", "macro_auc")
+ENDS = ("value", "low", "high")
 
 
 def judge(
@@ -48,13 +51,16 @@ def judge(
     counts = answers.train_counts
     table = people_table(manifest)
     labels = _labels(answers)
-    rivals, _ = rival_scores(
+    rivals, rows_of = rival_scores(
         *(table, stored_dark_voxels(manifest, answers.cache), labels),
         *(answers.divisions, classes, counts),
         **with_intervals,
     )
     shown = manifest.people()[["age", "sex"]]
     said = answers.calibrated
+    for rival in rivals:
+        if rival["name"] in rows_of:
+            rival["difference"] = _difference(said, rows_of[rival["name"]], **with_intervals)
     shuffled = (
         permutation_test(said, {name: METRICS[name] for name in PERMUTED}, permutations, seed)
         if permutations
@@ -86,6 +92,13 @@ def judge(
         "people": _count_people(answers),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
+
+
+def _difference(said: Predictions, rival: Predictions, **with_intervals: Any) -> dict[str, Any]:
+    """Return the model's scores minus a rival's, with intervals of the same resampled people."""
+    metrics = {name: METRICS[name] for name in PERMUTED}
+    found = paired_bootstrap(said, rival, metrics, **with_intervals)
+    return {name: {end: one[end] for end in ENDS} for name, one in found.items()}
 
 
 def _audit(answers: Answers) -> dict[str, Any]:

@@ -17,15 +17,17 @@ import pandas as pd
 from ..atomic import atomic_file, write_json
 from ..errors import counted
 from ..predictions import Predictions
+from ..report.answer import answer
 from ..report.documents.write import DOCUMENTS, write_documents
 from ..report.estimates import (
     FEW_MARK,
     FEW_NOTE,
     Counts,
     counts_of,
+    is_doubtful,
     marked,
+    of_majority,
     of_metric,
-    rests_on_few,
 )
 from ..report.failures import FAILURES
 from ..report.metrics_schema import check_metrics
@@ -105,12 +107,13 @@ def remove_results(folder: Path, figures: Path) -> bool:
 
 def format_rivals(results: dict[str, Any]) -> str:
     """Return the model beside its rivals, and the main sentences, as aligned text for the log."""
-    majority = results["person"]["majority"]
+    majority = results["person"]["majority"]["class"]
     counts = counts_of(results["person"])
     rows = [("this model", results["person"]["metrics"])]
-    rows += [(f"always {majority['class']}", majority)]
+    rows += [(f"always {majority}", of_majority(results["person"]))]
     rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
-    lines = _in_columns(
+    lines = [f"  {answer(results)}"] if answer(results) else []
+    lines += _in_columns(
         [
             ["", *(TITLES[name] for name in _BESIDE)],
             *([title, *_cells(metrics, counts)] for title, metrics in rows),
@@ -160,17 +163,13 @@ def _cells(metrics: dict[str, Any] | None, counts: Counts) -> list[str]:
     """Return the scores of one row of the table; `metrics` is None where it has none."""
     if metrics is None:
         return ["unknown", *[""] * (len(_BESIDE) - 1)]
-    cells = []
-    for name in _BESIDE:
-        found = metrics.get(name) or {"value": None}
-        few = rests_on_few(name, counts)
-        said = (
-            "-"
-            if found["value"] is None
-            else marked(of_metric(name, found, counts, short=True), few)
-        )
-        cells.append(said)
-    return cells
+    return [_cell(name, metrics.get(name), counts) for name in _BESIDE]
+
+
+def _cell(name: str, found: Any, counts: Counts) -> str:
+    if found is None or (isinstance(found, dict) and found["value"] is None):
+        return "-"
+    return marked(of_metric(name, found, counts, short=True), is_doubtful(name, found, counts))
 
 
 def _in_columns(rows: list[list[str]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...atomic import atomic_file
 from ...predictions import FEW_PEOPLE
-from ..estimates import NOT_ESTIMABLE, Counts, counts_of, rests_on_few
+from ..estimates import NOT_ESTIMABLE, Counts, counts_of, of_majority, rests_on_few
 from ..titles import COLUMNS, TITLES
 from . import result_sections as sections
 from .checklists import claim_markdown, tripod_markdown
@@ -94,7 +94,7 @@ def models_table(results: dict[str, Any]) -> Blocks:
     rows.append(
         _model_row(
             f"always {escape(majority['class'])}",
-            {"n_people": person["n_people"], "metrics": majority},
+            {"n_people": person["n_people"], "metrics": of_majority(person)},
             counts,
         )
     )

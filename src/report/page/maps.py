@@ -102,6 +102,7 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
                 "subject": str(row["subject"]),
                 "name": name,
                 "session": shown(row["session"], 30),
+                "truth": row["class"],
                 "text": text,
                 "picture": shows,
             }

@@ -25,9 +25,10 @@ from .commands import commands
 from .flow import flow
 from .gather import RunFiles
 from .maps import maps_of
+from .opening import opening
 from .people import people_of
 from .pictures import colours
-from .scores import headline, score_sections
+from .scores import score_sections, sentences
 from .text import line_html, shown
 
 MAX_BYTES = 5_000_000
@@ -98,7 +99,8 @@ def render(files: RunFiles, size: Size) -> str:
         failures={shown(stage): shown(reason, 400) for stage, reason in files.failed.items()},
         notes=[shown(note, 400) for note in files.notes],
         kind=metrics["kind"] if metrics else None,
-        headline=headline(metrics) if metrics else None,
+        opening=opening(metrics, boxes, mapped) if metrics else None,
+        sentences=sentences(metrics) if metrics else [],
         boxes=boxes,
         flow_note=flow_note,
         sections=score_sections(files, size.width) if metrics else [],

@@ -1,4 +1,4 @@
-"""The scored part of a report: the answer first, then what stands behind it."""
+"""The scored part of a report: what stands behind the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from markupsafe import Markup
 
 from ..documents import result_sections as sections
-from ..documents.markdown import estimate
 from ..documents.result_sections import Blocks
 from ..documents.run_facts import available, rivals
 from ..documents.write import classes_table, confusion_table, models_table
@@ -19,7 +18,6 @@ from .gather import RunFiles
 from .pictures import Picture, picture
 from .text import blocks_html, shown
 
-HEADLINE = ("balanced_accuracy", "macro_auc", "auc_demented")
 _Make = Callable[[dict[str, Any]], Blocks]
 #: Identifier of a part -> what makes its text. A part without text is left out.
 PARTS: dict[str, _Make] = {
@@ -62,30 +60,7 @@ class Section:
     pictures: list[Picture] = field(default_factory=list)
 
 
-def headline(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores that the page begins with, and the verdict on the split."""
-    person, audit = metrics["person"], metrics["audit"]
-    majority = person["majority"]
-    always = {"balanced_accuracy": estimate(majority["balanced_accuracy"]["value"])}
-    rows = [("this model", "model", [estimate(person["metrics"][name]) for name in HEADLINE])]
-    cells = [always.get(name, ".500" if "auc" in name else "") for name in HEADLINE]
-    rows.append((f"always {shown(majority['class'])}", "majority", cells))
-    for rival in rivals(metrics, upper=True):
-        kind = "upper" if rival["upper_reference"] else "rival"
-        title = shown(rival["title"]) + (" (upper reference)" if kind == "upper" else "")
-        rows.append((title, kind, [estimate(rival["metrics"].get(name)) for name in HEADLINE]))
-    verdict = shown(audit["verdict"]) if available(audit) else "not run"
-    return {
-        "n_people": person["n_people"],
-        "names": [TITLES[name] for name in HEADLINE],
-        "rows": rows,
-        "audit": verdict,
-        "audit_good": verdict == "PASS",
-        "sentences": _sentences(metrics),
-    }
-
-
-def _sentences(metrics: dict[str, Any]) -> list[str]:
+def sentences(metrics: dict[str, Any]) -> list[str]:
     """Return what the scores mean beside the best of the rivals, metric by metric."""
     scored = rivals(metrics)
     if not scored:
