@@ -238,9 +238,13 @@ def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> I
     yield confusion_figure(
         path, person["confusion"], classes, title, unit=unit, n_people=counts, stamps=stamps
     )
-    yield roc_figure(
+    roc = roc_figure(
         *(folder / ROC, rows.labels, rows.probabilities, classes, person["per_class"]),
         title=title,
         stamps=stamps,
     )
+    if roc is None:
+        (folder / ROC).unlink(missing_ok=True)  # of an earlier result
+    else:
+        yield roc
     yield from write_score_figures(folder, results, title)

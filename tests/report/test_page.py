@@ -62,8 +62,9 @@ def read(path: Path) -> Reader:
 
 def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
     words = read(build_report(scored_run(tmp_path))).words
-    order = ["Leakage audit", "PASS", "this model", "always NonDemented", "age, sex", "People"]
-    places = [words.index(part, words.index("Result")) for part in order[:5]]
+    order = ["On 41 people the network", "this model", "always NonDemented", "age, sex"]
+    order += ["Who was in", "Leakage audit", "PASS"]
+    places = [words.index(part, words.index("Result")) for part in order]
     assert places == sorted(places)
     assert "(upper reference)" in words
     assert words.index("Training") < words.index("Validation") < words.index("Scored")
@@ -71,19 +72,24 @@ def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("own", "by", "said"),
     [
-        ((0.5, 0.4, 0.6), "without the network, age, sex, nWBV, eTIV scores as high or higher"),
-        ((0.7, 0.55, 0.8), "no gain is shown"),
-        ((0.8, 0.7, 0.9), "interval lies above the score of its best rival, age, sex, nWBV, eTIV"),
+        (0.5, None, "without the network, age, sex, nWBV, eTIV scores as high or higher"),
+        (0.7, (0.1, -0.1, 0.3), "by .100 (-.100 to .300): no gain is shown"),
+        (0.7, (0.1, 0.1, 0.1), "by .100 (no interval): no gain is shown"),
+        (0.8, (0.2, 0.1, 0.3), "is better than its best rival, age, sex, nWBV, eTIV, by .200"),
+        (0.8, None, "whether by more than chance was not tested"),
     ],
 )
-def test_the_best_rival_is_named_for_each_metric(tmp_path, own, said):
+def test_the_best_rival_is_named_for_each_metric(tmp_path, own, by, said):
     result = evaluate_result()
     for metric in ("balanced_accuracy", "macro_auc"):
         for rival, score in zip(result["rivals"], (0.4, 0.6, 0.95), strict=False):  # the last: MMSE
             rival["metrics"][metric] = span(score)
-    result["person"]["metrics"]["macro_auc"] = dict(zip(("value", "low", "high"), own, strict=True))
+    ends = ("value", "low", "high")
+    result["person"]["metrics"]["macro_auc"] = {"value": own, "low": own - 0.1, "high": own + 0.1}
+    if by is not None:
+        result["rivals"][1]["difference"] = {"macro_auc": dict(zip(ends, by, strict=True))}
     result["person"]["metrics"]["balanced_accuracy"] = span(0.3)
     words = read(build_report(scored_run(tmp_path, **result))).words
     first, _, second = words.partition("Macro AUC: ")

@@ -513,8 +513,9 @@ def test_stale_figures_go_and_the_reason_is_logged(tmp_path, caplog) -> None:
         written = write_score_figures(tmp_path, results, "T")
     assert [path.name for path in written] == ["abstention.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abstention.png", "roc.png"]
-    assert len(caplog.messages) == 2  # of what the result has a section for
-    assert "retest.png is not drawn: no MR2" in caplog.messages
+    assert len(caplog.messages) == 1  # one line, of what the result has a section for
+    assert caplog.messages[0].startswith("not drawn: rivals.png (")
+    assert "retest.png (no MR2)" in caplog.messages[0]
     assert not [text for text in caplog.messages if "not part of this result" in text]
     assert max(map(len, caplog.messages)) < 400
 

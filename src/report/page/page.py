@@ -86,6 +86,7 @@ def render(files: RunFiles, size: Size) -> str:
     volumes = [*(mapped.volumes if mapped else []), *(answered["volumes"] if answered else [])]
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     boxes, flow_note = flow(files) if metrics else ([], "")
+    sections, absent = score_sections(files, size.width) if metrics else ([], [])
     content: dict[str, Any] = metrics or files.predicted or {}
     kinds = [kind for kind in (metrics and metrics["kind"], files.predicted and "predict") if kind]
     template = _environment().get_template("page.html.j2")
@@ -103,7 +104,8 @@ def render(files: RunFiles, size: Size) -> str:
         sentences=sentences(metrics) if metrics else [],
         boxes=boxes,
         flow_note=flow_note,
-        sections=score_sections(files, size.width) if metrics else [],
+        sections=sections,
+        absent=absent,
         maps=mapped,
         people=people_of(files, anchors),
         answered=answered,

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, DRAWING, new_figure, plain, write_figure
+from ..estimates import written
 
 Array = npt.NDArray[Any]
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1, 2)))
 
 
 def confusion_figure(
@@ -54,7 +56,7 @@ def confusion_figure(
         for j in range(k):
             percent = f"\n{100 * share[i, j]:.0f} %" if people[i] >= FEW_PEOPLE else ""
             text[i, j] = f"{confusion[i, j]}{percent}"
-    size = 3.4 + 1.05 * k
+    size = 3.0 + 0.8 * k  # as large as it is shown, so that letters can be read
     figure, axes = new_figure(size, size - 1.3)
     names = [_broken(name) for name in classes]
     with DRAWING:
@@ -82,8 +84,11 @@ def roc_figure(
     title: str,
     *,
     stamps: Sequence[str] = (),
-) -> Path:
+) -> Path | None:
     """Draw one ROC curve per class against the rest; of two classes, the second one's.
+
+    Curves on the same path can be told apart: each is narrower than the one below, and has dashes
+    of its own.
 
     Args:
         path: PNG to write.
@@ -91,13 +96,15 @@ def roc_figure(
         probabilities: (n, K).
         classes: K names.
         per_class: As `score` returns it: name -> ``n_people`` and ``auc`` (value, low, high). A
-            class without AUC value is dashed, and listed as not estimable.
+            class without AUC value is a thin line, and listed as not estimable.
         title: Above the figure.
         stamps: Warnings, drawn in red above the title.
 
     Returns:
-        `path`.
+        `path`, or None where no class has an AUC.
     """
+    if all(per_class[name]["auc"]["value"] is None for name in classes):
+        return None
     figure, axes = new_figure(5.6, 5.6 + 0.24 * len(classes))
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":", label="chance")
     for c, name in enumerate(classes):
@@ -109,13 +116,14 @@ def roc_figure(
         estimable = auc["value"] is not None
         said = f"not estimable (n = {n})"
         if estimable:
-            span = "" if auc["low"] is None else f" [{auc['low']:.2f}-{auc['high']:.2f}]"
-            said = f"AUC {auc['value']:.2f}{span}, n = {n}"
+            text = written(auc, "{:.2f}".format, between="-", brackets="[]")
+            said = f"AUC {text}, n = {n}"
         axes.plot(
             *rate,
             color=COLOURS[c % len(COLOURS)],
-            linestyle="-" if estimable else "--",
-            linewidth=2.2 if estimable else 1,
+            linestyle=_DASHES[c % len(_DASHES)],
+            linewidth=max(3.4 - 0.7 * c, 1.3) if estimable else 0.8,
+            clip_on=False,
             label=f"{plain(name)}: {said}",
         )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -123,7 +131,7 @@ def roc_figure(
     axes.set_ylabel("sensitivity", fontsize=11)
     axes.grid(color="0.9")
     figure.legend(
-        loc="outside lower center", fontsize=10, frameon=False,
+        loc="outside lower center", fontsize=10, frameon=False, handlelength=4,
         title="[95 % interval], n = people of the class", title_fontsize=9,
     )  # fmt: skip
     return write_figure(figure, path, title, "", stamps)
