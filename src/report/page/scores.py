@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..documents import result_sections as sections
+from ..documents.markdown import estimate
 from ..documents.result_sections import ABSENT, Blocks
 from ..documents.run_facts import available, rivals
 from ..documents.write import classes_table, confusion_table, models_table
