@@ -45,6 +45,9 @@ _OF_ANSWERS = (
 )
 
 
+_NARROW = ("confusion", "classes", "abstention")
+
+
 @dataclass
 class Section:
     """A section of the page.
@@ -60,6 +63,11 @@ class Section:
     title: str
     html: Markup
     pictures: list[Picture] = field(default_factory=list)
+
+    @property
+    def beside(self) -> bool:
+        """Whether the picture stands beside the words: both are narrow."""
+        return self.id in _NARROW and bool(self.pictures)
 
 
 def sentences(metrics: dict[str, Any]) -> list[str]:

@@ -118,7 +118,7 @@ def caption_of(parts: Iterable[str]) -> str:
 def notes_of(person: Mapping[str, Any]) -> str:
     """Return what a score says against itself, such as a class of few people in its averages."""
     notes = [str(note) for note in person.get("notes") or () if note]
-    return shortened(". ".join(note[0].upper() + note[1:] for note in notes), 240)
+    return shortened(". ".join(note[0].upper() + note[1:] for note in notes), 600)
 
 
 def numbers(values: Iterable[Any]) -> Any:
