@@ -71,6 +71,40 @@ def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
     assert "60 NonDemented" in words
 
 
+def test_what_is_not_available_is_one_line(tmp_path):
+    absent = {"available": False, "reason": "8 demented people and 8 others; 10 are needed"}
+    page = read(build_report(scored_run(tmp_path, decision_curve=absent, retest=absent)))
+    assert sum(a.get("id") == "absent" for _, a in page.tags) == 1
+    line = page.words[page.words.rindex("Not available: ") :]
+    reason = "(8 demented people and 8 others; 10 are needed)"
+    assert f"Decision curve {reason}" in line
+    assert f"Test and retest {reason}" in line
+    assert not {"decision", "retest"} & {a.get("id") for tag, a in page.tags if tag == "section"}
+
+
+def test_few_people_are_in_italics_and_hollow_on_the_first_screen(tmp_path):
+    page = read(build_report(scored_run(tmp_path)))  # seven people of MildDemented
+    marks = [a["class"] for tag, a in page.tags if tag == "circle"]
+    assert marks
+    assert set(marks) == {"hollow"}
+    assert "In italics, hollow: a class has under 10 people." in page.words
+    result = evaluate_result()
+    for values in result["person"]["per_class"].values():
+        values["n_people"] = 20
+    page = read(build_report(scored_run(tmp_path / "many", **result)))
+    assert next(a["class"] for tag, a in page.tags if tag == "circle") == "dot"
+    assert "In italics, hollow" not in page.words
+
+
+def test_the_first_screen_shows_the_first_demented_person_by_name(tmp_path):
+    folder = scored_run(tmp_path)
+    add_maps(folder, ("OAS1_0001", "OAS1_0002"))
+    words = read(build_report(folder)).words
+    first = words[: words.index("People ")]
+    assert "Maps: PASS" in first or "Maps: WARN" in first or "Maps: FAIL" in first
+    assert "A map shows what this model used, not where disease is." in first
+
+
 @pytest.mark.parametrize(
     ("own", "by", "said"),
     [
