@@ -59,7 +59,7 @@ def training_figure(
             axes.legend(fontsize=9)
     loss.set_ylabel("loss", fontsize=11)
     score.set_ylabel("validation, per person", fontsize=11)
-    score.set_ylim(-0.02, 1.02)
+    score.set_ylim(-0.05, 1.05)  # a mark at 0 or 1 is drawn whole
     return write_figure(figure, path, title, "", stamps)
 
 
@@ -101,4 +101,4 @@ def _history_line(
     look: Mapping[str, Any],
 ) -> None:
     if values:
-        axes.plot(epoch[: len(values)], values, label=name, clip_on=False, **look)
+        axes.plot(epoch[: len(values)], values, label=name, **look)
