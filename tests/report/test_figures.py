@@ -138,7 +138,7 @@ def test_curves_on_one_path_can_be_told_apart(tmp_path, monkeypatch) -> None:
     training_figure(tmp_path / "t.png", history)
     for axes in [axes for figure in figures for axes in figure.get_axes()]:
         lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
-        looks = {(line.get_linewidth(), str(line._dash_pattern)) for line in lines}
+        looks = {(line.get_linestyle(), str(line._dash_pattern)) for line in lines}
         assert len(looks) == len(lines) > 1
         whole = axes.get_ylim()[1] > 1.02 or not any(line.get_clip_on() for line in lines)
         assert whole  # a mark at 1.0 is not cut

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.transforms import ScaledTranslation
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, DRAWING, new_figure, plain, write_figure
 from ..estimates import written
 
 Array = npt.NDArray[Any]
+_APART = 0.04  # inches
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1, 2)))
 
 
@@ -87,8 +89,8 @@ def roc_figure(
 ) -> Path | None:
     """Draw one ROC curve per class against the rest; of two classes, the second one's.
 
-    Curves on the same path can be told apart: each is narrower than the one below, and has dashes
-    of its own.
+    Curves on the same path can be told apart: each has dashes of its own, and stands a little to
+    the right of and below the one before.
 
     Args:
         path: PNG to write.
@@ -106,6 +108,7 @@ def roc_figure(
     if all(per_class[name]["auc"]["value"] is None for name in classes):
         return None
     figure, axes = new_figure(5.6, 5.6 + 0.24 * len(classes))
+    inches = figure.dpi_scale_trans
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":", label="chance")
     for c, name in enumerate(classes):
         if len(classes) == 2 and c == 0:
@@ -122,17 +125,19 @@ def roc_figure(
             *rate,
             color=COLOURS[c % len(COLOURS)],
             linestyle=_DASHES[c % len(_DASHES)],
-            linewidth=max(3.4 - 0.7 * c, 1.3) if estimable else 0.8,
+            linewidth=2 if estimable else 0.8,
             clip_on=False,
+            transform=axes.transData + ScaledTranslation(_APART * c, -_APART * c, inches),
             label=f"{plain(name)}: {said}",
         )
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlim=(-0.01, 1.04), ylim=(-0.04, 1.01), aspect="equal")
     axes.set_xlabel("1 - specificity", fontsize=11)
     axes.set_ylabel("sensitivity", fontsize=11)
     axes.grid(color="0.9")
     figure.legend(
         loc="outside lower center", fontsize=10, frameon=False, handlelength=4,
-        title="[95 % interval], n = people of the class", title_fontsize=9,
+        title="[95 % interval], n = people of the class;\ncurves are drawn a little apart, so that "
+        "none hides another", title_fontsize=9,
     )  # fmt: skip
     return write_figure(figure, path, title, "", stamps)
 
