@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..atomic import atomic_file, write_json
-from ..errors import counted
+from ..errors import MriError, counted
 from ..predictions import Predictions
 from ..report.answer import answer
 from ..report.documents.write import DOCUMENTS, write_documents
@@ -84,6 +84,18 @@ def write_results(
         *_write_figures(figures, answers, results),
     ]
     return results, files
+
+
+def require_whole(results: dict[str, Any]) -> None:
+    """Refuse a result of which a part failed, once everything else of it was written.
+
+    Raises:
+        MriError: With each part, and why.
+    """
+    failed = results.get("failed") or {}
+    if failed:
+        each = "; ".join(f"{part} failed: {reason}" for part, reason in failed.items())
+        raise MriError(each, hint="all else of this result is written; tell the authors of this")
 
 
 def remove_results(folder: Path, figures: Path) -> bool:
