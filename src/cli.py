@@ -168,7 +168,7 @@ def _try_stage(name: str, config: RunConfig) -> list[Path]:
     except Exception as error:  # noqa: BLE001 - a bug of one stage takes nothing from the others
         reason = _in_one_line(error)
         words = (COMMAND, "--mode", name, "--config", folder / "config.json", "--run", folder.name)
-        fix = getattr(error, "hint", "") or f"{' '.join(map(str, words))} --debug shows where"
+        fix = getattr(error, "hint", "") or f"{' '.join(map(str, words))} --debug"
         logger.error("%s failed: %s; the other stages go on\n  fix: %s", name, reason, fix)
         note_failure(folder, name, reason)
         scored = folder / "metrics.json"  # what was written before the stage failed

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +14,7 @@ import pandas as pd
 from ..audit.table_checks import cheap_audit
 from ..data.splits import Division
 from ..manifest import Manifest
+from ..predictions import Predictions
 from ..report.metrics_schema import SCHEMA
 from .analyses.abstention import abstention
 from .analyses.calibration import calibration_report
@@ -23,10 +28,13 @@ from .analyses.rivals import people_table, rival_scores
 from .analyses.subgroups import confounding, subgroup_scores
 from .answers import Answers
 from .metrics.scores import METRICS, score
+from .metrics.significance import paired_bootstrap
 
+logger = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels")
-#: What shuffled labels are scored by.
+#: What shuffled labels are scored by, and what a rival is compared in.
 PERMUTED = ("balanced_accuracy", "macro_auc")
+ENDS = ("value", "low", "high")
 
 
 def judge(
@@ -47,20 +55,32 @@ def judge(
     with_intervals: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
     counts = answers.train_counts
     table = people_table(manifest)
-    labels = _labels(answers)
-    rivals, _ = rival_scores(
-        *(table, stored_dark_voxels(manifest, answers.cache), labels),
-        *(answers.divisions, classes, counts),
-        **with_intervals,
-    )
     shown = manifest.people()[["age", "sex"]]
     said = answers.calibrated
+    extras = _Extras()
+    analyses: dict[str, Callable[[], Any]] = {
+        "increment": lambda: increment(
+            table, answers.raw, out_of_fold=answers.keys is not None, **with_intervals
+        ),
+        "calibration": lambda: calibration_report(
+            answers.raw, said, answers.calibration, **with_intervals
+        ),
+        "prediction_sets": lambda: score_sets(
+            answers.sets, answers.estimable, said, classes, **with_intervals
+        ),
+        "abstention": lambda: abstention(said, **with_intervals),
+        "decision_curve": lambda: decision_curve(said, **with_intervals),
+        "subgroups": lambda: subgroup_scores(said, shown, classes, **with_intervals),
+        "confounding": lambda: confounding(said, shown, **with_intervals),
+        "retest": lambda: retest_report(answers.image_rows, answers.images, classes),
+    }
+    beside = {part: extras.make(part, analysis) for part, analysis in analyses.items()}
     shuffled = (
         permutation_test(said, {name: METRICS[name] for name in PERMUTED}, permutations, seed)
         if permutations
         else None
     )
-    return {
+    results = {
         "schema": SCHEMA,
         "dataset": answers.name,
         "split": answers.split,
@@ -68,24 +88,57 @@ def judge(
         "stamps": list(manifest.stamps),
         "person": score(said, classes, counts, n_bootstrap, seed),
         "image": score(answers.images, classes, counts, n_bootstrap, seed),
-        "rivals": rivals,
-        "increment": increment(
-            table, answers.raw, out_of_fold=answers.keys is not None, **with_intervals
-        ),
-        "calibration": calibration_report(answers.raw, said, answers.calibration, **with_intervals),
-        "prediction_sets": score_sets(
-            answers.sets, answers.estimable, said, classes, **with_intervals
-        ),
-        "abstention": abstention(said, **with_intervals),
-        "decision_curve": decision_curve(said, **with_intervals),
-        "subgroups": subgroup_scores(said, shown, classes, **with_intervals),
-        "confounding": confounding(said, shown, **with_intervals),
-        "retest": retest_report(answers.image_rows, answers.images, classes),
+        "rivals": _rivals(answers, table, **with_intervals),
+        **beside,
         "permutation": shuffled,
         "audit": _audit(answers),
         "people": _count_people(answers),
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
+    return results | ({"failed": extras.failed} if extras.failed else {})
+
+
+class _Extras:
+    """What is made beside the score: one part that fails takes nothing from the others.
+
+    Attributes:
+        failed: Part -> why it failed, and where in the code.
+    """
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def make(self, part: str, analysis: Callable[[], Any]) -> Any:
+        """Return what an analysis finds; where it fails, a section that is not available."""
+        try:
+            return analysis()
+        except Exception as error:  # noqa: BLE001 - the score stands without it, and it is said
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            kind, where = type(error).__name__, f"{Path(place.filename).name}:{place.lineno}"
+            self.failed[part] = " ".join(f"{kind}: {error} ({where})".split())
+            logger.error("%s failed: %s; the rest is made", part, self.failed[part])
+            return {"available": False, "reason": f"it failed: {self.failed[part]}"}
+
+
+def _rivals(answers: Answers, table: pd.DataFrame, **with_intervals: Any) -> list[dict[str, Any]]:
+    """Return every rival's scores, and how much more the model scores."""
+    rivals, rows_of = rival_scores(
+        *(table, stored_dark_voxels(answers.manifest, answers.cache), _labels(answers)),
+        *(answers.divisions, list(answers.scheme.classes), answers.train_counts),
+        **with_intervals,
+    )
+    for rival in rivals:
+        if rival["name"] in rows_of:
+            rows = rows_of[rival["name"]]
+            rival["difference"] = _difference(answers.calibrated, rows, **with_intervals)
+    return rivals
+
+
+def _difference(said: Predictions, rival: Predictions, **with_intervals: Any) -> dict[str, Any]:
+    """Return the model's scores minus a rival's, with intervals of the same resampled people."""
+    metrics = {name: METRICS[name] for name in PERMUTED}
+    found = paired_bootstrap(said, rival, metrics, **with_intervals)
+    return {name: {end: one[end] for end in ENDS} for name, one in found.items()}
 
 
 def _audit(answers: Answers) -> dict[str, Any]:

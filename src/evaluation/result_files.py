@@ -15,17 +15,19 @@ from typing import Any
 import pandas as pd
 
 from ..atomic import atomic_file, write_json
-from ..errors import counted
+from ..errors import MriError, counted
 from ..predictions import Predictions
+from ..report.answer import answer
 from ..report.documents.write import DOCUMENTS, write_documents
 from ..report.estimates import (
     FEW_MARK,
     FEW_NOTE,
     Counts,
     counts_of,
+    is_doubtful,
     marked,
+    of_majority,
     of_metric,
-    rests_on_few,
 )
 from ..report.failures import FAILURES
 from ..report.metrics_schema import check_metrics
@@ -84,6 +86,18 @@ def write_results(
     return results, files
 
 
+def require_whole(results: dict[str, Any]) -> None:
+    """Refuse a result of which a part failed, once everything else of it was written.
+
+    Raises:
+        MriError: With each part, and why.
+    """
+    failed = results.get("failed") or {}
+    if failed:
+        each = "; ".join(f"{part} failed: {reason}" for part, reason in failed.items())
+        raise MriError(each, hint="all else of this result is written; tell the authors of this")
+
+
 def remove_results(folder: Path, figures: Path) -> bool:
     """Remove the scores of a run whose model is no more; those of a cross-validation stay.
 
@@ -105,12 +119,13 @@ def remove_results(folder: Path, figures: Path) -> bool:
 
 def format_rivals(results: dict[str, Any]) -> str:
     """Return the model beside its rivals, and the main sentences, as aligned text for the log."""
-    majority = results["person"]["majority"]
+    majority = results["person"]["majority"]["class"]
     counts = counts_of(results["person"])
     rows = [("this model", results["person"]["metrics"])]
-    rows += [(f"always {majority['class']}", majority)]
+    rows += [(f"always {majority}", of_majority(results["person"]))]
     rows += [(_title(rival), rival.get("metrics")) for rival in results["rivals"]]
-    lines = _in_columns(
+    lines = [f"  {answer(results)}"] if answer(results) else []
+    lines += _in_columns(
         [
             ["", *(TITLES[name] for name in _BESIDE)],
             *([title, *_cells(metrics, counts)] for title, metrics in rows),
@@ -160,17 +175,13 @@ def _cells(metrics: dict[str, Any] | None, counts: Counts) -> list[str]:
     """Return the scores of one row of the table; `metrics` is None where it has none."""
     if metrics is None:
         return ["unknown", *[""] * (len(_BESIDE) - 1)]
-    cells = []
-    for name in _BESIDE:
-        found = metrics.get(name) or {"value": None}
-        few = rests_on_few(name, counts)
-        said = (
-            "-"
-            if found["value"] is None
-            else marked(of_metric(name, found, counts, short=True), few)
-        )
-        cells.append(said)
-    return cells
+    return [_cell(name, metrics.get(name), counts) for name in _BESIDE]
+
+
+def _cell(name: str, found: Any, counts: Counts) -> str:
+    if found is None or (isinstance(found, dict) and found["value"] is None):
+        return "-"
+    return marked(of_metric(name, found, counts, short=True), is_doubtful(name, found, counts))
 
 
 def _in_columns(rows: list[list[str]]) -> list[str]:
@@ -239,9 +250,13 @@ def _write_figures(folder: Path, answers: Answers, results: dict[str, Any]) -> I
     yield confusion_figure(
         path, person["confusion"], classes, title, unit=unit, n_people=counts, stamps=stamps
     )
-    yield roc_figure(
+    roc = roc_figure(
         *(folder / ROC, rows.labels, rows.probabilities, classes, person["per_class"]),
         title=title,
         stamps=stamps,
     )
+    if roc is None:
+        (folder / ROC).unlink(missing_ok=True)  # of an earlier result
+    else:
+        yield roc
     yield from write_score_figures(folder, results, title)

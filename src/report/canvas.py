@@ -34,7 +34,7 @@ def plain(text: str, length: int = 60) -> str:
 def wrapped(text: str, width: float, points: float, most: int = 6) -> list[str]:
     """Break `text` into at most `most` lines that fit a width in inches."""
     letters = max(20, int(width * 72 / (points * 0.6)))  # a letter is about .6 as wide as high
-    lines = textwrap.wrap(text[:1000], letters)
+    lines = textwrap.wrap(text[:2000], letters)
     if len(lines) > most:
         lines[most - 1 :] = [" ".join(lines[most - 1 :])]
     return [plain(line, letters) for line in lines]
@@ -60,7 +60,7 @@ def write_figure(
             fontsize=points, color=colour, fontweight="bold",
         )  # fmt: skip
         above += len(lines) * points * 1.35 / 72
-    below = "\n".join(wrapped(caption, width, 9))
+    below = "\n".join(wrapped(caption, width, 9, most=14))  # a note is read to its end
     figure.text(0.5, -0.06 / height, below, ha="center", va="top", fontsize=9, color="0.25")
     dpi = min(_DPI, _MAX_PIXELS / max(width, height))
     with DRAWING, atomic_file(path) as file:

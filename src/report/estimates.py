@@ -84,6 +84,22 @@ def rests_on_few(metric: str, counts: Counts) -> bool:
     return smallest_group(metric, counts)[0] < FEW_PEOPLE
 
 
+def is_doubtful(metric: str, values: Any, counts: Counts) -> bool:
+    """Return whether there is an estimate, and it rests on few people."""
+    known = isinstance(values, Mapping) and values.get("value") is not None
+    return known and rests_on_few(metric, counts)
+
+
+def of_majority(person: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of the answer that is always one class.
+
+    Its balanced accuracy is one over the number of classes, whoever is scored: a bare number.
+    """
+    majority = person["majority"]
+    value = float(majority["balanced_accuracy"]["value"])
+    return {"balanced_accuracy": value, "accuracy": majority["accuracy"]}
+
+
 def counts_of(person: Mapping[str, Any]) -> dict[str, int]:
     """Return the people of each class that a score of ``metrics.json`` was made of."""
     return {name: int(values["n_people"]) for name, values in person["per_class"].items()}
@@ -91,7 +107,7 @@ def counts_of(person: Mapping[str, Any]) -> dict[str, int]:
 
 def of_metric(
     metric: str,
-    values: Mapping[str, Any] | None,
+    values: Mapping[str, Any] | float | None,
     counts: Counts,
     number: Callable[[float], str] = "{:.3f}".format,
     *,
@@ -99,10 +115,13 @@ def of_metric(
 ) -> str:
     """Return a metric's estimate as text, which says of whom there are too few for an interval.
 
+    A bare number is what it is whoever is scored, as in `of_majority`.
     `short` leaves out who they are, where a table has no room.
 
     One person's class has none, whatever resampling gave: its people are never drawn otherwise.
     """
+    if isinstance(values, float):
+        return f"{number(values)} (by definition)"
     if values is None or values.get("value") is None:
         return written(values)
     n, who = smallest_group(metric, counts)

@@ -12,7 +12,7 @@ from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.fold_training import FoldTraining, train_folds
 from ..evaluation.out_of_fold import collect_units
-from ..evaluation.result_files import write_results
+from ..evaluation.result_files import require_whole, write_results
 from ..evaluation.shuffled_labels import permutation_test
 from .preflight import check_before
 
@@ -66,5 +66,6 @@ def run(config: RunConfig) -> Iterator[Path]:
         "seconds": time.monotonic() - started,
     }
     figures = config.results_dir / "figures" / study.name
-    _, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
+    results, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
     yield from files
+    require_whole(results)

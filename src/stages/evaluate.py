@@ -11,6 +11,7 @@ from ..config.options import config_to_dict
 from ..data.dataset import make_loader
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.open_checkpoint import open_trained
+from ..evaluation.result_files import require_whole
 from ..training.tracking import open_tracker
 from .preflight import check_before
 
@@ -50,3 +51,4 @@ def run(config: RunConfig) -> Iterator[Path]:
     with open_tracker(config, name) as tracker:
         tracker.scored(results, files)
     yield from (*files, *tracker.files)
+    require_whole(results)

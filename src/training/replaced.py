@@ -15,6 +15,7 @@ from ..config.options import config_to_dict
 from .checkpoint_content import BEST
 
 _PARTS = ("data", "preprocess", "model", "train")
+_PLACES = {"data_root", "data_dir", "cache_dir"}  # the same data lies elsewhere
 _MOST = 4  # settings named
 
 
@@ -49,7 +50,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that make another model, by their flags."""
     parts = (settings.get(part) for part in _PARTS)
-    return {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
+    every = (pair for part in parts if isinstance(part, dict) for pair in part.items())
+    return {name: value for name, value in every if name not in _PLACES}
 
 
 def _said(value: Any) -> str:

@@ -15,13 +15,16 @@ from tiny_runs import run_config, train_once
 
 from src.data.dataset import make_loader
 from src.data.loaders import create_data_loaders, open_dataset
-from src.errors import CheckpointError, ConfigError, ManifestError
+from src.errors import CheckpointError, ConfigError, ManifestError, MriError
+from src.evaluation import judge
 from src.evaluation.evaluator import Evaluator
+from src.evaluation.result_files import require_whole
 from src.evaluation.scored_runs import read_run
 from src.labels import class_scheme
 from src.manifest import Manifest, read_settings
 from src.models.calibration import Calibration
 from src.models.create import create_model
+from src.report.metrics_schema import read_metrics
 from src.report.page.gather import gather
 from src.report.page.people import people_of
 from src.stages import evaluate
@@ -74,6 +77,37 @@ def test_metrics_json_holds_what_is_returned(results):
     assert stored["split"] == "test"
     assert stored["classes"] == ["NonDemented", "Demented"]
     assert (stored["person"]["n_people"], stored["image"]["n_rows"]) == (4, 12)
+
+
+def test_a_part_that_fails_takes_nothing_from_the_others(
+    model, stamped, tmp_path, monkeypatch, caplog
+):
+    def broken(*_, **__):
+        raise TypeError("no\nsuch thing")
+
+    monkeypatch.setattr(judge, "retest_report", broken)
+    loader = make_loader(open_dataset(stamped, "test"), 4)
+    found = Evaluator(model, loader, "cpu", n_bootstrap=20).full_evaluation(tmp_path)
+    stored = read_metrics(tmp_path / "metrics.json")
+    assert list(stored["failed"]) == ["retest"]
+    assert stored["failed"]["retest"].startswith("TypeError: no such thing (test_evaluator.py:")
+    assert stored["retest"]["reason"] == f"it failed: {stored['failed']['retest']}"
+    assert "retest failed: TypeError: no such thing" in caplog.text
+    assert (tmp_path / "people.csv").is_file()
+    with pytest.raises(MriError, match="retest failed: TypeError: no such thing"):
+        require_whole(found)
+    require_whole({"failed": {}})
+
+
+def test_the_model_is_compared_with_every_rival_on_the_same_people(results):
+    scored = [rival for rival in results[1]["rivals"] if rival["available"]]
+    assert scored
+    own = results[1]["person"]["metrics"]["balanced_accuracy"]["value"]
+    for rival in scored:
+        difference = rival["difference"]["balanced_accuracy"]
+        theirs = rival["metrics"]["balanced_accuracy"]["value"]
+        assert difference["value"] == pytest.approx(own - theirs)
+        assert difference["low"] <= difference["high"]
 
 
 def test_stamps_of_the_data_are_stamps_of_the_result(results):

@@ -29,9 +29,9 @@ SECTIONS = ("model", "weights", "labels", "faithfulness", "stability", "outside"
 
 
 def answers(skill: float = 3.0) -> Predictions:
-    labels = np.arange(24) % 3
-    logits = np.random.default_rng(0).normal(size=(24, 3)) + skill * np.eye(3)[labels]
-    return Predictions(labels, logits, np.arange(24))
+    labels = np.arange(48) % 3
+    logits = np.random.default_rng(0).normal(size=(48, 3)) + skill * np.eye(3)[labels]
+    return Predictions(labels, logits, np.arange(48))
 
 
 @pytest.fixture(scope="module")

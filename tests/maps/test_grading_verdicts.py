@@ -136,6 +136,15 @@ def test_a_model_that_may_be_chance_has_no_maps_to_trust(auc: Any, verdict: str)
     assert judge(sections(**change), n_bootstrap=50)["verdict"] == verdict
 
 
+def test_an_auc_without_an_interval_shows_nothing_of_few_people() -> None:
+    certain = {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert verdicts(model__auc=certain, model__n_fewest=9)["model"] == "WARN"
+    assert "so few people cannot show it" in sentence(
+        "model", model__auc=certain, model__n_fewest=9
+    )
+    assert verdicts(model__auc=certain, model__n_fewest=10)["model"] == "PASS"
+
+
 def test_a_model_of_one_kind_of_people_is_not_known() -> None:
     unknown = {"value": None, "low": None, "high": None}
     assert verdicts(model__auc=unknown)["model"] == "NOT KNOWN"

@@ -113,6 +113,37 @@ def test_roc_figure_lists_a_class_of_few_people_as_not_estimable(tmp_path, monke
     assert "MildOrWorse: not estimable (n = 2)" in texts
 
 
+def test_roc_figure_of_few_people_of_every_class_is_not_drawn(tmp_path) -> None:
+    names, (rows, _) = class_scheme(3).classes, _people(3)
+    few = {name: {"n_people": 4, "auc": {"value": None}} for name in names}
+    args = (rows.labels, rows.probabilities, names, few, "Test")
+    assert roc_figure(tmp_path / "r.png", *args) is None
+    assert not (tmp_path / "r.png").exists()
+
+
+def test_curves_on_one_path_can_be_told_apart(tmp_path, monkeypatch) -> None:
+    figures = []
+
+    def keep(figure, path, *_):
+        figures.append(figure)
+        return path
+
+    monkeypatch.setattr("src.report.score_figures.classification.write_figure", keep)
+    monkeypatch.setattr("src.report.score_figures.training.write_figure", keep)
+    (rows, result), names = _people(3), class_scheme(3).classes
+    roc_figure(tmp_path / "r.png", rows.labels, rows.probabilities, names, result["per_class"], "T")
+    same = [0.5, 1.0, 1.0]
+    history = {"epoch": [1, 2, 3], "train_loss": same, "val_loss": same}
+    history |= {"val_balanced_accuracy": same, "val_accuracy": same, "best_epoch": 2}
+    training_figure(tmp_path / "t.png", history)
+    for axes in [axes for figure in figures for axes in figure.get_axes()]:
+        lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+        looks = {(line.get_linestyle(), str(line._dash_pattern)) for line in lines}
+        assert len(looks) == len(lines) > 1
+        whole = axes.get_ylim()[1] > 1.02 or not any(line.get_clip_on() for line in lines)
+        assert whole  # a mark at 1.0 is not cut
+
+
 def test_roc_figure_of_an_absent_class(tmp_path, monkeypatch) -> None:
     texts, names, (rows, _) = _texts(monkeypatch), class_scheme(4).classes, _people(3)
     four = np.hstack([rows.logits, np.zeros((60, 1))])

@@ -176,7 +176,7 @@ def test_a_ratio_beyond_the_axis_is_an_arrow(tmp_path, saved) -> None:
     assert arrows == [(0, "<"), (1, "<"), (2, ">")]
     assert (2, "o") in markers  # its estimate is on the axis
     assert (1, "o") not in markers
-    assert {"0 [0-0]", "0.004 [0.003-0.02]"} <= set(words(saved[0]))
+    assert {"0 [no interval]", "0.004 [0.003-0.02]"} <= set(words(saved[0]))
 
 
 def test_what_is_not_estimable_is_said(tmp_path, saved) -> None:

@@ -62,28 +62,72 @@ def read(path: Path) -> Reader:
 
 def test_the_score_stands_first_beside_rivals_and_the_audit(tmp_path):
     words = read(build_report(scored_run(tmp_path))).words
-    order = ["Leakage audit", "PASS", "this model", "always NonDemented", "age, sex", "People"]
-    places = [words.index(part, words.index("Result")) for part in order[:5]]
+    order = ["On 41 people the network", "this model", "always NonDemented", "age, sex"]
+    order += ["Who was in", "Leakage audit", "PASS"]
+    places = [words.index(part, words.index("Result")) for part in order]
     assert places == sorted(places)
     assert "(upper reference)" in words
     assert words.index("Training") < words.index("Validation") < words.index("Scored")
     assert "60 NonDemented" in words
 
 
+def test_what_is_not_available_is_one_line(tmp_path):
+    absent = {"available": False, "reason": "8 demented people and 8 others; 10 are needed"}
+    page = read(build_report(scored_run(tmp_path, decision_curve=absent, retest=absent)))
+    assert sum(a.get("id") == "absent" for _, a in page.tags) == 1
+    line = page.words[page.words.rindex("Not available: ") :]
+    reason = "(8 demented people and 8 others; 10 are needed)"
+    assert f"Decision curve {reason}" in line
+    assert f"Test and retest {reason}" in line
+    assert not {"decision", "retest"} & {a.get("id") for tag, a in page.tags if tag == "section"}
+
+
+def test_few_people_are_in_italics_and_hollow_on_the_first_screen(tmp_path):
+    page = read(build_report(scored_run(tmp_path)))  # seven people of MildDemented
+    marks = [a["class"] for tag, a in page.tags if tag == "circle"]
+    assert marks
+    assert set(marks) == {"hollow"}
+    assert "In italics, hollow: a class has under 10 people." in page.words
+    result = evaluate_result()
+    for values in result["person"]["per_class"].values():
+        values["n_people"] = 20
+    page = read(build_report(scored_run(tmp_path / "many", **result)))
+    assert next(a["class"] for tag, a in page.tags if tag == "circle") == "dot"
+    assert "In italics, hollow" not in page.words
+
+
+def test_the_first_screen_shows_the_first_demented_person_by_name(tmp_path):
+    folder = scored_run(tmp_path)
+    maps = add_maps(folder, ("OAS1_0001", "OAS1_0002", "OAS1_0003"))
+    rows = (maps / "maps.csv").read_text(encoding="utf-8").splitlines()
+    rows[2:] = [row.replace(f",{CLASSES[0]},", f",{CLASSES[2]},") for row in rows[2:]]
+    (maps / "maps.csv").write_text("\n".join(rows), encoding="utf-8")
+    words = read(build_report(folder)).words
+    first = words[: words.index("People ")]
+    assert "Maps: FAIL 1 of 1 test failed OAS1_0002 : true MildDemented" in first
+    assert "OAS1_0001" not in first
+    assert "A map shows what this model used, not where disease is." in first
+
+
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("own", "by", "said"),
     [
-        ((0.5, 0.4, 0.6), "without the network, age, sex, nWBV, eTIV scores as high or higher"),
-        ((0.7, 0.55, 0.8), "no gain is shown"),
-        ((0.8, 0.7, 0.9), "interval lies above the score of its best rival, age, sex, nWBV, eTIV"),
+        (0.5, None, "without the network, age, sex, nWBV, eTIV scores as high or higher"),
+        (0.7, (0.1, -0.1, 0.3), "by .100 (-.100 to .300): no gain is shown"),
+        (0.7, (0.1, 0.1, 0.1), "by .100 (no interval): no gain is shown"),
+        (0.8, (0.2, 0.1, 0.3), "is better than its best rival, age, sex, nWBV, eTIV, by .200"),
+        (0.8, None, "whether by more than chance was not tested"),
     ],
 )
-def test_the_best_rival_is_named_for_each_metric(tmp_path, own, said):
+def test_the_best_rival_is_named_for_each_metric(tmp_path, own, by, said):
     result = evaluate_result()
     for metric in ("balanced_accuracy", "macro_auc"):
         for rival, score in zip(result["rivals"], (0.4, 0.6, 0.95), strict=False):  # the last: MMSE
             rival["metrics"][metric] = span(score)
-    result["person"]["metrics"]["macro_auc"] = dict(zip(("value", "low", "high"), own, strict=True))
+    ends = ("value", "low", "high")
+    result["person"]["metrics"]["macro_auc"] = {"value": own, "low": own - 0.1, "high": own + 0.1}
+    if by is not None:
+        result["rivals"][1]["difference"] = {"macro_auc": dict(zip(ends, by, strict=True))}
     result["person"]["metrics"]["balanced_accuracy"] = span(0.3)
     words = read(build_report(scored_run(tmp_path, **result))).words
     first, _, second = words.partition("Macro AUC: ")

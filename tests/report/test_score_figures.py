@@ -513,10 +513,33 @@ def test_stale_figures_go_and_the_reason_is_logged(tmp_path, caplog) -> None:
         written = write_score_figures(tmp_path, results, "T")
     assert [path.name for path in written] == ["abstention.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["abstention.png", "roc.png"]
-    assert len(caplog.messages) == 2  # of what the result has a section for
-    assert "retest.png is not drawn: no MR2" in caplog.messages
+    assert len(caplog.messages) == 1  # one line, of what the result has a section for
+    assert caplog.messages[0].startswith("not drawn: rivals.png (")
+    assert "retest.png (no MR2)" in caplog.messages[0]
     assert not [text for text in caplog.messages if "not part of this result" in text]
     assert max(map(len, caplog.messages)) < 400
+
+
+def test_groups_of_too_few_people_are_no_figure(tmp_path, drawn) -> None:
+    nobody = {"auc_demented": _interval(None), "balanced_accuracy": _interval(None)}
+    groups = _subgroups()
+    for group in groups["groups"]:
+        group["metrics"] = dict(nobody)
+    path = tmp_path / "s.png"
+    assert subgroup_figure(path, groups, None, "T") is None
+    assert not path.exists()
+    groups["groups"][0]["metrics"]["balanced_accuracy"] = _interval(0.5)
+    assert subgroup_figure(path, groups, None, "T") == path
+    assert len(drawn.figures[-1].get_axes()) == 1  # no panel without any estimate
+
+
+def test_one_bin_is_no_calibration_curve(tmp_path, drawn) -> None:
+    calibration = _calibration()
+    for when in ("before", "after"):
+        calibration[when]["curve"] = calibration[when]["curve"][:1]
+    assert reliability_figure(tmp_path / "c.png", calibration, "T") is None
+    calibration["after"]["curve"] = _calibration()["after"]["curve"][:2]
+    assert reliability_figure(tmp_path / "c.png", calibration, "T")
 
 
 @pytest.mark.slow

@@ -314,7 +314,8 @@ def _score_matched(scored: _Scored, caliper_years: float) -> dict[str, Any]:
     pair = _pair_numbers(scored.people, caliper_years)
     n_pairs = int(pair.max()) + 1
     if n_pairs < FEW_PEOPLE:
-        reason = f"{n_pairs} pairs within {caliper_years:g} years; {FEW_PEOPLE} are needed"
+        found = counted(n_pairs, "pair")
+        reason = f"{found} within {caliper_years:g} years; {FEW_PEOPLE} are needed"
         return {"available": False, "reason": reason}
     matched = pd.Series(pair >= 0)
     part, pair = _part(scored, matched), pair[pair >= 0]

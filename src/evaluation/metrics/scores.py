@@ -30,9 +30,10 @@ from ...report.estimates import (
     FEW_NOTE,
     Counts,
     counts_of,
+    is_doubtful,
     marked,
+    of_majority,
     of_metric,
-    rests_on_few,
     written,
 )
 from .intervals import Metric, estimate_and_resample, interval, wilson_interval
@@ -180,10 +181,9 @@ def format_table(result: dict[str, Any], classes: Sequence[str], unit: str = "im
     for name, values in result["metrics"].items():
         if not (name == "within_one" and len(classes) == 2):  # two classes are never further apart
             lines.append(f"  {name:<20}{_in_log(name, values, counts)}")
-    majority = result["majority"]
-    lines.append(f"  always {majority['class']}, the most frequent in training")
-    for name in ("balanced_accuracy", "accuracy"):
-        lines.append(f"    {name:<18}{_in_log(name, majority[name], counts)}")
+    lines.append(f"  always {result['majority']['class']}, the most frequent in training")
+    for name, values in of_majority(result).items():
+        lines.append(f"    {name:<18}{_in_log(name, values, counts)}")
     width = max(map(len, classes)) + 2
     for c, name in enumerate(classes):
         row = result["confusion"][c]
@@ -205,9 +205,8 @@ def _format_class(values: dict[str, Any], correct: int) -> str:
     return f"{text}, AUC {written(values['auc'])}"
 
 
-def _in_log(name: str, values: dict[str, Any], counts: Counts) -> str:
-    few = values["value"] is not None and rests_on_few(name, counts)
-    return marked(of_metric(name, values, counts), few)
+def _in_log(name: str, values: Any, counts: Counts) -> str:
+    return marked(of_metric(name, values, counts), is_doubtful(name, values, counts))
 
 
 def _score_class(

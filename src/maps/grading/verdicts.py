@@ -13,7 +13,8 @@ import numpy as np
 from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
 from ...errors import counted
 from ...evaluation.metrics.intervals import Interval, interval, resample_people
-from ...report.estimates import written
+from ...predictions import FEW_PEOPLE
+from ...report.estimates import ends_of, written
 from .similarity import mean_of
 from .thresholds import FEW_MAPS, ONE_PERSON, SAME_MAP, THRESHOLDS, lower_end
 
@@ -103,7 +104,10 @@ class _Judge:
         }
         found = _Found.of(value, int(section.get("n_fewest", section["n_people"])))
         start = "AUC of demented against not, validation people:"
-        entry = found.entry("model", start, meanings)
+        # So few can be told apart without an error by chance, which leaves no interval.
+        unsure = ends_of(value) is None and found.n < FEW_PEOPLE
+        doubt = "so few people cannot show it without an interval" if unsure else ""
+        entry = found.entry("model", start, meanings, doubt=doubt)
         return entry | {"n_people": section["n_people"]}
 
     def weights(self, section: Section) -> Entry:

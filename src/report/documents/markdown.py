@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import counted
-from ..estimates import NOT_ESTIMABLE, Counts, of_metric, rests_on_few, written
+from ..estimates import NOT_ESTIMABLE, Counts, is_doubtful, of_metric, written
 
 #: What may end a table cell, begin a tag or make a link becomes an entity: no reader takes it for
 #: markup. Other marks get a backslash; an underscore within a word is no mark.
@@ -44,10 +44,8 @@ def estimate(values: Any) -> str:
 
 def score_cell(metric: str, values: Any, counts: Counts) -> str:
     """Return a metric's estimate, in italics where a class it rests on has under ten people."""
-    if values is None or values["value"] is None:
-        return NOT_ESTIMABLE
     text = of_metric(metric, values, counts, number, short=True)
-    return f"*{text}*" if rests_on_few(metric, counts) else text
+    return f"*{text}*" if is_doubtful(metric, values, counts) else text
 
 
 def p_value(value: Any) -> str:

@@ -17,6 +17,8 @@ from .run_facts import available
 Blocks = list[list[str]]
 _OF_GROUP = ("balanced_accuracy", "auc_demented", "accuracy")
 _MOVED = ("validation", "here", "difference")
+#: Begins the text of a part that could not be estimated.
+ABSENT = "Not available: "
 _NONE = "-"  # has no value here, for a reason the text gives
 
 
@@ -269,4 +271,4 @@ def _doubtful(cells: list[str], part: dict[str, Any], over_classes: int = 0) -> 
 
 def _absent(title: str, section: Any) -> Blocks:
     reason = section["reason"] if section else "not computed in this run"
-    return [[f"## {title}"], [f"Not available: {escape(reason, 300).rstrip('.')}."]]
+    return [[f"## {title}"], [f"{ABSENT}{escape(reason, 300).rstrip('.')}."]]

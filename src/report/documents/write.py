@@ -10,7 +10,8 @@ from typing import Any
 
 from ...atomic import atomic_file
 from ...predictions import FEW_PEOPLE
-from ..estimates import NOT_ESTIMABLE, Counts, counts_of, rests_on_few
+from ..answer import answer
+from ..estimates import NOT_ESTIMABLE, Counts, counts_of, of_majority, rests_on_few
 from ..titles import COLUMNS, TITLES
 from . import result_sections as sections
 from .checklists import claim_markdown, tripod_markdown
@@ -77,7 +78,8 @@ def _head(results: dict[str, Any]) -> Blocks:
         "In italics and parentheses: under 10 people of a group or of a class, no estimate. "
         "Research use only; not a medical device."
     )
-    blocks = [["# Results"], *stamped(results), [title], [how]]
+    said = [[f"**{escape(answer(results), 600)}**"]] if answer(results) else []
+    blocks = [["# Results"], *stamped(results), *said, [title], [how]]
     if results["image"]:
         image, names = results["image"], ("balanced_accuracy", "macro_auc", "accuracy")
         scores = main_scores({"person": image}, names)
@@ -94,7 +96,7 @@ def models_table(results: dict[str, Any]) -> Blocks:
     rows.append(
         _model_row(
             f"always {escape(majority['class'])}",
-            {"n_people": person["n_people"], "metrics": majority},
+            {"n_people": person["n_people"], "metrics": of_majority(person)},
             counts,
         )
     )

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ...errors import ImageError
 from ..canvas import COLOURS, plain, write_figure
-from ..estimates import NOT_ESTIMABLE
+from ..estimates import NOT_ESTIMABLE, written
 from ..score_figures.forest import (
     GREY,
     as_interval,
@@ -121,13 +121,11 @@ def _draw_ratio(axes: Any, y: float, row: Row, number: int, limits: tuple[float,
 
 def _said(ratio: Mapping[str, float | None]) -> str:
     """Return a ratio as text; two digits that count, since shares of little are small."""
-    numbers = [
-        None if v is None else f"{v:.2f}" if v >= 0.095 else f"{v:.1g}" for v in ratio.values()
-    ]
-    value, low, high = numbers
-    if value is None:
-        return NOT_ESTIMABLE
-    return value if low is None or high is None else f"{value} [{low}-{high}]"
+    return written(ratio, _two_digits, between="-", brackets="[]")
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.1g}"
 
 
 def _style(row: Row, number: int) -> tuple[str, str, bool]:

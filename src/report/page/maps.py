@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from .text import shown
 
 _NARROW = 420  # pixels of a person's three planes
 _FIGURES = (
-    ("grade.png", "Tests of the maps with their thresholds"),
     ("groups.png", "Mean maps of each class in the template's space"),
-    ("groups_correct_wrong.png", "Mean maps of people answered right and wrong"),
     ("regions.png", "Share of the map in each region"),
+)
+_FOLDED = (
+    ("grade.png", "Tests of the maps with their thresholds"),
+    ("groups_correct_wrong.png", "Mean maps of people answered right and wrong"),
 )
 
 
@@ -30,7 +33,8 @@ class Maps:
         good: Whether every test was passed.
         checks: Title, value, verdict and sentence of each test.
         about: Method, layers, what is explained.
-        figures: Of groups and classes.
+        figures: Of groups and regions.
+        folded: Of the tests and the classes, shown when asked for.
         people: Anchor, caption and picture of each person.
         volumes: For the viewer.
         left_out: People whose picture did not fit into the page.
@@ -41,6 +45,7 @@ class Maps:
     checks: list[dict[str, str]]
     about: str
     figures: list[Picture] = field(default_factory=list)
+    folded: list[Picture] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
     left_out: int = 0
@@ -74,12 +79,9 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
         ),
     )
     classes = files.metrics["classes"]
-    wanted = [*_FIGURES, *((f"{name}.png", f"Maps of people of {name}") for name in classes)]
-    maps.figures = [
-        picture(files.maps / file, f"{shown(alt)}.", width)
-        for file, alt in wanted
-        if (files.maps / file).is_file()
-    ]
+    each = ((f"{name}.png", f"Maps of people of {name}") for name in classes)
+    maps.figures = _pictures(files.maps, _FIGURES, width)
+    maps.folded = _pictures(files.maps, (*_FOLDED, *each), width)
     rows = [] if files.map_rows is None else files.map_rows.to_dict("records")
     for number, row in enumerate(rows):
         text = f"true {shown(row['class'])}, said {shown(row['predicted'])}"
@@ -102,11 +104,17 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
                 "subject": str(row["subject"]),
                 "name": name,
                 "session": shown(row["session"], 30),
+                "truth": row["class"],
                 "text": text,
                 "picture": shows,
             }
         )
     return maps
+
+
+def _pictures(folder: Path, wanted: Iterable[tuple[str, str]], width: int) -> list[Picture]:
+    there = [(folder / file, alt) for file, alt in wanted if (folder / file).is_file()]
+    return [picture(path, f"{shown(alt)}.", width) for path, alt in there]
 
 
 def _check(check: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,17 @@
 (() => {
   const $ = (id) => document.getElementById(id);
 
+  // Paper shows what is folded on the screen, and closes it again.
+  const folded = () => document.querySelectorAll("details");
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...folded()].filter((one) => !one.open);
+    for (const one of opened) one.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+  });
+
   // Tables that sort: a button in every head; numbers sort as numbers.
   const order = new Intl.Collator("en", { numeric: true });
   const key = (row, column) => row.cells[column].textContent.trim();

@@ -25,9 +25,10 @@ from .commands import commands
 from .flow import flow
 from .gather import RunFiles
 from .maps import maps_of
+from .opening import opening
 from .people import people_of
 from .pictures import colours
-from .scores import headline, score_sections
+from .scores import score_sections, sentences
 from .text import line_html, shown
 
 MAX_BYTES = 5_000_000
@@ -85,6 +86,7 @@ def render(files: RunFiles, size: Size) -> str:
     volumes = [*(mapped.volumes if mapped else []), *(answered["volumes"] if answered else [])]
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     boxes, flow_note = flow(files) if metrics else ([], "")
+    sections, absent = score_sections(files, size.width) if metrics else ([], [])
     content: dict[str, Any] = metrics or files.predicted or {}
     kinds = [kind for kind in (metrics and metrics["kind"], files.predicted and "predict") if kind]
     template = _environment().get_template("page.html.j2")
@@ -98,10 +100,12 @@ def render(files: RunFiles, size: Size) -> str:
         failures={shown(stage): shown(reason, 400) for stage, reason in files.failed.items()},
         notes=[shown(note, 400) for note in files.notes],
         kind=metrics["kind"] if metrics else None,
-        headline=headline(metrics) if metrics else None,
+        opening=opening(metrics, boxes, mapped) if metrics else None,
+        sentences=sentences(metrics) if metrics else [],
         boxes=boxes,
         flow_note=flow_note,
-        sections=score_sections(files, size.width) if metrics else [],
+        sections=sections,
+        absent=absent,
         maps=mapped,
         people=people_of(files, anchors),
         answered=answered,

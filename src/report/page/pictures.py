@@ -41,6 +41,11 @@ class Picture:
     height: int
     alt: str
 
+    @property
+    def tall(self) -> bool:
+        """Whether it stands beside words, being no wider than a page's half."""
+        return self.width < 1.45 * self.height
+
 
 def picture(path: Path, alt: str, width: int) -> Picture:
     """Read a picture, make it `width` pixels wide at most, and encode it.

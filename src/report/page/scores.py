@@ -1,4 +1,4 @@
-"""The scored part of a report: the answer first, then what stands behind it."""
+"""The scored part of a report: what stands behind the answer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from markupsafe import Markup
 
 from ..documents import result_sections as sections
 from ..documents.markdown import estimate
-from ..documents.result_sections import Blocks
+from ..documents.result_sections import ABSENT, Blocks
 from ..documents.run_facts import available, rivals
 from ..documents.write import classes_table, confusion_table, models_table
+from ..estimates import ends_of
 from ..score_figures.write import FIGURES
 from ..titles import TITLES
 from .gather import RunFiles
 from .pictures import Picture, picture
-from .text import blocks_html, shown
+from .text import blocks_html, line_html, shown
 
-HEADLINE = ("balanced_accuracy", "macro_auc", "auc_demented")
 _Make = Callable[[dict[str, Any]], Blocks]
 #: Identifier of a part -> what makes its text. A part without text is left out.
 PARTS: dict[str, _Make] = {
@@ -45,6 +45,9 @@ _OF_ANSWERS = (
 )
 
 
+_NARROW = ("confusion", "classes", "abstention")
+
+
 @dataclass
 class Section:
     """A section of the page.
@@ -61,31 +64,13 @@ class Section:
     html: Markup
     pictures: list[Picture] = field(default_factory=list)
 
-
-def headline(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores that the page begins with, and the verdict on the split."""
-    person, audit = metrics["person"], metrics["audit"]
-    majority = person["majority"]
-    always = {"balanced_accuracy": estimate(majority["balanced_accuracy"]["value"])}
-    rows = [("this model", "model", [estimate(person["metrics"][name]) for name in HEADLINE])]
-    cells = [always.get(name, ".500" if "auc" in name else "") for name in HEADLINE]
-    rows.append((f"always {shown(majority['class'])}", "majority", cells))
-    for rival in rivals(metrics, upper=True):
-        kind = "upper" if rival["upper_reference"] else "rival"
-        title = shown(rival["title"]) + (" (upper reference)" if kind == "upper" else "")
-        rows.append((title, kind, [estimate(rival["metrics"].get(name)) for name in HEADLINE]))
-    verdict = shown(audit["verdict"]) if available(audit) else "not run"
-    return {
-        "n_people": person["n_people"],
-        "names": [TITLES[name] for name in HEADLINE],
-        "rows": rows,
-        "audit": verdict,
-        "audit_good": verdict == "PASS",
-        "sentences": _sentences(metrics),
-    }
+    @property
+    def beside(self) -> bool:
+        """Whether the picture stands beside the words: both are narrow."""
+        return self.id in _NARROW and bool(self.pictures)
 
 
-def _sentences(metrics: dict[str, Any]) -> list[str]:
+def sentences(metrics: dict[str, Any]) -> list[str]:
     """Return what the scores mean beside the best of the rivals, metric by metric."""
     scored = rivals(metrics)
     if not scored:
@@ -113,23 +98,26 @@ def _beside(metrics: dict[str, Any], name: str) -> str:
     what = f"{TITLES[name][0].upper()}{TITLES[name][1:]}"
     if own["value"] <= theirs:
         return f"{what}: without the network, {title} scores as high or higher."
-    if own["low"] is not None and own["low"] > theirs:
-        return f"{what}: the model's interval lies above the score of its best rival, {title}."
-    return (
-        f"{what}: the model scores above its best rival, {title}, whose score lies within the "
-        "model's interval: no gain is shown."
-    )
+    difference = (best.get("difference") or {}).get(name)
+    above = f"{what}: the model scores above its best rival, {title}"
+    if difference is None:
+        return f"{above}; whether by more than chance was not tested."
+    ends, by = ends_of(difference), estimate(difference)
+    if ends is not None and ends[0] > 0:
+        return f"{what}: the model is better than its best rival, {title}, by {by}."
+    return f"{above}, by {by}: no gain is shown."
 
 
-def score_sections(files: RunFiles, width: int) -> list[Section]:
-    """Return every part of the scores, with its figures.
+def score_sections(files: RunFiles, width: int) -> tuple[list[Section], list[Markup]]:
+    """Return every part of the scores with its figures, and what is not available, with reasons.
 
     Args:
         files: Of the run; its ``metrics`` are there.
         width: Of the figures, in pixels at most.
     """
     assert files.metrics is not None
-    found = []
+    found: list[Section] = []
+    absent: list[Markup] = []
     figures = [*_OF_ANSWERS, *((one.part, one.file, one.shows) for one in FIGURES)]
     for name, make in PARTS.items():
         blocks = make(files.metrics)
@@ -140,9 +128,13 @@ def score_sections(files: RunFiles, width: int) -> list[Section]:
             title = title.partition(". ")[2]
         own = [(files.figures / file, shows) for part, file, shows in figures if part == name]
         pictures = [picture(path, f"{shows}.", width) for path, shows in own if path.is_file()]
+        if not pictures and blocks[1][0].startswith(ABSENT):
+            reason = blocks[1][0].removeprefix(ABSENT).rstrip(".")
+            absent.append(line_html(f"{title} ({reason})"))
+            continue
         found.append(Section(name, title, blocks_html(blocks[1:], title), pictures))
     curves = files.figures / "training_curves.png"
     if curves.is_file() and files.metrics["kind"] == "evaluate":
         shows = picture(curves, "Loss and scores of training and validation by epoch.", width)
         found.append(Section("training", "Training", Markup(""), [shows]))
-    return found
+    return found, absent

@@ -29,6 +29,8 @@ from .forest import (
     tidy,
 )
 
+_FEWEST_BINS = 2
+
 
 def reliability_figure(
     path: Path,
@@ -50,11 +52,13 @@ def reliability_figure(
         stamps: Warnings, drawn in red above the title.
 
     Returns:
-        `path`, or None where the section is not available.
+        `path`, or None where the section is not available, or has one bin only.
     """
     if missing(calibration):
         return None
     assert calibration is not None
+    if all(len(calibration[when]["curve"]) < _FEWEST_BINS for when in ("before", "after")):
+        return None  # a dot, and no curve
     figure = Figure(figsize=(9.2, 5.2), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(4, 1))
     for column, when in enumerate(("before", "after")):

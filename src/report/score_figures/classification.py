@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.transforms import ScaledTranslation
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, DRAWING, new_figure, plain, write_figure
+from ..estimates import written
 
 Array = npt.NDArray[Any]
+_APART = 0.04  # inches
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1, 2)))
 
 
 def confusion_figure(
@@ -54,7 +58,7 @@ def confusion_figure(
         for j in range(k):
             percent = f"\n{100 * share[i, j]:.0f} %" if people[i] >= FEW_PEOPLE else ""
             text[i, j] = f"{confusion[i, j]}{percent}"
-    size = 3.4 + 1.05 * k
+    size = 3.0 + 0.8 * k  # as large as it is shown, so that letters can be read
     figure, axes = new_figure(size, size - 1.3)
     names = [_broken(name) for name in classes]
     with DRAWING:
@@ -82,8 +86,11 @@ def roc_figure(
     title: str,
     *,
     stamps: Sequence[str] = (),
-) -> Path:
+) -> Path | None:
     """Draw one ROC curve per class against the rest; of two classes, the second one's.
+
+    Curves on the same path can be told apart: each has dashes of its own, and stands a little to
+    the right of and below the one before.
 
     Args:
         path: PNG to write.
@@ -91,14 +98,17 @@ def roc_figure(
         probabilities: (n, K).
         classes: K names.
         per_class: As `score` returns it: name -> ``n_people`` and ``auc`` (value, low, high). A
-            class without AUC value is dashed, and listed as not estimable.
+            class without AUC value is a thin line, and listed as not estimable.
         title: Above the figure.
         stamps: Warnings, drawn in red above the title.
 
     Returns:
-        `path`.
+        `path`, or None where no class has an AUC.
     """
+    if all(per_class[name]["auc"]["value"] is None for name in classes):
+        return None
     figure, axes = new_figure(5.6, 5.6 + 0.24 * len(classes))
+    inches = figure.dpi_scale_trans
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=":", label="chance")
     for c, name in enumerate(classes):
         if len(classes) == 2 and c == 0:
@@ -109,22 +119,25 @@ def roc_figure(
         estimable = auc["value"] is not None
         said = f"not estimable (n = {n})"
         if estimable:
-            span = "" if auc["low"] is None else f" [{auc['low']:.2f}-{auc['high']:.2f}]"
-            said = f"AUC {auc['value']:.2f}{span}, n = {n}"
+            text = written(auc, "{:.2f}".format, between="-", brackets="[]")
+            said = f"AUC {text}, n = {n}"
         axes.plot(
             *rate,
             color=COLOURS[c % len(COLOURS)],
-            linestyle="-" if estimable else "--",
-            linewidth=2.2 if estimable else 1,
+            linestyle=_DASHES[c % len(_DASHES)],
+            linewidth=2 if estimable else 0.8,
+            clip_on=False,
+            transform=axes.transData + ScaledTranslation(_APART * c, -_APART * c, inches),
             label=f"{plain(name)}: {said}",
         )
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlim=(-0.01, 1.04), ylim=(-0.04, 1.01), aspect="equal")
     axes.set_xlabel("1 - specificity", fontsize=11)
     axes.set_ylabel("sensitivity", fontsize=11)
     axes.grid(color="0.9")
     figure.legend(
-        loc="outside lower center", fontsize=10, frameon=False,
-        title="[95 % interval], n = people of the class", title_fontsize=9,
+        loc="outside lower center", fontsize=10, frameon=False, handlelength=4,
+        title="[95 % interval], n = people of the class;\ncurves are drawn a little apart, so that "
+        "none hides another", title_fontsize=9,
     )  # fmt: skip
     return write_figure(figure, path, title, "", stamps)
 

@@ -115,7 +115,7 @@ def _draw_abstention(axes: Any, curve: Sequence[Mapping[str, Any]]) -> None:
         y = numbers(as_interval(row[name])["value"] for row in curve)
         axes.plot(
             x, y, linestyle=style, color=colour, linewidth=1.8, marker=marker,
-            label=TITLES[name],
+            label=TITLES[name], clip_on=False,
         )  # fmt: skip
         for at, row in zip(x, curve, strict=True):
             mark(

@@ -118,7 +118,7 @@ def caption_of(parts: Iterable[str]) -> str:
 def notes_of(person: Mapping[str, Any]) -> str:
     """Return what a score says against itself, such as a class of few people in its averages."""
     notes = [str(note) for note in person.get("notes") or () if note]
-    return shortened(". ".join(note[0].upper() + note[1:] for note in notes), 240)
+    return shortened(". ".join(note[0].upper() + note[1:] for note in notes), 600)
 
 
 def numbers(values: Iterable[Any]) -> Any:
@@ -140,7 +140,8 @@ def mark(
 ) -> None:
     """Draw an estimate and its interval at a height, or upright at an x. None draws nothing.
 
-    The interval is drawn by its ends: a percentile interval need not hold its estimate.
+    The interval is drawn by its ends: a percentile interval need not hold its estimate. A mark on
+    the edge of the plot is drawn whole.
     """
     values = as_interval(value)
     if values["value"] is None:
@@ -151,11 +152,12 @@ def mark(
         axes.plot(
             *((place, ends) if upright else (ends, place)),
             color=colour, linewidth=1.5, marker="_" if upright else "|", markersize=6, zorder=3,
+            clip_on=False,
         )  # fmt: skip
     axes.plot(
         *((at, values["value"]) if upright else (values["value"], at)),
         marker=marker, markersize=size, color=colour, markeredgewidth=1.4, linestyle="none",
-        markerfacecolor="white" if hollow else colour, zorder=4, label=label,
+        markerfacecolor="white" if hollow else colour, zorder=4, label=label, clip_on=False,
     )  # fmt: skip
 
 

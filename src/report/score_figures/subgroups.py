@@ -57,7 +57,8 @@ def subgroup_figure(
         stamps: Warnings, drawn in red above the title.
 
     Returns:
-        `path`, or None where neither section is available.
+        `path`, or None where neither section is available, or no group has enough people. A
+        metric that no group has is left out.
     """
     if missing(subgroups) and missing(confounding):
         return None
@@ -72,7 +73,10 @@ def subgroup_figure(
         notes += _age_notes(confounding)
     if any(row.doubtful for row in rows):
         notes += [f"Hollow: a class of under {FEW_PEOPLE} people weighs as much as the others"]
-    return write_figure(forest_figure(rows, _PANELS), path, title, caption_of(notes), stamps)
+    panels = [panel for panel in _PANELS if any(_has(row, panel.metric) for row in rows)]
+    if not panels:
+        return None
+    return write_figure(forest_figure(rows, panels), path, title, caption_of(notes), stamps)
 
 
 def retest_figure(
@@ -119,6 +123,10 @@ def retest_figure(
         )
     )
     return write_figure(figure, path, title, caption, stamps)
+
+
+def _has(row: Row, metric: str) -> bool:
+    return as_interval(row.values.get(metric))["value"] is not None
 
 
 def _group_rows(groups: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 from ..canvas import COLOURS, new_figure, write_figure
 from ..titles import TITLES
 
+#: The second line is drawn upon the first, which still shows beside it where both are one.
+_LOOKS: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "linestyle": "-", "linewidth": 2.6, "markersize": 6, "color": COLOURS[0]},
+    {"marker": "s", "linestyle": "--", "linewidth": 1.3, "markersize": 3.5, "color": COLOURS[1]},
+)
+
 
 def training_figure(
     path: Path,
@@ -40,8 +46,8 @@ def training_figure(
         (score, [(f"val_{name}", TITLES[name]) for name in ("balanced_accuracy", "accuracy")]),
     )
     for axes, lines in panels:
-        for (key, name), colour in zip(lines, COLOURS, strict=False):
-            _history_line(axes, epoch, history.get(key), name, colour)
+        for (key, name), look in zip(lines, _LOOKS, strict=True):
+            _history_line(axes, epoch, history.get(key), name, look)
         if history.get("best_epoch") in epoch:
             best = history["best_epoch"]
             axes.axvline(best, color="0.4", linestyle=":", zorder=1, label=f"best epoch: {best}")
@@ -53,7 +59,7 @@ def training_figure(
             axes.legend(fontsize=9)
     loss.set_ylabel("loss", fontsize=11)
     score.set_ylabel("validation, per person", fontsize=11)
-    score.set_ylim(-0.02, 1.02)
+    score.set_ylim(-0.05, 1.05)  # a mark at 0 or 1 is drawn whole
     return write_figure(figure, path, title, "", stamps)
 
 
@@ -88,7 +94,11 @@ def penalty_figure(
 
 
 def _history_line(
-    axes: Any, epoch: list[int], values: Sequence[float | None] | None, name: str, colour: str
+    axes: Any,
+    epoch: list[int],
+    values: Sequence[float | None] | None,
+    name: str,
+    look: Mapping[str, Any],
 ) -> None:
     if values:
-        axes.plot(epoch[: len(values)], values, "o-", markersize=4, color=colour, label=name)
+        axes.plot(epoch[: len(values)], values, label=name, **look)

@@ -141,9 +141,9 @@ def write_score_figures(folder: Path, results: Results, title: str) -> list[Path
         title: Of the result: data set, people. Each figure puts its subject before it.
 
     Returns:
-        The files written. Why one that was asked for is not is logged.
+        The files written. Why those that were asked for are not is logged, in one line.
     """
-    written = []
+    written, absent = [], []
     for figure in FIGURES:
         path = folder / figure.file
         made, why_not = None, figure.why_not(results)
@@ -153,10 +153,12 @@ def write_score_figures(folder: Path, results: Results, title: str) -> list[Path
         if made is None:
             path.unlink(missing_ok=True)  # of an earlier result
             if why_not != NOT_ASKED:
-                why_not = shortened(why_not or "there is nothing in it", 300)
-                logger.info("%s is not drawn: %s", figure.file, why_not)
+                why_not = shortened(why_not or "too few people for any estimate", 160)
+                absent.append(f"{figure.file} ({why_not.rstrip('.')})")
         else:
             written.append(made)
+    if absent:
+        logger.info("not drawn: %s", "; ".join(absent))
     return written
 
 
