@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 
 import nibabel as nib
@@ -94,7 +95,7 @@ def test_without_codes_nobody_knows_the_side(tmp_path):
 
 
 def test_analyze_knows_no_side(tmp_path):
-    path = save_analyze(tmp_path / "a.img", head(), EDGES)
+    path = save_analyze(tmp_path / "a.img", head().astype(np.int16), EDGES)
     assert not read_volume(path).side_known
     assert read_volume(path, "LAS").side_known
 
@@ -121,14 +122,14 @@ def test_the_side_stands_in_the_record_of_the_scan(tmp_path):
         path = nifti(tmp_path / f"{name}.nii", data, patches=[(*CODES, *codes)])
         for told in (True, False):  # by the cohort, or by the raw scan before
             scan = Scan(name, (path,), (), ("test/MildDemented",), None, "3d", side_known=told)
-            assert make_scan(tmp_path / "out", scan, PreprocessConfig(volume_size=16)) is None
+            assert make_scan(tmp_path / "out", scan, PreprocessConfig(volume_size=32)) is None
             record = read_named_record(tmp_path / "out", name)
             assert record.side_known is (told and name == "known")
             assert len(record.notes) == (name == "unknown")
     old = tmp_path / "out/.scans/known.json"
     content = read_record(tmp_path / "out", "known")
     del content["side_known"], content["notes"]
-    old.write_text(str(content).replace("'", '"').replace("None", "null"), encoding="utf-8")
+    old.write_text(json.dumps(content), encoding="utf-8")
     assert read_named_record(tmp_path / "out", "known").side_known is None
 
 
@@ -154,10 +155,12 @@ def test_what_a_file_holds_decides_not_its_ending(tmp_path, ending, packed):
 
 
 def test_voxels_and_header_may_be_packed_apart(tmp_path):
-    save_analyze(tmp_path / "a.img", head(), EDGES)
+    save_analyze(tmp_path / "a.img", head().astype(np.int16), EDGES)
     (tmp_path / "a.img.gz").write_bytes(gzipped(tmp_path / "a.img"))
     (tmp_path / "a.img").unlink()
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.img.gz", "RAS").data, head())
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "a.img.gz", "RAS").data, head().astype(int)
+    )
 
 
 def masked(value):
