@@ -87,7 +87,7 @@ def test_a_part_that_fails_takes_nothing_from_the_others(
 
     monkeypatch.setattr(judge, "retest_report", broken)
     (loader,) = create_data_loaders(stamped, "phantom", splits=("test",), num_classes=2)
-    found = Evaluator(model, loader, "cpu", n_bootstrap=20).full_evaluation(tmp_path)
+    found = Evaluator(model, loader, "cpu", n_bootstrap=100).full_evaluation(tmp_path)
     stored = read_metrics(tmp_path / "metrics.json")
     assert list(stored["failed"]) == ["retest"]
     assert stored["failed"]["retest"].startswith("TypeError: no such thing (test_evaluator.py:")
