@@ -72,7 +72,7 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
 
 
 def _by_likely_person(manifest: Manifest) -> Manifest:
-    """Return the rows by who is cut off together: near-duplicates, so that validation is no copy of training.
+    """Return the rows by who is cut off together: near-duplicates, so validation is no copy.
 
     A stage whose images all look like one person's is cut image by image; so are people by name.
     """

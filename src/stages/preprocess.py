@@ -14,6 +14,7 @@ from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.phantom import cohort as phantom
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
+from ..data.class_people import tell_one_class
 from ..data.splits import keep_official_split, split_by_person
 from ..errors import ConfigError, DataNotFoundError, ManifestError, counted
 from ..manifest import MANIFEST, PEOPLE_UNKNOWN, Manifest
@@ -72,6 +73,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     rejected = pd.concat([*removed, rejected_rows(manifest, reasons)], ignore_index=True)
     yield write_rejected(out, rejected)
     stop_if_many(reasons, len(scans), out)
+    tell_one_class(manifest)
     yield from write_dataset(out, manifest, len(rejected), config)
 
 

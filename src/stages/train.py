@@ -15,6 +15,7 @@ from ..atomic import atomic_file, write_json
 from ..audit.before_training import refuse_leaks
 from ..config import RunConfig
 from ..config.options import config_to_dict
+from ..data.class_people import require_classes
 from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
@@ -46,6 +47,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """
     check_before(config, "train")
     data = open_run_data(config)
+    require_classes(data.manifest, data.scheme)
     refuse_leaks(data.manifest, allowed=config.train.allow_leaks, seed=config.data.seed)
     accelerator = open_accelerator(config.device, config.train.precision)
     with others_needed(lambda: 0):

@@ -1,0 +1,73 @@
+"""Which classes have people on which side: told, or refused, before anything is trained."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ..errors import ManifestError, counted
+from ..labels import ClassScheme, class_scheme
+from ..manifest import SPLITS, Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def people_of(manifest: Manifest, scheme: ClassScheme) -> dict[str, dict[str, int]]:
+    """Return the people of each class (mildest first) on each side."""
+    rows = manifest.table.dropna(subset=["split", "label"]).drop_duplicates(["subject", "split"])
+    named = rows["label"].map(scheme.names)
+    return {
+        name: {side: int(((named == name) & (rows["split"] == side)).sum()) for side in SPLITS}
+        for name in scheme.classes
+    }
+
+
+def require_classes(manifest: Manifest, scheme: ClassScheme) -> None:
+    """Refuse a training set of one class; tell the classes that lack people on a side.
+
+    Raises:
+        ManifestError: Training people are of one class only.
+    """
+    people = people_of(manifest, scheme)
+    trained = [name for name, sides in people.items() if sides["train"]]
+    absent = [name for name in people if name not in trained]
+    if len(trained) == 1:
+        raise ManifestError(
+            f"all training people of {manifest.root} are {trained[0]}: one class leaves nothing "
+            f"to tell apart; nobody is {', '.join(absent)}",
+            hint="add people of another class to the training side, then preprocess again",
+        )
+    if absent and trained:
+        logger.warning(
+            "no training person is %s, so the model cannot learn to name that class%s",
+            *(" or ".join(absent), _fewer_classes(manifest, scheme)),
+        )
+    for side, why in (("val", "validation"), ("test", "test")):
+        without = [name for name in trained if not people[name][side]]
+        if without:
+            logger.warning(
+                "no %s person is %s: %s", why, " or ".join(without), f"{why} says nothing of it"
+            )
+
+
+def tell_one_class(manifest: Manifest) -> None:
+    """Warn where all rated people have one stage, as nothing can be trained on them."""
+    people = manifest.people()["label"].dropna()
+    stages = list(people.unique())
+    if len(stages) == 1:
+        others = ", ".join(name for name in class_scheme(4).classes if name != stages[0])
+        said = counted(len(people), "rated person is", "rated people are")
+        logger.warning(
+            "%s %s, and nobody %s: --mode train needs two classes", said, stages[0], others
+        )
+
+
+def _fewer_classes(manifest: Manifest, scheme: ClassScheme) -> str:
+    """Return the flag that joins a class without people with one that has some, if any does."""
+    for count in (3, 2):
+        if count < len(scheme.classes):
+            joined = people_of(manifest, class_scheme(count))
+            if np.all([sides["train"] > 0 for sides in joined.values()]):
+                return f"; --classes {count} joins it with its neighbour"
+    return ""

@@ -1,0 +1,47 @@
+"""One class is refused; a class without people on a side is told before training."""
+
+import logging
+
+import pytest
+
+from src.data.class_people import require_classes, tell_one_class
+from src.errors import ManifestError
+from src.labels import STAGES, class_scheme
+from src.manifest import Manifest
+
+
+def split(**sides):
+    """Return a manifest of one person for each (side, stage number)."""
+    rows = [(side, STAGES[n]) for side, stages in sides.items() for n in stages]
+    return Manifest.from_columns(
+        "set",
+        subject=[f"P{i}" for i in range(len(rows))],
+        path=[f"{i}.png" for i in range(len(rows))],
+        split=[side for side, _ in rows],
+        label=[stage for _, stage in rows],
+    )
+
+
+@pytest.mark.parametrize("test", [[0], [0, 1, 2]])
+def test_one_training_class_is_refused_with_those_that_are_missing(test):
+    with pytest.raises(ManifestError, match=r"are NonDemented.*nobody is VeryMildDemented, Mild"):
+        require_classes(split(train=[0, 0], val=[0], test=test), class_scheme(4))
+
+
+def test_a_class_without_training_people_is_told_with_the_flag_that_helps(caplog):
+    require_classes(split(train=[0, 1, 2], val=[0, 1, 2], test=[0, 1, 2, 3]), class_scheme(4))
+    assert "no training person is ModerateDemented" in caplog.text
+    assert "--classes 3 joins it" in caplog.text
+
+
+def test_a_class_without_validation_people_is_told_and_goes_on(caplog):
+    require_classes(split(train=[0, 1, 2, 3], val=[0, 1, 2], test=[0, 1, 2, 3]), class_scheme(4))
+    assert [r.message for r in caplog.records] == [
+        "no validation person is ModerateDemented: validation says nothing of it"
+    ]
+
+
+def test_preprocess_tells_one_class(caplog):
+    with caplog.at_level(logging.WARNING):
+        tell_one_class(split(train=[1, 1], test=[1]))
+    assert "3 rated people are VeryMildDemented, and nobody NonDemented" in caplog.text
