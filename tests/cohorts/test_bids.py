@@ -206,6 +206,7 @@ def test_a_session_s_own_age_and_rating_come_first(tmp_path):
         (["ses-V2", "ses-V10"], [None, 65]),
         (["ses-test", "ses-retest"], [None, None]),
         (["ses-1", "ses-mri"], [None, None]),
+        (["ses-A1", "ses-B2"], [None, None]),
         (["ses-mri"], [65]),
         (["ses-M006"], [65.5]),
         (["ses-M000", "ses-M018"], [65, 66.5]),
@@ -247,10 +248,13 @@ def test_a_table_of_nobody_here_is_refused(tmp_path, rows):
 def test_sessions_that_lost_their_zeros_are_matched(tmp_path, caplog):
     visits(tmp_path, "sub-1", "ses-M000", "ses-M012")
     visits(tmp_path, "sub-2", "ses-M000")
+    visits(tmp_path, "sub-3", "ses-M000")
+    tsv(tmp_path / "sub-3" / "sub-3_sessions.tsv", ["Session_ID CDR age", "M000 1 81"])
     rows = ["session_id cdr Age", "M0 0 70", "M12 0.5 71"]
     tsv(tmp_path / "sub-1" / "sub-1_sessions.tsv", rows)
     tsv(tmp_path / "sub-2" / "sub-2_sessions.tsv", ["session_id CDR age", "baseline 1 80"])
-    assert told(tmp_path) == [(70, "NonDemented"), (71, "VeryMildDemented"), (None, "")]
+    rated = [(70, "NonDemented"), (71, "VeryMildDemented"), (None, ""), (81, "MildDemented")]
+    assert told(tmp_path) == rated
     assert "1 table names no session that has a T1w image here" in caplog.text
     assert "sub-2_sessions.tsv" in caplog.text
 

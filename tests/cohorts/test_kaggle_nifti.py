@@ -62,6 +62,14 @@ def test_rating_from_the_table_without_class_folders(tmp_path):
     assert manifest.stamps == ()
 
 
+def test_a_table_in_lower_case_rates_its_sessions(tmp_path, caplog):
+    volumes(tmp_path, "NonDemented/OAS1_0001_MR1.nii", "NonDemented/OAS1_0002_MR1.nii")
+    path = table(tmp_path / "oasis_cross-sectional.csv", _0001_MR1="0", _0002_MR1="")
+    path.write_text(path.read_text(encoding="utf-8").replace("OAS1", "oas1"), encoding="utf-8")
+    assert index_kaggle_nifti(tmp_path).table["label"].fillna("").tolist() == ["NonDemented", ""]
+    assert "2 ids differ" in caplog.text
+
+
 def test_unrated_stay_unrated_in_a_healthy_folder(tmp_path, caplog):
     volumes(tmp_path, "NonDemented/OAS1_0001_MR1.nii", "NonDemented/OAS1_0002_MR1.nii")
     table(tmp_path / "oasis_cross-sectional.csv", _0001_MR1="0", _0002_MR1="")
