@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cohorts.folders import ImageFile, list_images
+from src.cohorts.folders import ImageFile, list_images, list_scans_in
 from src.errors import DataNotFoundError
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -43,3 +43,12 @@ def test_no_image_is_told_with_the_way_to_get_them(tmp_path: Path) -> None:
         with pytest.raises(DataNotFoundError) as error:
             list_images(root, SUFFIXES, hint="download them")
         assert error.value.hint == "download them"
+
+
+def test_what_seems_a_scan_and_is_not_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.img.gz", "a.hdr.gz", "b.nrrd", "c.hdr", "d.zip", "note.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list(list_scans_in(tmp_path)) == ["a"]
+    assert "left out 3 files of a kind that is not read here, such as b.nrrd" in caplog.text
