@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cohorts.folders import ImageFile, list_images, require_stages
+from src.cohorts.folders import ImageFile, list_images, list_scans_in, require_stages
 from src.errors import DataNotFoundError, ManifestError
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -60,3 +60,12 @@ def test_folders_of_diagnoses_are_refused_with_the_reason(
     with pytest.raises(ManifestError, match=f"whose name is no stage: {folder}; {why}") as error:
         require_stages(tmp_path, images)
     assert ("by each person's CDR" in error.value.hint) == (folder != "Class 3")
+
+
+def test_what_seems_a_scan_and_is_not_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.img.gz", "a.hdr.gz", "b.nrrd", "c.hdr", "d.zip", "note.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list(list_scans_in(tmp_path)) == ["a"]
+    assert "left out 3 files of a kind that is not read here, such as b.nrrd" in caplog.text
