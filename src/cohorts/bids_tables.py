@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted
-from .person_values import VALUES, find_column, person_values
+from .person_values import VALUES, find_column, key_column, person_values
 from .table_ids import match_ids
 from .text_table import find_text_table, read_text_table
 
@@ -123,16 +123,7 @@ def _tell_tables(every: Path, quirks: Counter[str], lost: list[Path]) -> None:
 
 
 def _with_key(table: pd.DataFrame, path: Path, key: str) -> pd.DataFrame:
-    column = find_column(table, key)
-    if column is None:
-        found = ", ".join(str(name)[:40] for name in list(table)[:8])
-        raise ManifestError(f"{path} has no column {key!r}; found: {found}", hint=_HINT)
-    if table[column].isna().any():
-        raise ManifestError(
-            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no {key}",
-            hint=f"fill in {key}, or remove the row",
-        )
-    return table.rename(columns={column: key})
+    return table.rename(columns={key_column(table, key, path, hint=_HINT): key})
 
 
 def _one_row_each(values: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted
-from .person_values import find_column, person_values
+from .person_values import find_column, key_column, person_values
 from .registry import Limit
 from .table_ids import match_ids
 from .text_table import read_text_table
@@ -93,6 +93,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if missing:
         found = ", ".join(rows.columns)
         raise ManifestError(f"{path} has no column {missing[0]!r}; found: {found}", hint=_HINT)
+    key_column(rows, "ID", path, hint=_HINT)
     _refuse_repeats(rows["ID"], path)
     table = person_values(rows, rows["ID"], path)
     table.index = pd.Index(rows["ID"], name="ID")
@@ -115,10 +116,6 @@ def with_ids_of(table: pd.DataFrame, ids: Iterable[str], path: Path) -> pd.DataF
 
 
 def _refuse_repeats(ids: pd.Series, path: Path) -> None:
-    if ids.isna().any():
-        raise ManifestError(
-            f"{path}: {counted(int(ids.isna().sum()), 'row has', 'rows have')} no ID", hint=_HINT
-        )
     if ids.duplicated().any():
         twice = ids[ids.duplicated()].iloc[0]
         raise ManifestError(f"{path}: {twice!r} stands in two rows", hint="remove one of them")

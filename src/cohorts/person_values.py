@@ -46,6 +46,31 @@ def find_column(table: pd.DataFrame, name: str) -> str | None:
     return next((column for column in table if str(column).lower() == name.lower()), None)
 
 
+def key_column(table: pd.DataFrame, name: str, path: Path | str, *, hint: str) -> str:
+    """Return the column that says of whom or what each row speaks.
+
+    Args:
+        table: As `read_text_table` returns it.
+        name: Of the column, in whatever case.
+        path: Of the table, for errors.
+        hint: What a table should have.
+
+    Raises:
+        ManifestError: There is no such column, or a cell of it is empty.
+    """
+    column = find_column(table, name)
+    if column is None:
+        found = ", ".join(str(other)[:40] for other in list(table)[:8])
+        raise ManifestError(f"{path} has no column {name!r}; found: {found}", hint=hint)
+    empty = int(table[column].isna().sum())
+    if empty:
+        raise ManifestError(
+            f"{path}: {counted(empty, 'row has', 'rows have')} no {name}",
+            hint=f"fill in {name}, or remove the row",
+        )
+    return column
+
+
 def person_values(
     table: pd.DataFrame, who: pd.Series, path: Path | str, *, ending: str = ""
 ) -> pd.DataFrame:

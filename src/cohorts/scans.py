@@ -23,7 +23,7 @@ from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .file_kinds import scan_stem
 from .folders import list_scans_in, visible_files
 from .people_names import of_study, read_name
-from .person_values import VALUES, find_column, person_values
+from .person_values import VALUES, find_column, key_column, person_values
 from .registry import register_cohort
 from .table_ids import match_ids, tell_twins
 from .text_table import find_text_table, read_text_table
@@ -161,15 +161,7 @@ def _described(root: Path, found: dict[str, Path]) -> pd.DataFrame:
         logger.warning("%s is not there: no scan has a stage", root / TABLE)
         return pd.DataFrame(columns=columns, dtype="str")
     table = read_text_table(path, hint=_HINT)
-    column = find_column(table, "name")
-    if column is None:
-        names = ", ".join(str(name)[:40] for name in list(table)[:8])
-        raise ManifestError(f"{path} has no column 'name'; found: {names}", hint=_HINT)
-    if table[column].isna().any():
-        raise ManifestError(
-            f"{path}: {counted(int(table[column].isna().sum()), 'row has', 'rows have')} no name",
-            hint="name the scan of each row, or remove the row",
-        )
+    column = key_column(table, "name", path, hint=_HINT)
     values = person_values(table, table[column], path)
     for part in ("subject", "session"):
         told = find_column(table, part)

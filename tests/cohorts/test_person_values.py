@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from src.cohorts.cells import known_cell
-from src.cohorts.person_values import person_values
+from src.cohorts.person_values import key_column, person_values
 from src.errors import ManifestError
 
 PATH = "people.tsv"
@@ -137,3 +137,18 @@ def test_codes_of_a_missing_rating_are_told_and_unrated(caplog):
 def test_a_rating_that_cannot_be_read_stops(columns, why):
     with pytest.raises(ManifestError, match=re.escape(why)):
         values(**columns)
+
+
+@pytest.mark.parametrize(
+    ("table", "said", "fix"),
+    [
+        ({"Name": ["a"], "age": ["7"]}, "x.csv has no column 'id'; found: Name, age", "as before"),
+        ({"ID": ["a", None, None], "age": ["7", "8", "9"]}, "x.csv: 2 rows have no id", "fill in"),
+    ],
+)
+def test_a_table_says_of_whom_each_row_speaks(table, said, fix):
+    with pytest.raises(ManifestError) as caught:
+        key_column(pd.DataFrame(table), "id", "x.csv", hint="as before")
+    assert caught.value.message == said
+    assert fix in caught.value.hint
+    assert key_column(pd.DataFrame({"Id": ["a"]}), "id", "x.csv", hint="") == "Id"
