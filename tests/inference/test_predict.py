@@ -98,6 +98,19 @@ def test_a_raw_scan_is_laid_on_the_training_grid(trained, tmp_path):
             assert (heat > 0.5)[head].sum() > 0.4 * (heat > 0.5).sum()
 
 
+def test_a_scan_without_orientation_names_no_side(trained, tmp_path):
+    root, dim = trained
+    path = write_brain(tmp_path / "new.nii", angles=(0, 0, 0))
+    raw = bytearray(path.read_bytes())
+    raw[252:256] = bytes(4)  # qform_code, sform_code
+    path.write_bytes(raw)
+    (answer,) = answers(root, dim, path, maps=False)[0]
+    assert answer["side_known"] is False
+    assert any("no orientation in the header" in flag for flag in answer["flags"])
+    (known,) = answers(root, dim, write_brain(tmp_path / "b.nii"), maps=False)[0]
+    assert known["side_known"] is True
+
+
 def test_what_is_no_brain_gets_no_stage(trained, tmp_path):
     root, dim = trained
     rng = np.random.default_rng(0)

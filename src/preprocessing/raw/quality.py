@@ -41,7 +41,7 @@ MAX_NOISE = 0.12
 #: 1.1, with the shifts of a moving head 1.5.
 MAX_RINGING = 1.4
 #: A stripe of less than this share of the brain's mean counts as none. Scans that were averaged and
-#: resampled have next to no fine detail, and peaks of .3 % in it; a moving head leaves over 1.2 %.
+#: resampled have next to no fine detail, and peaks of .3 % in it; a moving head leaves .4 to 2 %.
 _FAINT = 0.007
 _MIN_LINES = 32  # voxels of a line through the brain whose spectrum counts
 _HEIGHT = 150  # pixels of a panel
