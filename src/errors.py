@@ -98,6 +98,12 @@ class MriError(Exception):
         return f"{self.message}\n  fix: {self.hint}" if self.hint else self.message
 
 
+def in_one_line(error: Exception) -> str:
+    """Return what is wrong and how it is mended, for a cell of a table or a line of the log."""
+    hint = getattr(error, "hint", "")
+    return f"{getattr(error, 'message', error)}; fix: {hint}" if hint else str(error)
+
+
 class ConfigError(MriError, ValueError):
     """A setting is out of range, or two settings contradict each other."""
 

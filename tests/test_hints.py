@@ -10,6 +10,7 @@ import pytest
 
 from src.cli import build_parser
 from src.config import config_from_args
+from src.errors import ImageError, in_one_line
 
 ROOT = Path(__file__).parents[1]
 PARSER = build_parser()
@@ -117,3 +118,15 @@ def test_what_is_wrong_would_be_found():
     assert not known("--learning_rate")
     (words,) = commands(f"python main.py --mode evaluate --dataset {GAP}, or another")
     assert words == ["--mode", "evaluate", "--dataset", "phantom_2d"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ImageError("a is damaged", hint="copy it again"), "a is damaged; fix: copy it again"),
+        (ImageError("a is damaged"), "a is damaged"),
+        (FileNotFoundError(2, "gone", "a"), "[Errno 2] gone: 'a'"),
+    ],
+)
+def test_a_reason_in_a_table_is_one_line_with_its_fix(error, line):
+    assert in_one_line(error) == line

@@ -27,7 +27,7 @@ from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import COHORTS, RunConfig, ScanConfig
 from ..data.augment import to_unit
 from ..data.image_file import decode, read_content
-from ..errors import ImageError
+from ..errors import ImageError, in_one_line
 from ..manifest import SETTINGS, read_settings
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.batch import standardise_all
@@ -117,7 +117,7 @@ class Preparer:
             try:
                 made.append(self._images(item, standard.get(item.name)))
             except (ImageError, FileNotFoundError) as error:
-                failed[item.name] = str(error)
+                failed[item.name] = in_one_line(error)
         return made, failed, standard
 
     def _scan_settings(self, names: set[str]) -> ScanConfig:
@@ -136,7 +136,7 @@ class Preparer:
                 if self.cohort.raw or not self._is_prepared(read_any(item.source)):
                     raw[item.name] = item.source
             except (ImageError, FileNotFoundError) as error:
-                failed[item.name] = str(error)
+                failed[item.name] = in_one_line(error)
         return raw
 
     def _is_prepared(self, scan: RawScan) -> bool:

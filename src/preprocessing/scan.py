@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..atomic import atomic_file
 from ..config import PreprocessConfig
-from ..errors import DataNotFoundError, ImageError, ManifestError
+from ..errors import DataNotFoundError, ImageError, ManifestError, in_one_line
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
 from .resample import brain_box, brain_cube, whole_slab
@@ -157,7 +157,7 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     except (ImageError, FileNotFoundError) as error:
         for written in files:
             (out / str(written["path"])).unlink(missing_ok=True)
-        return str(error)
+        return in_one_line(error)
     # Slices of several sizes are no array: their images can be used, but no map goes back.
     grid = grids[0] if all(grid == grids[0] for grid in grids) else {"grid": None, "stored": None}
     with atomic_file(out / RECORDS / f"{scan.name}.json", "w") as file:

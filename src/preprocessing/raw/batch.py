@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...atomic import atomic_file
 from ...config import ScanConfig
-from ...errors import DataNotFoundError, ImageError, counted
+from ...errors import DataNotFoundError, ImageError, counted, in_one_line
 from ...parallel import run_parallel
 from ..notes import tell_notes
 from .standard import StandardScan, read_standard, standardise
@@ -90,7 +90,7 @@ def make_one(job: Job) -> tuple[str, str | None]:
     try:
         standardise(source, target, settings)
     except (ImageError, DataNotFoundError) as error:
-        return name, error.message
+        return name, in_one_line(error)
     return name, None
 
 

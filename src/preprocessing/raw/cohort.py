@@ -94,7 +94,9 @@ def _tell(reasons: dict[str, str], scans: int, folder: Path) -> None:
     for name, reason in sorted(reasons.items())[:5]:
         logger.warning("set aside %s: %s", name, reason)
     if reasons:
+        usable = any((folder / f"{name}.nii.gz").is_file() for name in reasons)
         logger.warning(
-            "set aside: %d of %s; look at %s, and let one in with --let_in NAME",
+            "set aside: %d of %s; look at %s%s",
             *(len(reasons), counted(scans, "scan"), folder / "montage.html"),
+            ", and let one in with --let_in NAME" if usable else "",
         )

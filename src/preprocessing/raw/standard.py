@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...atomic import atomic_file, write_json
 from ...cohorts.file_kinds import scan_stem
 from ...config import ScanConfig
-from ...errors import ImageError, ManifestError
+from ...errors import ImageError, ManifestError, in_one_line
 from ..io import write_nifti
 from .brain import even_out, find_brain, is_stripped, whole_content
 from .convert import RawScan, read_any
@@ -90,7 +90,7 @@ def standardise(source: str | Path, target: str | Path, settings: ScanConfig) ->
     try:
         made, placement, standard = _make(source, settings)
     except ImageError as error:
-        write_json(_record(target), {"key": key, "failed": error.message})
+        write_json(_record(target), {"key": key, "failed": in_one_line(error)})
         raise
     data, affine = standard
     write_nifti(target, data, affine, description="standard scan", dtype=np.int16)
