@@ -29,7 +29,7 @@ _SAVE = "open it in a spreadsheet program and save it as CSV UTF-8"
 Rows = list[list[str]]
 
 
-def find_text_table(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+def find_text_table(folder: str | Path, stem: str, endings: tuple[str, ...]) -> Path | None:
     """Return the table of a folder that is called `stem`, in whatever case, or None.
 
     Args:
@@ -38,7 +38,7 @@ def find_text_table(folder: Path, stem: str, endings: tuple[str, ...]) -> Path |
         endings: That it may have, lower case; of several tables the first ending counts, and a
             line names the others.
     """
-    names = [path for path in sorted(folder.iterdir()) if path.stem.lower() == stem]
+    names = [path for path in sorted(Path(folder).iterdir()) if path.stem.lower() == stem]
     found = sorted(
         (path for path in names if path.suffix.lower() in endings and path.is_file()),
         key=lambda path: endings.index(path.suffix.lower()),

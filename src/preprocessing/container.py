@@ -24,7 +24,7 @@ _PAIRS = (
 
 
 @contextmanager
-def open_scan(path: Path) -> Iterator[Any]:
+def open_scan(path: str | Path) -> Iterator[Any]:
     """Open a NIfTI, Analyze or MGH file; its voxels are read while the block runs.
 
     Args:
@@ -36,6 +36,7 @@ def open_scan(path: Path) -> Iterator[Any]:
     Raises:
         ImageFileError, OSError: It is none of these.
     """
+    path = Path(path)
     header = _header_file(path)
     packed = [_is_packed(one) for one in (path, header)]
     if packed == [_is_named_packed(one) for one in (path, header)] and packed[0] == packed[1]:

@@ -106,7 +106,9 @@ def test_what_is_no_table_is_named(tmp_path, data, why):
 def test_what_says_nothing_is_missing(tmp_path):
     said = ["", "n/a", "NaN", "-", "--", ".", "?", "Unknown", "#N/A", "#NULL!", "missing"]
     said += ["not available", "-4", "-1", "-9", "-99", "-4.0", "None", "NA"]
-    (tmp_path / "t.tsv").write_text("id\tx\n" + "".join(f"a\t{one}\n" for one in said))
+    (tmp_path / "t.tsv").write_text(
+        "id\tx\n" + "".join(f"a\t{one}\n" for one in said), encoding="utf-8"
+    )
     table = read_text_table(tmp_path / "t.tsv", hint="")
     assert len(table) == len(said)
     assert table["x"].isna().all()

@@ -184,7 +184,8 @@ def test_pictures_of_unknown_people_are_not_stacked_and_cut_slices_are(trained, 
     stamped = replace(data.manifest, stamps=(PEOPLE_UNKNOWN,))
     data = type(data)(stamped, "test", data.scheme, {**data.settings, "cohort": cohort})
     cases = find_cases(replace(trained, data=data), CPU, "predicted")
-    assert all(len(case.rows) == slices for case in cases)
+    most = max(len(case.rows) for case in find_cases(trained, CPU, "predicted"))  # 1 volume in 3D
+    assert {len(case.rows) for case in cases} == {min(slices, most)}
 
 
 def test_the_graded_are_dealt_over_the_classes(trained):

@@ -297,7 +297,10 @@ def _readers():
 
 
 #: Called by one place each, which has a Path.
-INNER = {"cross_validation.read", "files.read_pictures", "state.save"}
+INNER = {
+    *("cross_validation.read", "files.read_pictures", "state.save"),
+    *("bids_tables.read_participants", "bids_tables.read_sessions"),
+}
 
 
 @pytest.mark.slow

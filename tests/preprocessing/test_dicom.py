@@ -296,7 +296,9 @@ def test_files_without_a_preamble_are_read(tmp_path, data, syntax, cut):
 def test_a_series_is_found_whatever_lies_beside_it(tmp_path, data):
     series(tmp_path / "p", data)
     for number in range(30):
-        (tmp_path / "p" / f"0_{number:02d}.txt").write_text("a note of more than a few bytes " * 9)
+        (tmp_path / "p" / f"0_{number:02d}.txt").write_text(
+            "a note of some length " * 9, encoding="utf-8"
+        )
     (tmp_path / "DICOMDIR").write_bytes(
         bytes(128) + b"DICM\x02\x00\x02\x00UI\x14\x001.2.840.10008.1.3.10"
     )

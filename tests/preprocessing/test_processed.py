@@ -57,6 +57,7 @@ def scans_one_by_one(manifest: Manifest, layout: str) -> list[Scan]:
                 folders=tuple(f"{side}/{stage}" for side, stage in pairs),
                 axes=None,
                 dim="2d",
+                side_known=cohort(layout).side_known,
             )
         )
     return scans

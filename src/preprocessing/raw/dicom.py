@@ -27,7 +27,7 @@ _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME = 0.01  # share by which SimpleITK's voxels may differ from the headers'
 
 
-def read_dicom(source: Path) -> tuple[Float, Matrix, tuple[str, ...]]:
+def read_dicom(source: str | Path) -> tuple[Float, Matrix, tuple[str, ...]]:
     """Read the one scan of a folder, or of a multi-frame file.
 
     Returns:
@@ -37,6 +37,7 @@ def read_dicom(source: Path) -> tuple[Float, Matrix, tuple[str, ...]]:
         ImageError: There is no scan or more than one, its headers make no volume, or it is damaged.
         ConfigError: pydicom or SimpleITK is not installed.
     """
+    source = Path(source)
     files = dicom_files(source) if source.is_dir() else [source]
     if not files:
         raise ImageError(
