@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..cohorts.folders import ImageFile, list_images, require_stages
-from ..cohorts.kaggle_names import people_of_classes
+from ..cohorts.kaggle_names import people_and_copies
 from ..cohorts.people_names import read_name
 from ..errors import ManifestError
 from ..manifest import MANIFEST, Manifest
@@ -68,7 +68,10 @@ def read_set(folder: str | Path, dim: str) -> AuditSet:
     require_stages(folder, wanted)
     people, how = _by_id(wanted), "ids in the names of files and folders"
     if people is None:
-        people, how = _by_count(wanted), "the Kaggle set's way of counting in its file names"
+        people, how = (
+            _by_count(folder, wanted),
+            "the Kaggle set's way of counting in its file names",
+        )
     if people is None:
         logger.warning("%s: the file names name no person", folder)
         people, how = {}, "unknown: the file names name no person"
@@ -120,15 +123,18 @@ def _by_id(images: list[ImageFile]) -> dict[str, list[object]] | None:
     }
 
 
-def _by_count(images: list[ImageFile]) -> dict[str, list[object]] | None:
-    """Return the columns that the Kaggle set's names give; None where they do not fit a class."""
-    stages = [str(image.stage) for image in images]
+def _by_count(folder: Path, images: list[ImageFile]) -> dict[str, list[object]] | None:
+    """Return the columns that the Kaggle set's names give; None where they do not fit a class.
+
+    A copy under another name is of its original's person.
+    """
+    paths, stages = [image.path for image in images], [str(image.stage) for image in images]
     try:
-        people = people_of_classes(stages, [image.stem for image in images])
+        people, copies = people_and_copies(folder, paths, stages)
     except ManifestError:
         return None
     return {
-        "subject": [subject for subject, _ in people],
+        "subject": [people[copies.get(i, i)][0] for i in range(len(images))],
         "session": ["MR1"] * len(images),
         "known": [True] * len(images),
     }

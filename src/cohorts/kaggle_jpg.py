@@ -2,7 +2,7 @@
 
 Which of the two lies in the folder is read from the file names. Neither is an external test for
 OASIS-1: the second is OASIS-1, and the first has its slice size and its number of people per stage.
-No image is opened, unless people have to be guessed from near-duplicates.
+No image is decoded, unless people have to be guessed from near-duplicates.
 
 Source: https://www.kaggle.com/datasets/tourist55/alzheimers-dataset-4-class-of-images (ODbL);
 https://www.kaggle.com/datasets/ninadaithal/imagesoasis (Marcus et al. 2007,
@@ -20,7 +20,8 @@ import pandas as pd
 from ..errors import ManifestError, counted
 from ..manifest import PEOPLE_UNKNOWN, Manifest
 from .folders import ImageFile, list_images, require_stages
-from .kaggle_names import people_of_classes
+from .kaggle_names import people_by_name
+from .named_copies import find_copies, tell_copies
 from .near_duplicates import near_duplicate_clusters
 from .oasis_table import KAGGLE_IS_OASIS, join_table
 from .registry import RATED, register_cohort
@@ -64,15 +65,15 @@ def index_kaggle_jpg(root: str | Path) -> Manifest:
     root = Path(root)
     images = list_images(root, SUFFIXES, hint=f"download {HOMEPAGE} and unpack it into {root}")
     require_stages(root, images)
-    named = sum(_OASIS.fullmatch(image.stem) is not None for image in images)
-    if named == len(images):
-        return _index_oasis_slices(root, images)
-    if named:
-        return _index_clusters(
-            root, images, f"{named} of {len(images)} files are named after OASIS-1 sessions"
-        )
+    sessions, copies = _named_after_sessions(root, images)
+    if sessions:
+        if len(sessions) + len(copies) == len(images):
+            tell_copies(root, [image.path for image in images], copies)
+            return _index_oasis_slices(root, [images[i] for i in sessions])
+        named = f"{len(sessions)} of {len(images)} files are named after OASIS-1 sessions"
+        return _index_clusters(root, images, named)
     try:
-        rows = _people_by_name(images)
+        rows = _people_by_name(root, images)
     except ManifestError as error:
         return _index_clusters(root, images, error.message)
     count = rows["subject"].nunique()
@@ -81,12 +82,22 @@ def index_kaggle_jpg(root: str | Path) -> Manifest:
     return Manifest(rows, root)
 
 
-def _people_by_name(images: list[ImageFile]) -> pd.DataFrame:
+def _named_after_sessions(root: Path, images: list[ImageFile]) -> tuple[list[int], dict[int, int]]:
+    """Return which images are named after OASIS-1 sessions, and which of the others copy them."""
+    named = [i for i, image in enumerate(images) if _OASIS.fullmatch(image.stem)]
+    odd = set(range(len(images))) - set(named) if named else set()
+    paths, stages = [image.path for image in images], [image.stage for image in images]
+    return named, find_copies(root, paths, stages, odd)
+
+
+def _people_by_name(root: Path, images: list[ImageFile]) -> pd.DataFrame:
     """Return the rows of the 6,400-image set, or raise a ManifestError that names the class."""
     rows = _columns(images)
-    people = people_of_classes(rows["label"].tolist(), [image.stem for image in images])
+    people = people_by_name(root, rows["path"].tolist(), rows["label"].tolist())
+    rows = rows.loc[list(people)].reset_index(drop=True)
     return rows.assign(
-        subject=[subject for subject, _ in people], slice=[number for _, number in people]
+        subject=[subject for subject, _ in people.values()],
+        slice=[number for _, number in people.values()],
     )
 
 

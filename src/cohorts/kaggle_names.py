@@ -10,16 +10,18 @@ Each class is exactly n people x 32 neighbouring axial slices, and the names tel
 
 On the real set every neighbouring pair of slices that this rule gives one person is also the
 nearest pair by pixels, so the rule is checked, not guessed; still, it holds only for a class that
-is complete.
+is complete. Copies under other names are told by their bytes first: ``27 (1).jpg`` means what
+``27.jpg`` does.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import ManifestError
+from .named_copies import find_copies, tell_copies
 
 SLICES = 32
 #: Slice that is named partly in one way and partly in the other.
@@ -39,16 +41,53 @@ def recover_people(stems: Sequence[str]) -> list[tuple[int, int]]:
     """
     numbered = {i: _slice_and_person(stem) for i, stem in enumerate(stems)}
     running = {i: _running_number(stem) for i, stem in enumerate(stems) if not numbered[i]}
-    n, rest = divmod(len(stems), SLICES)
-    if rest:
-        raise ManifestError(f"expected a multiple of {SLICES} files, found {len(stems)}")
+    _refuse_twice(stems)
+    n = _likely_people(stems)
     named = {i: key for i, key in numbered.items() if key}
+    _check_range(list(named.values()), n)
+    if len(stems) % SLICES:
+        raise ManifestError(f"expected a multiple of {SLICES} files, found {len(stems)}")
     shared = _check_named(list(named.values()), n)
     order = _order_of_running(n, shared)
     _check_running(list(running.values()), len(order))
     people = {i: (person, number) for i, (number, person) in named.items()}
     people |= {i: order[number] for i, number in running.items()}
     return [people[i] for i in range(len(stems))]
+
+
+def people_by_name(
+    root: Path, paths: Sequence[str], stages: Sequence[str]
+) -> dict[int, tuple[str, int]]:
+    """Return (subject, slice) of each file by its number; copies have none, and are told.
+
+    Arguments and errors are those of `people_and_copies`.
+    """
+    people, copies = people_and_copies(root, paths, stages)
+    tell_copies(root, paths, copies)
+    return people
+
+
+def people_and_copies(
+    root: Path, paths: Sequence[str], stages: Sequence[str]
+) -> tuple[dict[int, tuple[str, int]], dict[int, int]]:
+    """Return (subject, slice) of each file by its number in `paths`, and copy -> original.
+
+    Args:
+        root: Folder of `paths`, whose files are opened only where the names do not fit.
+        paths: With ``/``, of every file of the set.
+        stages: Class of each.
+
+    Raises:
+        ManifestError: The names of a class do not fit the rule; it names the class.
+    """
+    stems = [Path(path).stem for path in paths]
+    try:
+        return dict(enumerate(people_of_classes(stages, stems))), {}
+    except ManifestError:
+        copies = find_copies(root, paths, stages, _irregular(stages, stems))
+    kept = [i for i in range(len(paths)) if i not in copies]
+    people = people_of_classes([stages[i] for i in kept], [stems[i] for i in kept])
+    return dict(zip(kept, people, strict=True)), copies
 
 
 def people_of_classes(stages: Sequence[str], stems: Sequence[str]) -> list[tuple[str, int]]:
@@ -78,6 +117,39 @@ def people_of_classes(stages: Sequence[str], stems: Sequence[str]) -> list[tuple
     return [found[i] for i in range(len(stems))]
 
 
+def _irregular(stages: Sequence[str], stems: Sequence[str]) -> list[int]:
+    """Return the files whose names do not fit; of several with one meaning, all but the shortest.
+
+    A copy's name is its original's with something added.
+    """
+    people = {
+        stage: _likely_people([s for s, of in zip(stems, stages, strict=True) if of == stage])
+        for stage in set(stages)
+    }
+    odd, seen = [], set()
+    for i in sorted(range(len(stems)), key=lambda i: (len(stems[i]), i)):
+        meant, n = _meaning(stems[i]), people[stages[i]]
+        if meant is None or not _in_range(meant, n) or (stages[i], meant) in seen:
+            odd.append(i)
+        seen.add((stages[i], meant))
+    return odd
+
+
+def _likely_people(stems: Sequence[str]) -> int:
+    """Return how many people a class has; a few files too many, or too few, do not matter."""
+    return round(len(stems) / SLICES)
+
+
+def _meaning(stem: str) -> tuple[int, int] | int | None:
+    """Return (slice, person), a running number, or None."""
+    match = _RUNNING.fullmatch(stem)
+    return int(match[1]) if match else _slice_and_person(stem)
+
+
+def _in_range(meant: tuple[int, int] | int, n: int) -> bool:
+    return isinstance(meant, int) or (_SHARED <= meant[0] <= SLICES and 1 <= meant[1] <= n)
+
+
 def _slice_and_person(stem: str) -> tuple[int, int] | None:
     match = _NUMBERED.fullmatch(stem)
     return (int(match[1]), int(match[2] or 1)) if match else None
@@ -90,16 +162,20 @@ def _running_number(stem: str) -> int:
     return int(match[1])
 
 
-def _check_named(named: list[tuple[int, int]], n: int) -> set[int]:
-    """Check the files named slice (person); return the people whose slice `_SHARED` is there."""
-    _refuse_twice([f"{number} ({person})" for number, person in named])
-    people: dict[int, set[int]] = {number: set() for number in range(_SHARED, SLICES + 1)}
+def _check_range(named: list[tuple[int, int]], n: int) -> None:
+    """Check that the files named slice (person) are of the slices and the people there are."""
     for number, person in named:
-        if number not in people or not 1 <= person <= n:
+        if not _in_range((number, person), n):
             raise ManifestError(
                 f"expected slices {_SHARED} to {SLICES} of people 1 to {n}, "
                 f"found '{number} ({person})'"
             )
+
+
+def _check_named(named: list[tuple[int, int]], n: int) -> set[int]:
+    """Check that nobody lacks a slice; return the people whose slice `_SHARED` is there."""
+    people: dict[int, set[int]] = {number: set() for number in range(_SHARED, SLICES + 1)}
+    for number, person in named:
         people[number].add(person)
     for number in range(_SHARED + 1, SLICES + 1):
         if len(people[number]) != n:
@@ -117,13 +193,14 @@ def _order_of_running(n: int, shared: set[int]) -> list[tuple[int, int]]:
 
 
 def _check_running(numbers: list[int], count: int) -> None:
-    _refuse_twice([f"number {number}" for number in numbers])
     if sorted(numbers) != list(range(count)):
         span = f"{len(numbers)} from {min(numbers)} to {max(numbers)}" if numbers else "none"
         raise ManifestError(f"expected running numbers 0 to {count - 1}, found {span}")
 
 
-def _refuse_twice(names: list[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ManifestError(f"expected every name once, found {twice[0]} in two files")
+def _refuse_twice(stems: Sequence[str]) -> None:
+    first: dict[tuple[int, int] | int | None, str] = {}
+    for stem in stems:
+        other = first.setdefault(_meaning(stem), stem)
+        if other is not stem:
+            raise ManifestError(f"expected every name once, found {other!r} and {stem!r}")

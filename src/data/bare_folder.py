@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..cohorts.folders import how_to_preprocess, likely_cohort
-from ..cohorts.kaggle_names import people_of_classes
+from ..cohorts.kaggle_names import people_by_name
 from ..cohorts.near_duplicates import near_duplicate_clusters
 from ..cohorts.people_names import Named, read_name
 from ..config import DATASETS, DataConfig, dataset_flags
@@ -53,7 +53,7 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
     if not rows:
         raise DataNotFoundError(folder / MANIFEST, hint=how_to_make(folder, dim))
     if all(row["unknown"] for row in rows):
-        _recover_counted(rows)
+        rows = _recover_counted(folder, rows)
     unknown = sum(row.pop("unknown") for row in rows)
     manifest = Manifest.from_columns(
         folder,
@@ -85,15 +85,20 @@ def _by_likely_person(manifest: Manifest) -> Manifest:
     return manifest.with_columns(subject=subject, session=table["path"])
 
 
-def _recover_counted(rows: list[dict[str, Any]]) -> None:
-    """Tell people apart in place where every class counts its files as the Kaggle set does."""
-    stages, stems = [row["label"] for row in rows], [Path(row["path"]).stem for row in rows]
+def _recover_counted(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tell people apart where every class counts its files as the Kaggle set does.
+
+    Copies of files are left out then; else all rows come back as they are.
+    """
+    paths, stages = [row["path"] for row in rows], [row["label"] for row in rows]
     try:
-        people = people_of_classes(stages, stems)
+        people = people_by_name(folder, paths, stages)
     except ManifestError:  # another set's names: its people stay unknown, which is stamped
-        return
-    for row, (subject, number) in zip(rows, people, strict=True):
-        row.update(subject=subject, session="MR1", slice=number, unknown=False)
+        return rows
+    return [
+        rows[i] | {"subject": subject, "session": "MR1", "slice": number, "unknown": False}
+        for i, (subject, number) in people.items()
+    ]
 
 
 def _row(folder: Path, path: Path) -> dict[str, Any]:

@@ -78,10 +78,10 @@ def test_running_numbers_follow_the_text_order_of_people():
         (lambda names: names[1:], "expected a multiple of 32 files, found 95"),
         (lambda names: ["99 (2)", *names[1:]], r"people 1 to 3, found '99 \(2\)'"),
         (lambda names: [*names[:-1], "32 (4)"], r"people 1 to 3, found '32 \(4\)'"),
-        (lambda names: ["26 (2)", "26 (3)", *names[2:-1], "nonDem77"], "slice 32 of 3 people"),
+        (lambda names: ["26 (2)", "26 (3)", *names[2:-1], "nonDem0"], "slice 32 of 3 people"),
         (lambda names: ["nonDem999", *names[1:]], "running numbers 0 to 77, found 78 from 1 to"),
-        (lambda names: ["nonDem5", *names[1:]], "found number 5 in two files"),
-        (lambda names: [*names[:-1], "32 (2)"], r"found 32 \(2\) in two files"),
+        (lambda names: ["nonDem5", *names[1:]], "found 'nonDem5' and 'nonDem5'"),
+        (lambda names: [*names[:-1], "32 (2)"], r"found '32 \(2\)' and '32 \(2\)'"),
         (lambda names: ["IMG-0001", *names[1:]], "found 'IMG-0001'"),
     ],
 )
@@ -147,16 +147,105 @@ def test_clusters_number_their_slices_from_one(tmp_path):
     assert table["slice"].tolist() == [1, 2, 3]
 
 
-def test_two_folders_of_one_stage_do_not_collide_in_silence(tmp_path, caplog):
+def write_contents(root: Path) -> None:
+    """Give every file bytes of its own, all of one length."""
+    for i, path in enumerate(sorted(root.rglob("*.jpg"))):
+        path.write_bytes(f"picture {i:06d}".encode())
+
+
+def copy_file(path: Path, name: str) -> None:
+    (path.parent / name).write_bytes(path.read_bytes())
+
+
+COPIES = [
+    ("test", "27.jpg", "27 (1).jpg"),
+    ("test", "27.jpg", "27 (101).jpg"),
+    ("test", "28 (3).jpg", "28 (3) (1).jpg"),
+    ("test", "29.jpg", "29 - Copy.jpg"),
+    ("test", "30 (2).jpg", "Copy of 30 (2).jpg"),
+    ("train", "mildDem5.jpg", "mildDem5 (1).jpg"),
+]
+
+
+@pytest.mark.parametrize(("side", "name", "copy"), COPIES)
+def test_a_copy_under_another_name_is_left_out(tmp_path, caplog, side, name, copy):
+    make_set(tmp_path, {"NonDemented": 2, "MildDemented": 3})
+    write_contents(tmp_path)
+    copy_file(tmp_path / side / "MildDemented" / name, copy)
+    with caplog.at_level(logging.WARNING):
+        manifest = index_kaggle_jpg(tmp_path)
+    assert manifest.stamps == ()
+    assert len(manifest) == 5 * 32
+    assert f"{side}/MildDemented/{copy}" not in manifest.table["path"].tolist()
+    assert manifest.table.set_index("path").loc["test/MildDemented/27.jpg", "slice"] == 27
+    said = (
+        f"left out 1 copy of other files, such as {side}/MildDemented/{copy}, which has the bytes "
+        f"of {side}/MildDemented/{name}"
+    )
+    assert said in caplog.text
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("copy", "said"),
+    [
+        ("27 (1).jpg", "found '27 (1)' and '27'"),
+        ("27 - Copy.jpg", "found '27 - Copy'"),
+        ("27 (4).jpg", "people 1 to 3, found '27 (4)'"),
+    ],
+)
+@pytest.mark.parametrize("of_another_class", [True, False])
+def test_another_picture_under_a_copy_s_name_is_kept(
+    tmp_path, caplog, copy, said, of_another_class
+):
+    make_set(tmp_path, {"NonDemented": 2, "MildDemented": 3})
+    for i, path in enumerate(sorted(tmp_path.rglob("*.jpg"))):
+        touch(path, seed=i)
+    odd = tmp_path / "test" / "MildDemented" / copy
+    touch(odd, seed=9999)
+    if of_another_class:
+        odd.write_bytes((tmp_path / "test" / "NonDemented" / "27.jpg").read_bytes())
+    manifest = index_kaggle_jpg(tmp_path)
+    assert manifest.stamps == (PEOPLE_UNKNOWN,)
+    assert len(manifest) == 5 * 32 + 1
+    assert "MildDemented: expected" in caplog.text
+    assert said in caplog.text
+
+
+def test_equal_pictures_under_regular_names_are_no_copies(tmp_path):
+    make_set(tmp_path, {"MildDemented": 3})
+    write_contents(tmp_path)
+    folder = tmp_path / "test" / "MildDemented"
+    copy_file(folder / "27.jpg", "28 (2).jpg")
+    copy_file(folder / "27.jpg", "27 (1).jpg")
+    assert len(index_kaggle_jpg(tmp_path)) == 3 * 32
+
+
+def test_a_copy_among_slices_named_after_sessions_is_left_out(tmp_path, caplog):
+    folder = tmp_path / "Mild Dementia"
+    for number in (100, 101):
+        touch(folder / f"OAS1_0028_MR1_mpr-1_{number}.jpg", seed=number)
+    copy_file(folder / "OAS1_0028_MR1_mpr-1_100.jpg", "OAS1_0028_MR1_mpr-1_100 (1).jpg")
+    assert index_kaggle_jpg(tmp_path).table["slice"].tolist() == [100, 101]
+    assert "left out 1 copy of other files" in caplog.text
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_folders_of_one_stage_do_not_collide_in_silence(tmp_path, caplog, same):
     make_set(tmp_path, {"MildDemented": 1})
     for i, path in enumerate(sorted(tmp_path.rglob("*.jpg"))):
         touch(path, seed=i)
-        touch(tmp_path / path.parts[-3] / "Mild Dementia" / path.name, seed=i)
+        touch(tmp_path / path.parts[-3] / "Mild Dementia" / path.name, seed=i if same else 500 + i)
     with caplog.at_level(logging.WARNING):
         manifest = index_kaggle_jpg(tmp_path)
-    assert "in two files" in caplog.text
-    assert len(manifest) == 64
-    assert manifest.table["subject"].nunique() == 32  # a copy joins what it copies
+    if same:
+        assert "left out 32 copies of other files" in caplog.text
+        assert manifest.stamps == ()
+        assert len(manifest) == 32
+    else:
+        assert "expected every name once" in caplog.text
+        assert manifest.stamps == (PEOPLE_UNKNOWN,)
+        assert len(manifest) == 64
 
 
 def test_images_outside_class_folders_are_refused(tmp_path):
