@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,17 +107,26 @@ def require_stages(root: Path, images: list[ImageFile]) -> None:
     Raises:
         ManifestError: It lists their folders, and the class folders expected.
     """
-    unknown = sorted({image.path.rpartition("/")[0] or "." for image in images if not image.stage})
+    unknown = {image.path.rpartition("/")[0] or "." for image in images if not image.stage}
     if unknown:
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        diagnosed = any(is_diagnosis(part) for folder in unknown for part in folder.split("/"))
-        raise ManifestError(
-            f"{root}: folders with images whose name is no stage: {', '.join(unknown[:5])}{more}; "
-            f"{NO_STAGE if diagnosed else 'expected ' + ', '.join(STAGES)}",
-            hint="sort the images by each person's CDR into folders named " + ", ".join(STAGES)
-            if diagnosed
-            else "rename them, or move them out of the folder",
-        )
+        raise no_stage(root, unknown)
+
+
+def no_stage(root: Path, folders: Collection[str]) -> ManifestError:
+    """Return the error that says why folders (relative to `root`, with ``/``) give no label."""
+    listed, stages = sorted(folders), ", ".join(STAGES)
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    said = f"{root}: folders with images whose name is no stage: {', '.join(listed[:5])}{more}; "
+    if any(map(in_diagnosis, listed)):
+        hint = f"sort the images by each person's CDR into folders named {stages}"
+        return ManifestError(said + NO_STAGE, hint=hint)
+    hint = "rename them, or move them out of the folder"
+    return ManifestError(f"{said}expected {stages}", hint=hint)
+
+
+def in_diagnosis(folder: str) -> bool:
+    """Return whether a folder, or one above it, is named after a diagnosis such as ``AD``."""
+    return any(map(is_diagnosis, folder.split("/")))
 
 
 def _images(root: Path, suffixes: tuple[str, ...]) -> Iterator[ImageFile]:

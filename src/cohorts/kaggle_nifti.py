@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted
+from ..labels import NO_STAGE
 from ..manifest import PEOPLE_UNKNOWN, Manifest
-from .folders import ImageFile, list_images
+from .folders import ImageFile, in_diagnosis, list_images, no_stage
 from .oasis_table import KAGGLE_IS_OASIS, TABLE, YOUNG_ARE_HEALTHY, join_table
 from .people_names import read_name
 from .registry import RATED, register_cohort
@@ -65,6 +66,7 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
     oasis = rows["subject"].str.fullmatch(_OASIS)
     joined, stamps = join_table(rows[oasis], root, COHORT)
     rows = pd.concat([joined, rows[~oasis]]).sort_index()
+    _tell_diagnoses(root, rows)
     if rows["label"].isna().all():
         raise ManifestError(
             f"{root}: of {counted(len(rows), 'volume')}, none has a label: no class folder, no CDR",
@@ -85,6 +87,25 @@ def index_kaggle_nifti(root: str | Path) -> Manifest:
     people = counted(rows["subject"].nunique(), "person")
     logger.info("%s: %s of %s", COHORT, counted(len(rows), "volume"), people)
     return Manifest(rows.assign(cohort=COHORT), root, stamps)
+
+
+def _tell_diagnoses(root: Path, rows: pd.DataFrame) -> None:
+    """Say why folders named after diagnoses gave no label; refuse the set if there is no other.
+
+    Raises:
+        ManifestError: No volume has a label, and a folder is named after a diagnosis.
+    """
+    paths = rows.loc[rows["label"].isna(), "path"]
+    folders = [path.rpartition("/")[0] for path in paths]
+    diagnosed = [folder for folder in folders if in_diagnosis(folder)]
+    if not diagnosed:
+        return
+    if rows["label"].isna().all():
+        raise no_stage(root, set(diagnosed))
+    logger.warning(
+        "%s: %s without a label in folders such as %s: %s",
+        *(COHORT, counted(len(diagnosed), "volume"), diagnosed[0], NO_STAGE),
+    )
 
 
 def _described(image: ImageFile) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..cohorts.folders import how_to_preprocess, likely_cohort
+from ..cohorts.folders import how_to_preprocess, likely_cohort, no_stage
 from ..cohorts.kaggle_names import people_by_name
 from ..cohorts.near_duplicates import near_duplicate_clusters
 from ..cohorts.people_names import Named, read_name
@@ -43,7 +43,8 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
 
     Raises:
         DataNotFoundError: No image lies in such folders.
-        ManifestError: A class folder is none of the four stages, or a path names two people.
+        ManifestError: A class folder is none of the four stages, as a diagnosis is none, or a path names
+            two people.
     """
     folder = Path(folder)
     rows: list[dict[str, Any]] = []
@@ -102,13 +103,9 @@ def _recover_counted(folder: Path, rows: list[dict[str, Any]]) -> list[dict[str,
 
 
 def _row(folder: Path, path: Path) -> dict[str, Any]:
-    stage = stage_from_folder(path.parts[-2])
+    stage, relative = stage_from_folder(path.parts[-2]), path.relative_to(folder).as_posix()
     if stage is None:
-        raise ManifestError(
-            f"{path.parent} is no class folder",
-            hint="name it NonDemented, VeryMildDemented, MildDemented or ModerateDemented",
-        )
-    relative = path.relative_to(folder).as_posix()
+        raise no_stage(folder, [relative.rpartition("/")[0]])
     named = read_name(path.relative_to(folder).with_suffix("").as_posix())
     number = _SLICE.search(path.stem) if named else None
     return {

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ManifestError, counted
 from ..labels import ClassScheme, class_scheme
-from ..manifest import SPLITS, Manifest
+from ..manifest import MANIFEST, SETTINGS, SPLITS, Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def require_classes(manifest: Manifest, scheme: ClassScheme) -> None:
         raise ManifestError(
             f"all training people of {manifest.root} are {trained[0]}: one class leaves nothing "
             f"to tell apart; nobody is {', '.join(absent)}",
-            hint="add people of another class to the training side, then preprocess again",
+            hint=_how_to_add(manifest, scheme.names, absent),
         )
     if absent and trained:
         logger.warning(
@@ -49,6 +49,16 @@ def require_classes(manifest: Manifest, scheme: ClassScheme) -> None:
             logger.warning(
                 "no %s person is %s: %s", why, " or ".join(without), f"{why} says nothing of it"
             )
+
+
+def _how_to_add(manifest: Manifest, names: dict[str, str], absent: list[str]) -> str:
+    """Return how people of another class come into a folder, as it was made."""
+    if (manifest.root / SETTINGS).is_file():
+        return "add people of another class to the raw data, then preprocess again"
+    if (manifest.root / MANIFEST).is_file():
+        return f"add people of another class to the training side of {manifest.root / MANIFEST}"
+    stage = next(stage for stage, name in names.items() if name in absent)
+    return f"put images of other people into {manifest.root / 'train' / stage}"
 
 
 def tell_one_class(manifest: Manifest) -> None:

@@ -138,6 +138,24 @@ def test_no_label_anywhere(tmp_path):
         index_kaggle_nifti(tmp_path)
 
 
+def test_a_diagnosis_is_no_label(tmp_path, caplog):
+    volumes(tmp_path, "AD/a.nii", "CN/b.nii")
+    with pytest.raises(
+        ManifestError, match=r"is no stage: AD, CN; a diagnosis is no CDR[^$]*CDR into"
+    ):
+        index_kaggle_nifti(tmp_path)
+    volumes(tmp_path, "MildDemented/c.nii")
+    assert index_kaggle_nifti(tmp_path).table["label"].count() == 1
+    assert "2 volumes without a label in folders such as AD: a diagnosis is no CDR" in caplog.text
+
+
+def test_a_table_rates_people_whose_folder_is_a_diagnosis(tmp_path, caplog):
+    volumes(tmp_path, "AD/OAS1_0001_MR1.nii")
+    table(tmp_path / "oasis_cross-sectional.csv", _0001_MR1="0.5")
+    assert index_kaggle_nifti(tmp_path).table["label"].tolist() == ["VeryMildDemented"]
+    assert "diagnosis" not in caplog.text
+
+
 def test_no_volume(tmp_path):
     with pytest.raises(DataNotFoundError, match="fix: download"):
         index_kaggle_nifti(tmp_path)

@@ -10,11 +10,11 @@ from src.labels import STAGES, class_scheme
 from src.manifest import Manifest
 
 
-def split(**sides):
+def split(root="set", **sides):
     """Return a manifest of one person for each (side, stage number)."""
     rows = [(side, STAGES[n]) for side, stages in sides.items() for n in stages]
     return Manifest.from_columns(
-        "set",
+        root,
         subject=[f"P{i}" for i in range(len(rows))],
         path=[f"{i}.png" for i in range(len(rows))],
         split=[side for side, _ in rows],
@@ -26,6 +26,23 @@ def split(**sides):
 def test_one_training_class_is_refused_with_those_that_are_missing(test):
     with pytest.raises(ManifestError, match=r"are NonDemented.*nobody is VeryMildDemented, Mild"):
         require_classes(split(train=[0, 0], val=[0], test=test), class_scheme(4))
+
+
+@pytest.mark.parametrize(
+    ("made", "fix"),
+    [
+        ([], "put images of other people into {}/train/NonDemented"),
+        (["manifest.csv"], "to the training side of {}/manifest.csv"),
+        (["manifest.csv", "preprocessing.json"], "to the raw data, then preprocess again"),
+    ],
+)
+@pytest.mark.parametrize("classes", [4, 3, 2])
+def test_the_fix_is_the_one_for_the_way_the_folder_was_made(tmp_path, made, fix, classes):
+    for name in made:
+        (tmp_path / name).touch()
+    with pytest.raises(ManifestError) as raised:
+        require_classes(split(tmp_path, train=[1, 1], val=[1]), class_scheme(classes))
+    assert raised.value.hint.endswith(fix.format(tmp_path))
 
 
 def test_a_class_without_training_people_is_told_with_the_flag_that_helps(caplog):

@@ -193,12 +193,21 @@ def test_names_that_name_nobody_are_stamped_and_equal_files_refused(tmp_path):
         open_dataset(root, "2d", class_scheme(4))
 
 
-def test_an_unknown_class_folder(tmp_path):
-    path = tmp_path / "train" / "Healthy" / "a.png"
+@pytest.mark.parametrize(
+    ("name", "said", "fix"),
+    [
+        ("Healthyish", "no stage: train/Healthyish; expected NonDemented", "rename them"),
+        ("AD", "no stage: train/AD; a diagnosis is no CDR stage", "sort the images by each"),
+    ],
+)
+def test_an_unknown_class_folder(tmp_path, name, said, fix):
+    path = tmp_path / "train" / name / "a.png"
     path.parent.mkdir(parents=True)
     cv2.imwrite(str(path), np.zeros((20, 20), np.uint8))
-    with pytest.raises(ManifestError, match="no class folder"):
+    with pytest.raises(ManifestError) as raised:
         open_dataset(tmp_path, "2d", class_scheme(4))
+    assert said in raised.value.message
+    assert raised.value.hint.startswith(fix)
 
 
 def test_a_damaged_manifest_or_settings(processed_2d, tmp_path):
