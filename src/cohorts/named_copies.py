@@ -21,7 +21,7 @@ def find_copies(
 ) -> dict[int, int]:
     """Return each odd file that is a copy -> the file of its class that it copies.
 
-    Only files of one size are opened.
+    Only odd and regular files of one size are opened.
 
     Args:
         root: Folder of `paths`.
@@ -31,16 +31,17 @@ def find_copies(
     """
     if not odd:
         return {}
-    sizes = [(root / path).stat().st_size for path in paths]
-    sought = {sizes[i] for i in odd}
+    unlike, sizes = set(odd), [(root / path).stat().st_size for path in paths]
+    regular = {size for i, size in enumerate(sizes) if i not in unlike}
+    sought = {sizes[i] for i in unlike} & regular
     keys = {
         i: (stages[i], hashlib.sha256((root / path).read_bytes()).digest())
         for i, path in enumerate(paths)
         if sizes[i] in sought
     }
-    unlike = set(odd)
     originals = {keys[i]: i for i in sorted(keys, reverse=True) if i not in unlike}
-    return {i: originals[keys[i]] for i in sorted(unlike) if keys[i] in originals}
+    copies = ((i, keys.get(i)) for i in sorted(unlike))
+    return {i: originals[key] for i, key in copies if key in originals}
 
 
 def tell_copies(root: Path, paths: Sequence[str], copies: Mapping[int, int]) -> None:

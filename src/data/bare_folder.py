@@ -43,8 +43,7 @@ def read_class_folders(folder: str | Path, dim: str, seed: int = 0) -> Manifest:
 
     Raises:
         DataNotFoundError: No image lies in such folders.
-        ManifestError: A class folder is none of the four stages, as a diagnosis is none, or a path names
-            two people.
+        ManifestError: A class folder is none of the four stages, or a path names two people.
     """
     folder = Path(folder)
     rows: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..labels import ClassScheme, class_scheme
 from ..manifest import MANIFEST, SETTINGS, SPLITS, Manifest
 
 logger = logging.getLogger(__name__)
+_SIDES = {"val": "validation", "test": "test"}
 
 
 def people_of(manifest: Manifest, scheme: ClassScheme) -> dict[str, dict[str, int]]:
@@ -23,8 +25,15 @@ def people_of(manifest: Manifest, scheme: ClassScheme) -> dict[str, dict[str, in
     }
 
 
-def require_classes(manifest: Manifest, scheme: ClassScheme) -> None:
+def require_classes(
+    manifest: Manifest, scheme: ClassScheme, held_out: Sequence[str] = ("val", "test")
+) -> None:
     """Refuse a training set of one class; tell the classes that lack people on a side.
+
+    Args:
+        manifest: Rows of all sides.
+        scheme: Stages -> classes.
+        held_out: The sides beside train that are asked about.
 
     Raises:
         ManifestError: Training people are of one class only.
@@ -43,7 +52,8 @@ def require_classes(manifest: Manifest, scheme: ClassScheme) -> None:
             "no training person is %s, so the model cannot learn to name that class%s",
             *(" or ".join(absent), _fewer_classes(manifest, scheme)),
         )
-    for side, why in (("val", "validation"), ("test", "test")):
+    for side in held_out:
+        why = _SIDES[side]
         without = [name for name in trained if not people[name][side]]
         if without:
             logger.warning(

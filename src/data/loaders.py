@@ -31,6 +31,7 @@ from ..manifest import (
 )
 from ..runtime import usable_cores
 from .bare_folder import how_to_make, read_class_folders
+from .class_people import require_classes
 from .dataset import MriDataset, make_loader, own_dataset, require_people
 from .image_cache import ImageCache
 
@@ -137,6 +138,7 @@ def create_data_loaders(
         UnknownNameError: There is no such `dataset_type` or split.
         ConfigError: The folder was made from something else, or an argument is of another type.
         DataNotFoundError: There is no processed data set; the message names what makes one.
+        ManifestError: A split has no people, or all training people are of one class.
     """
     _check_types(data_dir, splits, min_age, batch_size, num_workers)
     _check_names(dataset_type, model_dim, splits)
@@ -153,6 +155,8 @@ def create_data_loaders(
             f"{data_dir} was made from {cohort}, not {dataset_type}",
             hint=f"dataset_type={COHORTS[cohort]!r}, or leave it out",
         )
+    if "train" in splits:
+        require_classes(train.manifest, scheme)
     size = DEFAULT_BATCH_SIZE[model_dim] if batch_size is None else batch_size
     workers = reader_workers(None) if num_workers is None else num_workers
     loaders = []

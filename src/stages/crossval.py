@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..audit.before_training import refuse_leaks
 from ..config import RunConfig
+from ..data.class_people import require_classes
+from ..data.splits import with_fold
 from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.fold_training import FoldTraining, train_folds
@@ -28,6 +31,7 @@ def run(config: RunConfig) -> Iterator[Path]:
 
     Raises:
         LeakageError: The data set was split with the same people on both sides.
+        AuditFailed: The first fold has the same file, or, of unknown people, one head on two sides.
         ConfigError: The folder holds folds of other settings.
         ManifestError: ``--collect``, and folds are missing.
     """
@@ -35,6 +39,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     if not config.crossval.collect:
         check_before(config, "crossval")
     study = Study(config)
+    if not config.crossval.collect:
+        _check_people(study)
     training = FoldTraining(config, study.data, study.name)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
@@ -69,3 +75,18 @@ def run(config: RunConfig) -> Iterator[Path]:
     results, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
     yield from files
     require_whole(results)
+
+
+def _check_people(study: Study) -> None:
+    """Refuse one class alone, and folds that are not honest: the first stands for all.
+
+    Raises:
+        ManifestError: All people are of one class.
+        AuditFailed: A check of the first fold fails.
+    """
+    people, config = study.data.manifest, study.config
+    require_classes(people, study.data.scheme, held_out=())
+    first = with_fold(people, study.folds[0])
+    logger.info("the first of %s is looked at before training", counted(len(study.folds), "fold"))
+    allowed, seed = config.train.allow_leaks, config.data.seed
+    refuse_leaks(first, allowed=allowed, seed=seed, leaks_only=True)

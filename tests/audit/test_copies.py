@@ -37,6 +37,15 @@ def test_whole_clusters_are_joined_and_so_are_copies_of_several_originals(tmp_pa
     assert "2 clusters of near-duplicates were joined with others" in caplog.text
 
 
+def test_copies_of_one_head_are_joined_though_each_has_nearer_ones(tmp_path):
+    heads = [picture(seed) for seed in range(10, 34)]
+    near = [picture(60) + np.uint8(level) for level in range(4)]
+    moved = [MOVED["turned"](one) for one in near]
+    labels = [*["NonDemented", "MildDemented"] * 12, *["NonDemented"] * 8]
+    manifest = write_set(tmp_path, [*heads, *near, *moved], label=labels)
+    assert join_copies(manifest).table["subject"][24:].nunique() == 1
+
+
 def test_a_set_without_copies_comes_back_as_it_is(tmp_path, caplog):
     manifest = write_set(tmp_path, [picture(seed) for seed in range(HEADS)])
     with caplog.at_level(logging.INFO):

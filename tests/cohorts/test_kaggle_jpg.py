@@ -10,6 +10,7 @@ import pytest
 
 from src.cohorts.kaggle_jpg import COHORT, index_kaggle_jpg
 from src.cohorts.kaggle_names import recover_people
+from src.cohorts.named_copies import find_copies
 from src.cohorts.oasis_table import UNRATED_AS_HEALTHY
 from src.cohorts.registry import COHORT_REGISTRY
 from src.errors import DataNotFoundError, ManifestError
@@ -219,6 +220,18 @@ def test_equal_pictures_under_regular_names_are_no_copies(tmp_path):
     copy_file(folder / "27.jpg", "28 (2).jpg")
     copy_file(folder / "27.jpg", "27 (1).jpg")
     assert len(index_kaggle_jpg(tmp_path)) == 3 * 32
+
+
+def test_only_files_that_may_be_copies_are_opened(tmp_path, monkeypatch):
+    opened, read = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read(path))
+    for name, content in {"27": b"ab", "28": b"abc", "x y": b"ab", "z y": b"abcd"}.items():
+        (tmp_path / name).write_bytes(content)
+    paths = ["27", "28", "x y", "z y"]
+    assert find_copies(tmp_path, paths, ["NonDemented"] * 4, {2, 3}) == {2: 0}
+    assert sorted(opened) == ["27", "x y"]
+    assert find_copies(tmp_path, paths, ["NonDemented"] * 4, {0, 1, 2, 3}) == {}
+    assert len(opened) == 2
 
 
 def test_a_copy_among_slices_named_after_sessions_is_left_out(tmp_path, caplog):

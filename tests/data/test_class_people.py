@@ -2,9 +2,12 @@
 
 import logging
 
+import cv2
+import numpy as np
 import pytest
 
 from src.data.class_people import require_classes, tell_one_class
+from src.data.loaders import create_data_loaders
 from src.errors import ManifestError
 from src.labels import STAGES, class_scheme
 from src.manifest import Manifest
@@ -56,6 +59,21 @@ def test_a_class_without_validation_people_is_told_and_goes_on(caplog):
     assert [r.message for r in caplog.records] == [
         "no validation person is ModerateDemented: validation says nothing of it"
     ]
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("test",)])
+def test_loaders_for_training_are_refused_too(tmp_path, splits):
+    for side, count in (("train", 4), ("test", 2)):
+        (tmp_path / side / "MildDemented").mkdir(parents=True)
+        for number in range(count):
+            pixels = np.full((26, 22), 40 * number + len(side), np.uint8)
+            path = tmp_path / side / "MildDemented" / f"OAS1_{count}00{number}_MR1.png"
+            cv2.imwrite(str(path), pixels)
+    if "train" in splits:
+        with pytest.raises(ManifestError, match="one class leaves nothing to tell apart"):
+            create_data_loaders(tmp_path, splits=splits)
+    else:
+        assert len(create_data_loaders(tmp_path, splits=splits)[0].dataset) == 2
 
 
 def test_preprocess_tells_one_class(caplog):
