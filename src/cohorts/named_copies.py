@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def find_copies(
-    root: Path, paths: Sequence[str], stages: Sequence[str | None], odd: Collection[int]
+    root: str | Path,
+    paths: Sequence[str],
+    stages: Sequence[str | None],
+    odd: Collection[int],
 ) -> dict[int, int]:
     """Return each odd file that is a copy -> the file of its class that it copies.
 
@@ -31,6 +34,7 @@ def find_copies(
     """
     if not odd:
         return {}
+    root = Path(root)
     unlike, sizes = set(odd), [(root / path).stat().st_size for path in paths]
     regular = {size for i, size in enumerate(sizes) if i not in unlike}
     sought = {sizes[i] for i in unlike} & regular
