@@ -94,7 +94,9 @@ def person_values(
         values[name] = _number(table, names, who, path, name)
     rated = _per_row(values.pop("cdr"), stage_from_cdr, who, path)
     values["label"] = _agreed(rated, _named_stage(table, who, path), who, path)
-    values["sex"] = _sex(table, path) if not ending else pd.Series(None, table.index, dtype="str")
+    values["sex"] = (
+        _sex(table, who, path) if not ending else pd.Series(None, table.index, dtype="str")
+    )
     _tell_unknown(table, values, path, ending)
     return values[list(VALUES)]
 
@@ -222,21 +224,23 @@ def _agreed(first: pd.Series, second: pd.Series, who: pd.Series, path: Path | st
     return first.where(first.notna(), second)
 
 
-def _sex(table: pd.DataFrame, path: Path | str) -> pd.Series:
+def _sex(table: pd.DataFrame, who: pd.Series, path: Path | str) -> pd.Series:
     """Return F or M; a code, which means one here and the other there, is not guessed."""
-    columns = [found for name in NAMES["sex"] if (found := find_column(table, name))]
-    if not columns:
-        return pd.Series(None, table.index, dtype="str")
-    text = table[columns[0]]
-    sex = text.str.lower().map(_SEX).astype("str")
-    other = text[text.notna() & sex.isna()]
-    if len(other):
-        some = ", ".join(repr(value[:20]) for value in other.unique()[:3])
-        logger.warning(
-            "%s: %s a %s that is neither F nor M (%s): left empty",
-            *(path, counted(len(other), "row has", "rows have"), columns[0], some),
-        )
-    return sex
+    found = pd.Series(None, table.index, dtype="str")
+    for column in filter(None, (find_column(table, name) for name in NAMES["sex"])):
+        text = table[column]
+        sex = text.str.lower().map(_SEX).astype("str")
+        other = text[text.notna() & sex.isna()]
+        if len(other):
+            some = ", ".join(repr(value[:20]) for value in other.unique()[:3])
+            logger.warning(
+                "%s: %s a %s that is neither F nor M (%s): left empty",
+                *(path, counted(len(other), "row has", "rows have"), column, some),
+            )
+        differs = found.notna() & sex.notna() & (found != sex)
+        _refuse_rows(differs, sex, who, f"{path}: {column} contradicts another column")
+        found = found.where(found.notna(), sex)
+    return found
 
 
 def _refuse_rows(wrong: pd.Series, values: pd.Series, who: pd.Series, why: str) -> None:

@@ -73,11 +73,12 @@ def index_scans(root: str | Path) -> Manifest:
     nobody = rows.index[rows["unknown"]]
     if len(nobody):
         _tell_unknown(root, below[nobody], len(rows))
+    unsure = len(nobody) > 0 or _tell_shared_names(root, rows, below)
     rated = int(rows["label"].notna().sum())
-    people = "" if len(nobody) else f" of {counted(rows['subject'].nunique(), 'person')}"
+    people = "" if unsure else f" of {counted(rows['subject'].nunique(), 'person')}"
     logger.info("%s: %s%s, %d rated", root, counted(len(rows), "scan"), people, rated)
     columns = rows.drop(columns=["unknown", "read"]).sort_values("path").to_dict("list")
-    stamps = (PEOPLE_UNKNOWN,) if len(nobody) else ()
+    stamps = (PEOPLE_UNKNOWN,) if unsure else ()
     return Manifest.from_columns(base, cohort="scans", stamps=stamps, **columns)
 
 
@@ -109,6 +110,26 @@ def _refuse_two_subjects(rows: pd.DataFrame) -> None:
                 f"the scans of {person} have two subjects: {subjects[0]} and {subjects[1]}",
                 hint=f"give them one subject in {TABLE}",
             )
+
+
+def _tell_shared_names(root: Path, rows: pd.DataFrame, below: pd.Series) -> bool:
+    """Warn of one name in several folders: ``T1_MR1`` in each person's folder names nobody.
+
+    Such scans stay together, so that nobody is divided if it is one person after all.
+    """
+    read = rows[rows["read"].notna() & (rows["subject"] == rows["read"])]
+    read = read[[not of_study(one) for one in read["read"]]]
+    places = pd.DataFrame([one.rpartition("/") for one in below[read.index]], columns=[0, 1, 2])
+    folders = places.groupby(2)[0].nunique()
+    shared = folders[folders > 1]
+    if len(shared):
+        logger.warning(
+            "%s: %s: %s in several folders, such as %.60s in %d: the scans of one name count as "
+            "one person, unless a column 'subject' in %s says whom they show",
+            *(root, PEOPLE_UNKNOWN, counted(len(shared), "name is", "names are")),
+            *(shared.index[0], shared.iloc[0], TABLE),
+        )
+    return len(shared) > 0
 
 
 def _tell_unknown(root: Path, below: pd.Series, scans: int) -> None:
@@ -200,12 +221,10 @@ def _aliases(root: Path, found: dict[str, Path]) -> dict[str, str]:
     called: list[tuple[str, str]] = []
     for name, path in found.items():
         relative = _relative(path, root)
-        words = {relative, scan_stem(relative), path.name, scan_stem(path.name)}
+        words = {name, relative, scan_stem(relative), path.name, scan_stem(path.name)}
         called += [(word, name) for word in words]
     count = Counter(word for word, _ in called)
-    return {word: name for word, name in called if count[word] == 1} | {
-        name: name for name in found
-    }
+    return {word: name for word, name in called if count[word] == 1}
 
 
 def _tell_lost(path: Path, names: pd.Series, scan: pd.Series, found: dict[str, Path]) -> None:

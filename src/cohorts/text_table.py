@@ -147,13 +147,31 @@ def _parsed(path: Path, text: str, separator: str) -> Rows:
 
 def _framed(path: Path, rows: list[tuple[int, list[str]]], hint: str) -> pd.DataFrame:
     head = [name.strip() for name in rows[0][1]]
-    twice = sorted({name for name in head if name and head.count(name) > 1})
-    if twice:
-        raise ManifestError(f"{path} has two columns {twice[0][:60]!r}", hint="rename one")
+    _refuse_twins(path, head)
     cells = [_of_width(path, number, row, len(head), hint) for number, row in rows[1:]]
     table = pd.DataFrame(cells, columns=head, dtype="str")
-    table = table[[name for name in head if name]]  # what has no name cannot be meant
+    for at, name in enumerate(head):
+        filled = table.iloc[:, at].dropna()
+        if not name and at and len(filled):  # before all others: numbers of the rows, as pandas has
+            raise ManifestError(
+                f"{path}: column {at + 1} has no name and {counted(len(filled), 'filled cell')}, "
+                f"such as {filled.iloc[0][:60]!r}",
+                hint='name or empty it; a number with a comma needs quotation marks, as in "0,5"',
+            )
+    table = table[[name for name in head if name]]
     return table.dropna(how="all").reset_index(drop=True)
+
+
+def _refuse_twins(path: Path, head: list[str]) -> None:
+    """Refuse columns of one name, in whatever case: which of them counts would be a guess."""
+    seen: dict[str, str] = {}
+    for name in filter(None, head):
+        other = seen.setdefault(name.lower(), name)
+        if head.count(name) > 1 or other != name:
+            more = "" if other == name else f" and {name[:60]!r}"
+            raise ManifestError(
+                f"{path} has two columns {other[:60]!r}{more}", hint="rename one, or remove it"
+            )
 
 
 def _of_width(path: Path, number: int, row: list[str], width: int, hint: str) -> list[str | None]:

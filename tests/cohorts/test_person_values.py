@@ -152,3 +152,12 @@ def test_a_table_says_of_whom_each_row_speaks(table, said, fix):
     assert caught.value.message == said
     assert fix in caught.value.hint
     assert key_column(pd.DataFrame({"Id": ["a"]}), "id", "x.csv", hint="") == "Id"
+
+
+def test_two_columns_of_sex_may_not_contradict_each_other():
+    table = pd.DataFrame({"sex": ["F", None, "1"], "gender": ["female", "M", "F"]})
+    who = pd.Series(["a", "b", "c"])
+    assert person_values(table, who, "x.csv")["sex"].tolist() == ["F", "M", "F"]
+    table.loc[0, "gender"] = "M"
+    with pytest.raises(ManifestError, match="gender contradicts another column: 'a' has 'M'"):
+        person_values(table, who, "x.csv")

@@ -76,3 +76,13 @@ def test_people_who_differ_in_case_only_are_told(tmp_path, caplog):
     assert index_scans(tmp_path).table["subject"].tolist() == ["P01", "p1", "p2"]
     assert "2 subjects differ by leading zeros or letter case only" in caplog.text
     assert "'P01' and 'p1'" in caplog.text
+
+
+def test_a_word_that_two_scans_answer_to_means_neither(tmp_path, caplog):
+    scans(tmp_path, "icu/p1.nii.gz", "ward/p1.nii.gz", "ward_p1.nii.gz", "x.nii.gz")
+    (tmp_path / "scans.csv").write_text("name,CDR\nward_p1,1\nx,0\n", encoding="utf-8")
+    assert sorted(labels(tmp_path)) == ["", "", "", "NonDemented"]
+    assert "1 row names no scan here, such as 'ward_p1'" in caplog.text
+    (tmp_path / "scans.csv").write_text("name,CDR\nward_p1.nii.gz,1\n", encoding="utf-8")
+    table = index_scans(tmp_path).table.set_index("path")
+    assert table["label"].dropna().index.str.endswith("/ward_p1.nii.gz").all()

@@ -96,3 +96,26 @@ def test_one_scan_that_names_nobody_is_enough_for_the_stamp(tmp_path):
 def test_a_path_that_names_two_people(tmp_path):
     with pytest.raises(ManifestError, match="names two people: OAS1_0001 and OAS1_0002"):
         index_scans(scans(tmp_path, "OAS1_0001_MR1/OAS1_0002_MR1.nii"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "people"),
+    [
+        (("p0/MPRAGE_MR1.nii", "p1/MPRAGE_MR1.nii"), ["MPRAGE", "MPRAGE"]),
+        (("a/sub-01_T1w.nii", "b/sub-01_T1w.nii"), ["sub-01", "sub-01"]),
+    ],
+)
+def test_one_name_in_several_folders_may_be_several_people(tmp_path, caplog, paths, people):
+    manifest = index_scans(scans(tmp_path, *paths))
+    assert manifest.table["subject"].tolist() == people  # together: nobody is divided
+    assert manifest.stamps == (PEOPLE_UNKNOWN,)
+    assert "1 name is in several folders, such as" in caplog.text
+
+
+def test_a_person_with_a_folder_for_each_visit_is_known(tmp_path):
+    paths = ("sub-01/ses-1/sub-01_ses-1_T1w.nii", "sub-01/ses-2/sub-01_ses-2_T1w.nii")
+    assert index_scans(scans(tmp_path, *paths)).stamps == ()
+    assert (
+        index_scans(scans(tmp_path / "o", "x/OAS1_0001_MR1.nii", "y/OAS1_0001_MR1.nii")).stamps
+        == ()
+    )

@@ -92,6 +92,8 @@ def test_what_was_interpreted_can_be_counted_instead(tmp_path, caplog):
         (b"name,CDR\na\n", "row 2 has 1 cell, its header 2"),
         (b"name,CDR\n\na,1\nb,1,2\n", "row 4 has 3 cells, its header 2"),
         (b"CDR,CDR\n1,1\n", "two columns 'CDR'"),
+        (b"CDR,age,cdr\n0,7,1\n", "two columns 'CDR' and 'cdr'"),
+        (b"name,CDR,\na,0,5\nb,1,\n", "column 3 has no name and 1 filled cell, such as '5'"),
         (b'name,CDR\n"a,1\nb,2\n', "a quotation mark opens a cell, and none closes it"),
         (workbook.OLE + b"...", "old Excel workbook"),
         (workbook.ZIP + b"...", "no Excel workbook"),

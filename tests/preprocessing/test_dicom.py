@@ -325,3 +325,31 @@ def test_nothing_of_a_hostile_header_ends_in_a_traceback(tmp_path, data):
             read_any(tmp_path / "p")
     with pytest.raises(DataNotFoundError):
         read_any(tmp_path / "q")
+
+
+def test_slices_of_two_people_are_no_scan(tmp_path, data):
+    other = {number: {"PatientID": "Anna"} for number in range(7)}
+    series(tmp_path / "p", data, change=other, PatientID="Ben")
+    with pytest.raises(ImageError, match="a series has slices of 2 people") as caught:
+        read_any(tmp_path / "p")
+    assert "Anna" not in str(caught.value)
+    assert read_any(series(tmp_path / "one", data, PatientID="Ben")).notes == ()
+
+
+def test_what_no_mri_scanner_made_is_refused(tmp_path, data):
+    with pytest.raises(ImageError, match=r"p is no MRI: its header says CT \(Modality\)"):
+        read_any(series(tmp_path / "p", data, Modality="CT"))
+    assert read_any(series(tmp_path / "old", data, Modality=None)).notes == ()
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"SeriesDescription": "t2_tse_tra"},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        {"SeriesDescription": "", "ProtocolName": "FLAIR"},
+    ],
+)
+def test_the_only_series_is_noticed_where_it_is_called_something_else(tmp_path, data, tags):
+    (note,) = read_any(series(tmp_path / "p", data, **tags)).notes
+    assert note.startswith("may be no T1-weighted scan by its header")

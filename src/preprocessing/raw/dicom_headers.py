@@ -33,7 +33,10 @@ MARKS = {
     "AcquisitionNumber": "acquisition",
     "TriggerTime": "trigger time",
 }
-_SERIES = ("SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant")
+_SERIES = (
+    *("SeriesDescription", "ProtocolName", "ScanningSequence", "SequenceVariant"),
+    *("Modality", "PatientID"),
+)
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _PIXELS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "InstanceNumber")
 _IDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "RepetitionTime")

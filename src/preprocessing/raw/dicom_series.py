@@ -34,20 +34,58 @@ def choose_series(slices: list[Slice], name: str) -> tuple[list[Slice], tuple[st
     for one in slices:
         series.setdefault(one.series, []).append(one)
     every = list(series.values())
+    for group in every:
+        _refuse_two_people(group, name)
     if len(every) == 1:
-        return every[0], ()
+        return _of_mri(every[0], name), _doubts(every[0])
     scans = [one for one in every if not _is_beside(one)] or every
     for wanted in (lambda _: True, _named_t1, _sequence_of_t1):
         fit = [one for one in scans if wanted(one)]
         if len(fit) == 1:
             left = [one for one in every if one is not fit[0]]
             said = f"several series: of {name}, {_called(fit[0])} is read and left out are "
-            return fit[0], (said + "; ".join(map(_called, left)),)
+            return _of_mri(fit[0], name), (said + "; ".join(map(_called, left)),)
     raise ImageError(
         f"{name} holds {len(scans)} DICOM series, and which is the T1 is not clear: "
         + "; ".join(map(_called, scans[:8])),
         hint="leave only the files of the T1-weighted series in the folder",
     )
+
+
+def _refuse_two_people(series: list[Slice], name: str) -> None:
+    """Refuse a series of several people; their ids are not repeated, they may be names."""
+    first: dict[str, Slice] = {}
+    for one in series:
+        if one.about["PatientID"]:
+            first.setdefault(one.about["PatientID"], one)
+    if len(first) > 1:
+        a, b = list(first.values())[:2]
+        raise ImageError(
+            f"{name}: a series has slices of {len(first)} people by their PatientID, such as "
+            f"{a.name} and {b.name}",
+            hint="leave only the slices of one person in the folder",
+        )
+
+
+def _of_mri(series: list[Slice], name: str) -> list[Slice]:
+    """Return the series, unless its header says that no MRI scanner made it."""
+    kinds = {one.about["Modality"] for one in series} - {"", "MR", "OT"}  # OT: was converted
+    if kinds:
+        raise ImageError(
+            f"{name} is no MRI: its header says {', '.join(sorted(kinds))[:40]} (Modality)",
+            hint="give a T1-weighted MRI scan",
+        )
+    return series
+
+
+def _doubts(series: list[Slice]) -> tuple[str, ...]:
+    """Return why the only series of a folder may be no T1; nothing where its words do not say."""
+    about = series[0].about
+    words = about["SeriesDescription"] or about["ProtocolName"]
+    other = _NO_T1.search(words) and not _T1.search(words)
+    if other or _is_beside(series):
+        return (f"may be no T1-weighted scan by its header: {_called(series)}",)
+    return ()
 
 
 def _is_beside(series: list[Slice]) -> bool:
