@@ -170,6 +170,7 @@ def write_dataset(
     """Write the settings and, last, the manifest: a data set with a manifest is complete."""
     processed = Manifest(processed_table(out, manifest), out, manifest.stamps)
     processed.check_disjoint()
+    _tell_two_stages(processed)
     people = count_people(processed)
     logger.info("people per stage and split:\n%s", people.to_string())
     for stamp in manifest.stamps:
@@ -184,6 +185,19 @@ def write_dataset(
         summary["unrated_scans"] = sessions_in(manifest.where(manifest.table["label"].isna()))
     yield write_json(out / SETTINGS, settings_of(config) | summary)
     yield processed.write(out)
+
+
+def _tell_two_stages(processed: Manifest) -> None:
+    """Warn of images whose content stands under two stages: one of the two labels is wrong."""
+    rated = processed.table.dropna(subset=["label"])
+    wrong = rated[rated.groupby("fingerprint")["label"].transform("nunique") > 1]
+    if len(wrong):
+        pair = wrong[wrong["fingerprint"] == wrong["fingerprint"].iloc[0]].drop_duplicates("label")
+        logger.warning(
+            "%s under two stages with the same content, such as %s and %s: one of the labels is "
+            "wrong; correct its folder or table, or remove both",
+            *(counted(len(wrong), "image stands", "images stand"), *pair["path"].iloc[:2]),
+        )
 
 
 def stop_if_many(reasons: dict[str, str], scans: int, out: Path) -> None:

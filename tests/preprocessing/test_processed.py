@@ -12,7 +12,13 @@ from src.atomic import write_json
 from src.cohorts.registry import Cohort
 from src.errors import ImageError, ManifestError
 from src.manifest import COLUMNS, KEY, Manifest
-from src.preprocessing.processed import check_file_name, list_scans, processed_table, rejected_rows
+from src.preprocessing.processed import (
+    _tell_two_stages,
+    check_file_name,
+    list_scans,
+    processed_table,
+    rejected_rows,
+)
 from src.preprocessing.scan import RECORDS, Scan, read_record
 
 
@@ -128,3 +134,21 @@ def test_a_name_that_is_no_file_name_is_refused() -> None:
     manifest = Manifest(pd.DataFrame({"subject": ["a/b"], "session": "1", "path": "x"}), Path())
     with pytest.raises(ManifestError, match="cannot be a file name"):
         list_scans(manifest, cohort("volume"), "3d")
+
+
+def test_one_picture_under_two_stages_is_told(tmp_path: Path, caplog) -> None:
+    rows = {
+        "subject": ["A", "A", "B", "C"],
+        "session": ["1", "2", "1", "1"],
+        "path": ["a.png", "b.png", "c.png", "d.png"],
+        "label": ["NonDemented", "MildDemented", "MildDemented", None],
+        "fingerprint": ["x", "x", "y", "y"],
+    }
+    _tell_two_stages(Manifest.from_columns(tmp_path, cohort="z", **rows))
+    assert "2 images stand under two stages with the same content, such as a.png and b.png" in (
+        caplog.text
+    )
+    caplog.clear()
+    rows["fingerprint"] = ["x", "v", "y", "y"]
+    _tell_two_stages(Manifest.from_columns(tmp_path, cohort="z", **rows))
+    assert caplog.text == ""
