@@ -54,7 +54,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         trainer = _open_trainer(config, data, accelerator)
     settings = as_made(config_to_dict(config), data.settings)
     if accelerator.is_main_process:
-        if not config.train.resume and (replaced := replaces(config)):
+        if not config.train.resume and (replaced := replaces(config, settings)):
             logger.info("%s; --run NAME would keep both", replaced)
         yield write_json(config.results_dir / config.run_name / "config.json", settings)
     folder = config.checkpoint_dir / config.run_name

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
-from ..config.options import config_to_dict
 from .checkpoint_content import BEST
 
 _PARTS = ("data", "preprocess", "model", "train")
@@ -19,8 +18,12 @@ _PLACES = {"data_root", "data_dir", "cache_dir"}  # the same data lies elsewhere
 _MOST = 4  # settings named
 
 
-def replaces(config: RunConfig) -> str:
+def replaces(config: RunConfig, settings: dict[str, Any]) -> str:
     """Return which run a training is going to replace; empty where there is none.
+
+    Args:
+        config: Where the runs lie, and what this one is called.
+        settings: Of the training, as its ``config.json`` will have them.
 
     Returns:
         ``replaces the run of 2026-03-01 (it had seed 1, loss ordinal)``.
@@ -32,7 +35,7 @@ def replaces(config: RunConfig) -> str:
     before = _read(config.results_dir / config.run_name / "config.json")
     if before is None:
         return f"replaces the run of {day} (its settings are not known)"
-    now = _flat(config_to_dict(config))
+    now = _flat(settings)
     differ = [f"{k} {_said(v)}" for k, v in _flat(before).items() if k in now and v != now[k]]
     more = f" and {len(differ) - _MOST} more" if len(differ) > _MOST else ""
     had = f"it had {', '.join(differ[:_MOST])}{more}" if differ else "of the same settings"

@@ -12,6 +12,7 @@ import pytest
 from src.atomic import write_json
 from src.config import RunConfig
 from src.config.options import build_config, config_to_dict
+from src.data.run_data import as_made
 from src.evaluation.result_files import remove_results
 from src.stages.train import _scores_go_with_their_model
 from src.training.replaced import replaces
@@ -42,15 +43,29 @@ def _trained(root: Path, **train: Any) -> RunConfig:
     return config
 
 
+def _said(config: RunConfig) -> str:
+    return replaces(config, config_to_dict(config))
+
+
+def test_images_that_the_command_does_not_describe_are_no_difference(tmp_path: Path) -> None:
+    config = _trained(tmp_path)
+    stored = tmp_path / "results" / config.run_name / "config.json"
+    settings = config_to_dict(config)
+    write_json(stored, settings | {"preprocess": settings["preprocess"] | {"image_size": 160}})
+    made = as_made(settings, {"preprocess": settings["preprocess"] | {"image_size": 160}})
+    assert replaces(config, made) == "replaces the run of 2026-03-01 (of the same settings)"
+    assert "it had image_size 160" in replaces(config, settings)
+
+
 def test_what_is_replaced_is_named_with_what_differs(tmp_path: Path) -> None:
-    assert replaces(_config(tmp_path)) == ""
+    assert _said(_config(tmp_path)) == ""
     _trained(tmp_path, seed=1, loss="ordinal")
     other = _config(tmp_path, seed=2, loss="ce")
-    assert replaces(other) == "replaces the run of 2026-03-01 (it had seed 1, loss ordinal)"
+    assert _said(other) == "replaces the run of 2026-03-01 (it had seed 1, loss ordinal)"
     same = _config(tmp_path, seed=1, loss="ordinal")
-    assert replaces(same) == "replaces the run of 2026-03-01 (of the same settings)"
+    assert _said(same) == "replaces the run of 2026-03-01 (of the same settings)"
     (tmp_path / "results" / same.run_name / "config.json").write_text("{", encoding="utf-8")
-    assert replaces(same) == "replaces the run of 2026-03-01 (its settings are not known)"
+    assert _said(same) == "replaces the run of 2026-03-01 (its settings are not known)"
 
 
 @pytest.mark.parametrize("stopped", [False, True])
