@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both make .venv once; a second call installs nothing.
+# Three commands: `make demo`, `make model` and `make test`. Each makes .venv once; a second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
 # Processes that share the tests, file by file. The inputs are small: a second thread in each would only wait.
@@ -8,10 +8,31 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 KEEP := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864
 SHARED := -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-quick lint lock test-lowest clean
+# The model of `make model`: a frozen network with a head fitted to the Kaggle images.
+PROCESSED := data/kaggle_2d/manifest.csv
+MODEL := checkpoints/kaggle_model/best_model.pth
+
+.PHONY: demo model test test-quick lint lock test-lowest clean
 
 demo: .venv/demo.stamp
 	$(BIN)/python main.py --mode full --dataset phantom_2d --image_size 160 --epochs 8
+
+# Without the images nothing is installed. A second call trains nothing, unless the images were preprocessed again.
+model:
+	@test -e $(MODEL) || test -e $(PROCESSED) || \
+	  find -L data -maxdepth 5 -ipath 'data/kaggle*/train/*.jpg' -print -quit 2>/dev/null | grep -q . || { \
+	  echo "error: the Kaggle images are not there: get them where docs/data.md says, and put the folders train" \
+	  "and test, with 6,400 JPGs, into data/kaggle_orig" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(MODEL)
+	@printf '%s\n' '$(MODEL) is ready. Type next, with your own scan for SCAN:' \
+	  '  $(BIN)/python -m pip install ".[scans]"' \
+	  '  $(BIN)/python main.py --mode predict --input SCAN --checkpoint $(MODEL) --run tried'
+
+$(PROCESSED): | .venv/demo.stamp
+	$(BIN)/python main.py --mode preprocess --dataset kaggle_orig
+
+$(MODEL): $(PROCESSED) | .venv/demo.stamp
+	$(BIN)/python main.py --mode train --dataset kaggle_2d --freeze_backbone --classes 3 --run kaggle_model
 
 test: .venv/test.stamp
 	$(BIN)/python -m coverage erase

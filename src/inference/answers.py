@@ -186,6 +186,31 @@ def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> 
     return path
 
 
+def write_people(path: Path, people: list[dict[str, Any]], classes: tuple[str, ...]) -> Path:
+    """Write a row per person and visit, as `joined.join_people` gives them."""
+    rows = []
+    for person in people:
+        for one in person["sessions"]:
+            probabilities, held = one["probabilities"] or {}, one["prediction_set"]
+            spread = one["spread_between_scans"] or {"": None}
+            rows.append(
+                {
+                    "subject": _text(person["subject"]),
+                    "session": _text(one["session"]),
+                    "n_scans": len(one["scans"]),
+                    "stage": one["stage"] or "",
+                    **{f"p_{name}": probabilities.get(name) for name in classes},
+                    "prediction_set": "" if held is None else " ".join(held),
+                    "largest_spread": max(spread.values(), default=None),
+                    "scans": _text(" ".join(one["scans"])),
+                    "left_out": _text(" ".join(one["left_out"])),
+                }
+            )
+    with atomic_file(path, "w") as file:
+        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+    return path
+
+
 def _text(value: str | None) -> str:
     text = value or ""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -67,6 +67,7 @@ class Said:
         members: (M, K) of each checkpoint.
         held: (K,) whether each class is in the prediction set.
         likeness: Of each checkpoint that can tell.
+        logits: (M, K) of each checkpoint, not calibrated, the mean over the images.
     """
 
     probabilities: NDArray[np.float64]
@@ -74,6 +75,7 @@ class Said:
     members: NDArray[np.float64]
     held: NDArray[np.bool_]
     likeness: tuple[Likeness, ...]
+    logits: NDArray[np.float64]
 
 
 class Ensemble:
@@ -149,7 +151,7 @@ class Ensemble:
         Raises:
             CheckpointError: Scores are not finite.
         """
-        rows, votes, likeness = [], [], []
+        rows, votes, likeness, means = [], [], [], []
         for member in self.members:
             features = embed_images(member.model, images, self.device)
             logits = member.model.classify(torch.from_numpy(features).to(self.device)).float()
@@ -158,9 +160,8 @@ class Ensemble:
                 raise CheckpointError(
                     f"{member.path}: its scores are not finite", hint="train again"
                 )
-            person = member.model.calibrated(
-                Predictions(np.zeros(1, np.int64), mean, np.array(["new"]))
-            )
+            person = _calibrated(member, mean)
+            means.append(mean[0])
             rows.append(person.probabilities[0])
             if member.model.conformal is not None:
                 votes.append(prediction_sets(member.model.conformal, person, LEVEL)[0])
@@ -169,7 +170,16 @@ class Ensemble:
         members = np.stack(rows)
         held = np.mean(votes, axis=0) > 0.5 if votes else np.ones(members.shape[1], bool)
         spread = members.std(axis=0) if len(members) > 1 else None
-        return Said(members.mean(axis=0), spread, members, held, tuple(likeness))
+        mean_row = members.mean(axis=0)
+        return Said(mean_row, spread, members, held, tuple(likeness), np.stack(means))
+
+    def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (K,) calibrated probabilities of mean logits (M, K), the mean over checkpoints."""
+        rows = [
+            _calibrated(member, row[None]).probabilities[0]
+            for member, row in zip(self.members, logits, strict=True)
+        ]
+        return np.asarray(np.mean(rows, axis=0))
 
     def always_held(self) -> list[str]:
         """Return the classes that are in every set, as too few validation people have them."""
@@ -180,6 +190,11 @@ class Ensemble:
         ]
         share = np.mean(enough, axis=0) if enough else np.zeros(len(self.classes))
         return [name for name, one in zip(self.classes, share, strict=True) if one <= 0.5]
+
+
+def _calibrated(member: Member, logits: NDArray[np.float64]) -> Predictions:
+    """Return one calibrated answer of logits (1, K)."""
+    return member.model.calibrated(Predictions(np.zeros(1, np.int64), logits, np.array(["new"])))
 
 
 def combined(p_values: list[float]) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..cohorts.bids_files import list_bids, list_caps
@@ -14,8 +15,12 @@ from ..cohorts.scans import safe_name
 from ..errors import DataNotFoundError, ImageError
 from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings
 from ..preprocessing.raw.dicom_headers import is_multi_frame
+from ..preprocessing.scan import RECORDS
 
 PICTURES = (".png", ".jpg", ".jpeg")
+#: Parts of a session's name that tell scans of one visit apart: entities of BIDS, and OASIS-1's
+#: ``mpr-1``. With contrast (``ce``), a part or a chunk is another kind of image, and stays apart.
+_REPEAT = re.compile(r"(?:task|acq|rec|run|echo)-[A-Za-z0-9+]+|mpr-\d+|T1w")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Input:
         sources: The file or DICOM folder; of processed slices, all of them, bottom to top.
         subject: Person, where a data set or the name tells it (`people_names`).
         session: Session, in the same way.
+        beside: Files that say how the sources lie.
     """
 
     name: str
@@ -36,11 +42,34 @@ class Input:
     sources: tuple[Path, ...]
     subject: str | None = None
     session: str | None = None
+    beside: tuple[Path, ...] = ()
 
     @property
     def source(self) -> Path:
         """The file, or the first of them."""
         return self.sources[0]
+
+    @property
+    def visit(self) -> str | None:
+        """The session without what tells its repeated scans apart; None where none is told.
+
+        ``ses-1_run-2`` and ``ses-1`` are of one visit, so are ``MR1_mpr-1`` and ``MR1_mpr-2``.
+        Empty where a data set has no sessions: then a person's scans are of one visit.
+        """
+        if self.session is None:
+            return None
+        return "_".join(part for part in self.session.split("_") if not _REPEAT.fullmatch(part))
+
+    def files(self) -> list[Path]:
+        """Return every file that the images depend on, by path."""
+        found = [*self.sources, *self.beside]
+        if self.source.is_dir():
+            found = [path for path in self.source.iterdir() if path.is_file()]
+        elif self.source.name.lower().endswith((".img", ".img.gz")):
+            stem = scan_stem(self.source.name)
+            headers = (self.source.with_name(stem + end) for end in (".hdr", ".hdr.gz"))
+            found += [path for path in headers if path.is_file()]
+        return sorted(found)
 
 
 def find_inputs(path: str | Path) -> list[Input]:
@@ -136,7 +165,9 @@ def _processed(path: Path) -> Iterator[Input]:
     for (subject, session), rows in table.groupby(["subject", "session"], sort=True):
         files = tuple(path / one for one in rows.sort_values("slice")["path"])
         name = f"{subject}_{session}"
-        yield Input(safe_name(name), "processed", files, str(subject), str(session))
+        beside = (path / SETTINGS, path / RECORDS / f"{name}.json")
+        told = tuple(file for file in beside if file.is_file())
+        yield Input(safe_name(name), "processed", files, str(subject), str(session), told)
 
 
 def _distinct(found: Iterator[Input]) -> list[Input]:
@@ -147,5 +178,5 @@ def _distinct(found: Iterator[Input]) -> list[Input]:
         while name.lower() in by_name:
             count += 1
             name = f"{one.name}_{count}"
-        by_name[name.lower()] = Input(name, one.kind, one.sources, one.subject, one.session)
+        by_name[name.lower()] = replace(one, name=name)
     return sorted(by_name.values(), key=lambda one: one.name)

@@ -10,6 +10,7 @@ Arrays: ``X Y Z`` voxels in RAS+ order; ``I J K`` of a stored scan. Matrices are
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,16 +94,22 @@ class Preparer:
         self._to_template: Matrix | None = None
 
     def prepare(
-        self, items: list[Input], workers: int
-    ) -> tuple[list[Prepared], dict[str, str], dict[str, StandardScan]]:
-        """Make the images of every scan that can be had.
+        self, items: list[Input], workers: int, done: Mapping[str, bool] | None = None
+    ) -> Iterator[tuple[Input, Prepared | str]]:
+        """Make the images of scan after scan; first all raw ones are brought to the standard.
 
-        Returns:
-            What can be answered; name -> why not, of the others; and the standard scans of those
-            that were raw.
+        Args:
+            items: All scans.
+            workers: Scans that are brought to the standard at a time.
+            done: Name -> whether it was raw, of scans that need no images any more.
+
+        Yields:
+            Every other scan, with its images or the reason why it has none.
         """
+        done = done or {}
         failed: dict[str, str] = {}
-        raw = self._raw(items, failed)
+        found = self._raw([item for item in items if item.name not in done], failed)
+        raw = {i.name: i.source for i in items if i.name in found or done.get(i.name)}
         standard: dict[str, StandardScan] = {}
         if raw:
             settings = self._scan_settings({name for name in raw})
@@ -110,15 +117,16 @@ class Preparer:
                 raw, self.folder / "standard", settings, workers=workers, dask=self.config.dask
             )
             failed |= reasons
-        made = []
         for item in items:
+            if item.name in done:
+                continue
             if item.name in failed:
+                yield item, failed[item.name]
                 continue
             try:
-                made.append(self._images(item, standard.get(item.name)))
+                yield item, self._images(item, standard.get(item.name))
             except (ImageError, FileNotFoundError) as error:
-                failed[item.name] = in_one_line(error)
-        return made, failed, standard
+                yield item, in_one_line(error)
 
     def _scan_settings(self, names: set[str]) -> ScanConfig:
         settings = self.ensemble.scan_settings(self.config.scan)

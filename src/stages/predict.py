@@ -18,17 +18,21 @@ from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, counted
+from ..inference.answer_records import AnswerRecords, GivenAnswer
 from ..inference.answers import (
     OUTSIDE,
+    Answer,
     in_words,
     make_answer,
     no_answer,
     seen_in_training,
+    write_people,
     write_table,
 )
 from ..inference.derivatives import write_derivatives
 from ..inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
-from ..inference.inputs import find_inputs, is_bids
+from ..inference.inputs import Input, find_inputs, is_bids
+from ..inference.joined import Person, has_several, join_people, person_in_words
 from ..inference.map_files import write_answer_map
 from ..inference.prepare import Preparer
 from ..maps.attribution import Attribution
@@ -43,6 +47,7 @@ NOTICE = (
     "What a research model says of an image. It is no diagnosis, it is not a medical device, and "
     "it must not be used to decide about a person."
 )
+_TOLD = 20  # scans, and people, that the log speaks of
 _LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
 
 
@@ -50,8 +55,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     """Answer every scan at ``--input``.
 
     Yields:
-        Maps and figures, ``predictions.csv`` and ``predictions.json`` in
-        ``results/<run>/predict/``.
+        Maps and figures, ``people.csv``, ``predictions.csv`` and ``predictions.json`` in
+        ``results/<run>/predict/``. A stopped run goes on: what was answered is not answered again.
 
     Raises:
         ConfigError: ``--input`` is missing.
@@ -68,38 +73,39 @@ def run(config: RunConfig) -> Iterator[Path]:
     items = find_inputs(config.predict.input)
     ensemble = open_ensemble(config, device)
     folder = config.results_dir / run_name_of(config, ensemble) / "predict"
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    records = AnswerRecords(folder, ensemble, config, versions)
+    given = records.read(items)
     _clear(folder)
-    workers = config.workers or min(usable_cores(), len(items))
-    options = config.explain
-    attribution = Attribution(ensemble.members[0].model, options.method, options.layer)
-    prepared, failed, _ = Preparer(ensemble, config, folder).prepare(items, workers)
-    answers = {
-        item.name: no_answer(item, failed[item.name], len(ensemble.members))
-        for item in items
-        if item.name in failed
-    }
-    for one in progress(prepared, total=len(prepared), desc="answers"):
-        said = ensemble.answer(one.images)
-        answer = answers[one.item.name] = make_answer(ensemble, one, said)
-        if config.predict.maps and not answer["outside"]:
-            target = int(said.probabilities.argmax())
-            yield from write_answer_map(folder, answer, one, attribution, target)
+    records.remove_others(given)
+    if given:
+        logger.info(
+            "%d of %s answered before", len(given), counted(len(items), "scan was", "scans were")
+        )
+    n_kept = len(given)
+    failed: dict[str, str] = {}
+    yield from _answer_others(ensemble, config, items, records, given, failed)
+    answers = {name: one.answer for name, one in given.items()}
+    for item in items:
+        if item.name in failed:
+            answers[item.name] = no_answer(item, failed[item.name], len(ensemble.members))
     ordered = [answers[item.name] for item in items]
-    for answer in ordered[:20]:
-        logger.info("%s", in_words(answer))
-    seen = seen_in_training(ordered)
-    if seen:
-        logger.warning("%s", seen)
+    people = join_people(ensemble, items, answers, given)
+    _tell(ordered, people)
     model = _described(ensemble)
     content = {
         "schema": SCHEMA,
         "notice": NOTICE,
         "model": model,
         "answers": ordered,
+        "people": people,
         "settings": config_to_dict(config),
         "seconds": round(time.monotonic() - started, 1),
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "answered_before": n_kept,
+        "versions": versions,
     }
+    if people:
+        yield write_people(folder / "people.csv", people, ensemble.classes)
     yield write_table(folder / "predictions.csv", ordered, ensemble.classes)
     yield write_json(folder / "predictions.json", content)
     if is_bids(config.predict.input):
@@ -113,11 +119,60 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
 
 
+def _answer_others(
+    ensemble: Ensemble,
+    config: RunConfig,
+    items: list[Input],
+    records: AnswerRecords,
+    given: dict[str, GivenAnswer],
+    failed: dict[str, str],
+) -> Iterator[Path]:
+    """Answer scan after scan what is not among `given`; images of one are in memory at a time.
+
+    Answers are added to `given`, and reasons to `failed`. Yields the files of maps.
+    """
+    options, folder = config.explain, records.folder
+    attribution = Attribution(ensemble.members[0].model, options.method, options.layer)
+    workers = config.workers or min(usable_cores(), len(items))
+    done = {name: one.was_raw for name, one in given.items()}
+    prepared = Preparer(ensemble, config, folder).prepare(items, workers, done)
+    for item, made in progress(prepared, total=len(items) - len(done), desc="answers"):
+        if isinstance(made, str):
+            failed[item.name] = made
+            continue
+        said = ensemble.answer(made.images)
+        answer = make_answer(ensemble, made, said)
+        files: list[Path] = []
+        if config.predict.maps and not answer["outside"]:
+            target = int(said.probabilities.argmax())
+            files = list(write_answer_map(folder, answer, made, attribution, target))
+        given[item.name] = GivenAnswer(answer, said.logits, made.standard is not None)
+        records.write(item, given[item.name], files)
+        yield from files
+
+
+def _tell(answers: list[Answer], people: list[Person]) -> None:
+    """Log what is said, the first of many."""
+    for answer in answers[:_TOLD]:
+        logger.info("%s", in_words(answer))
+    several = [person for person in people if has_several(person)]
+    for person in several[:_TOLD]:
+        logger.info("%s", person_in_words(person))
+    for what, count, table in (
+        ("scans", len(answers), "predictions.csv"),
+        ("people with several scans", len(several), "people.csv"),
+    ):
+        if count > _TOLD:
+            logger.info("and %d more %s, in %s", count - _TOLD, what, table)
+    seen = seen_in_training(answers)
+    if seen:
+        logger.warning("%s", seen)
+
+
 def _clear(folder: Path) -> None:
-    """Remove an earlier answer's files; standard scans and images stay, to be used again."""
-    for name in ("maps", "derivatives"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("predictions.csv", "predictions.json"):
+    """Remove an earlier run's tables; scans, images and answers stay, to be used again."""
+    shutil.rmtree(folder / "derivatives", ignore_errors=True)
+    for name in ("predictions.csv", "predictions.json", "people.csv"):
         (folder / name).unlink(missing_ok=True)
 
 
