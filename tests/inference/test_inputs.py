@@ -7,7 +7,7 @@ import pytest
 
 from src.inference.answers import TRAINED_ON, seen_in_training
 from src.inference.ensemble import Ensemble
-from src.inference.inputs import find_inputs
+from src.inference.inputs import Input, find_inputs
 from src.models.checkpoint import hash_subjects
 
 
@@ -29,6 +29,24 @@ def test_a_name_tells_the_person(tmp_path, path, subject, session, whole_folder)
     file.touch()
     (one,) = find_inputs(tmp_path if whole_folder else file)
     assert (one.subject, one.session) == (subject, session)
+
+
+@pytest.mark.parametrize(
+    ("session", "visit"),
+    [
+        (None, None),
+        ("MR1", "MR1"),
+        ("MR1_mpr-2", "MR1"),
+        ("ses-1_acq-mprage_run-2", "ses-1"),
+        ("run-2", ""),
+        ("T1w", ""),
+        ("ses-1_ce-gadolinium", "ses-1_ce-gadolinium"),
+        ("d0068", "d0068"),
+        ("I13722", "I13722"),
+    ],
+)
+def test_repeated_scans_are_of_one_visit(session, visit):
+    assert Input("a", "scan", (Path("a.nii"),), "P1", session).visit == visit
 
 
 @pytest.mark.parametrize(

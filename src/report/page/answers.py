@@ -70,10 +70,35 @@ def answers_of(files: RunFiles, *, width: int, voxels: int) -> dict[str, Any] | 
         "stamps": [shown(stamp, 300) for stamp in model["stamps"]],
         "rate": f"{100 * model['outside_rate_wanted']:.0f} %",
         "cards": cards,
+        "people": _people(content),
         "shown": min(len(cards), _CARDS),
         "n_outside": n_outside,
         "volumes": volumes,
     }
+
+
+def _people(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per visit of those of whom several scans were given."""
+    rows = []
+    for person in content.get("people", []):  # pages of before have none
+        sessions = person["sessions"]
+        if sum(len(one["scans"]) + len(one["left_out"]) for one in sessions) < 2:
+            continue
+        for one in sessions:
+            spread = (one["spread_between_scans"] or {}).values()
+            rows.append(
+                {
+                    "subject": shown(person["subject"], 60),
+                    "session": shown(one["session"] or ""),
+                    "scans": [shown(name, 60) for name in one["scans"]],
+                    "left_out": [shown(name, 60) for name in one["left_out"]],
+                    "stage": shown(one["stage"]) if one["stage"] else None,
+                    "probabilities": [float(p) for p in (one["probabilities"] or {}).values()],
+                    "held": [shown(name) for name in one["prediction_set"] or []],
+                    "spread": max(spread, default=None),
+                }
+            )
+    return rows
 
 
 def _card(answer: dict[str, Any], number: int) -> dict[str, Any]:
