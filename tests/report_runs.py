@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,17 @@ def add_maps(folder: Path, subjects: tuple[str, ...]) -> Path:
     return maps
 
 
+def _visit(
+    name: str, scans: Sequence[str], said: dict[str, float] | None, left_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    return {
+        **{"session": name, "scans": list(scans), "left_out": list(left_out), "n_images": 20},
+        **{"stage": said and CLASSES[0], "probabilities": said},
+        "prediction_set": said and list(CLASSES[:2]),
+        "spread_between_scans": said and dict.fromkeys(CLASSES, 0.042),
+    }
+
+
 def add_predictions(folder: Path, names: tuple[str, ...]) -> Path:
     """Write ``predictions.json`` with an answer for each name; the last is outside."""
     answers = []
@@ -105,6 +117,12 @@ def add_predictions(folder: Path, names: tuple[str, ...]) -> Path:
         **{"classes": list(CLASSES), "train_counts": [60, 42, 17], "stamps": []},
         **{"prediction_set_level": 0.9, "in_every_set": [CLASSES[2]], "outside_rate_wanted": 0.05},
     }
+    visits = [_visit("MR1", names[:-1], said), _visit("MR2", (), None, names[-1:])]
+    people = [
+        {"subject": names[0], "sessions": visits},
+        {"subject": "alone", "sessions": [_visit("MR1", names[:1], said)]},
+    ]
     content = {"schema": "predict/1", "notice": "It is no diagnosis.", "model": model}
-    content |= {"answers": answers, "settings": {}, "versions": {"torch": "2.13.0"}}
+    content |= {"answers": answers, "people": people}
+    content |= {"settings": {}, "versions": {"torch": "2.13.0"}}
     return write_json(folder / "predict" / "predictions.json", json.loads(json.dumps(content)))

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import CheckpointError, ConfigError, DataNotFoundError, ImageError
-from src.inference.ensemble import combined
+from src.inference.ensemble import Ensemble, combined
 from src.inference.inputs import find_inputs
 from src.preprocessing.space.template import template
 from src.stages import predict, preprocess, train
@@ -150,6 +150,46 @@ def test_folds_answer_together(trained, tmp_path):
     assert both[0]["p_distance"] == pytest.approx(min(1, 2 * alone[0]["p_distance"]), abs=1e-3)
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         answers(root, dim, path, checkpoint=tmp_path)
+
+
+def test_a_stopped_run_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
+    root, dim = trained
+    for name, shift in (("mpr-1", 9), ("mpr-2", -6)):
+        write_brain(tmp_path / f"in/OAS1_0700_MR1_{name}.nii.gz", shift=(shift, 3, 2))
+    write_brain(tmp_path / "in/OAS1_0700_MR2_mpr-1.nii.gz", shift=(0, -7, 4))
+    asked, answer = [], Ensemble.answer
+
+    def counted(self, images):
+        asked.append(images)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return answer(self, images)
+
+    monkeypatch.setattr(Ensemble, "answer", counted)
+    with pytest.raises(KeyboardInterrupt):
+        answers(root, dim, tmp_path / "in", run="stopped")
+    said, written = answers(root, dim, tmp_path / "in", run="stopped")
+    assert len(asked) == 4  # one that was stopped, and three that were answered once
+    content = json.loads(written[-1].read_text(encoding="utf-8"))
+    assert content["answered_before"] == 1
+    fresh, _ = answers(root, dim, tmp_path / "in", run="fresh")
+    assert said == fresh
+    again, _ = answers(root, dim, tmp_path / "in", run="fresh")
+    assert again == fresh
+    assert len(asked) == 7
+    for one in again:
+        assert one["map"] is None or (root / "results/fresh/predict" / one["map"]).is_file()
+    (person,) = content["people"]
+    assert [one["session"] for one in person["sessions"]] == ["MR1", "MR2"]
+    first = person["sessions"][0]
+    assert len(first["scans"]) + len(first["left_out"]) == 2
+    table = pd.read_csv(root / "results/stopped/predict/people.csv")
+    assert table["session"].tolist() == ["MR1", "MR2"]
+    (tmp_path / "in/OAS1_0700_MR2_mpr-1.nii.gz").unlink()
+    answers(root, dim, tmp_path / "in", run="fresh")
+    kept = {path.stem for path in (root / "results/fresh/predict/answers").iterdir()}
+    assert kept == {"OAS1_0700_MR1_mpr-1", "OAS1_0700_MR1_mpr-2"}
+    assert len(asked) == 7
 
 
 def test_pictures_are_slices(trained, tmp_path):

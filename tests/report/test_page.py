@@ -211,6 +211,24 @@ def test_new_scans_get_their_answer_in_words(tmp_path):
     assert "The model's answer: NonDemented ; prediction set" in words
 
 
+def test_people_with_several_scans_have_a_row_for_each_visit(tmp_path):
+    folder = tmp_path / "results" / "new"
+    add_predictions(folder, ("scan_a", "scan_b"))
+    words = read(build_report(folder)).words
+    assert "scan_a MR1 1 0 NonDemented 0.70 0.20 0.10 0.04 NonDemented, VeryMild" in words
+    assert "scan_a MR2 0 1 outside what this model has seen" in words
+    assert "alone" not in words  # one scan: all is said in the table of scans
+
+
+def test_predictions_of_before_people_were_joined_are_shown(tmp_path):
+    folder = tmp_path / "results" / "new"
+    path = add_predictions(folder, ("scan_a", "scan_b"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["people"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert "People with several scans" not in read(build_report(folder)).words
+
+
 @pytest.mark.parametrize("bad", ["../../secret.png", "/etc/hostname"])
 def test_a_path_out_of_the_folder_is_refused(tmp_path, bad):
     folder = scored_run(tmp_path)

@@ -1,10 +1,11 @@
 """The report in a real browser: no error, no request, and what answers a click or a key."""
 
+import json
 import shutil
 
 import pytest
 from map_examples import PEAK, SHAPE, SIZE
-from report_runs import HOSTILE, add_maps, add_predictions, scored_run
+from report_runs import CLASSES, HOSTILE, add_maps, add_predictions, scored_run
 
 from src.stages.report import build_report
 
@@ -77,6 +78,28 @@ def test_a_click_sorts_up_and_then_down(page):
         column(page, 5), reverse=True
     )
     assert head.get_attribute("aria-sort") == "descending"
+
+
+def test_new_scans_sort_with_what_has_no_number_last(browser, tmp_path):
+    folder = tmp_path / "results" / "new"
+    path = add_predictions(folder, ("b10", "a9", "c", "out"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for answer, p in zip(content["answers"], (0.05, 1.0, 0.3), strict=False):
+        answer["probabilities"][CLASSES[0]] = p
+    path.write_text(json.dumps(content), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(build_report(folder).as_uri())
+    heads = page.locator("#scans table").first.locator("thead th button")
+
+    def order():
+        return page.locator("#scans table").first.locator("tbody th").all_inner_texts()
+
+    assert order() == ["b10", "a9", "c", "out"]
+    heads.nth(2).press("Enter")
+    assert order() == ["b10", "c", "a9", "out"]
+    heads.nth(2).press(" ")
+    assert order() == ["a9", "c", "b10", "out"]
+    page.close()
 
 
 def test_people_are_filtered_and_counted(page):
