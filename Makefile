@@ -26,7 +26,8 @@ model:
 	@$(MAKE) --no-print-directory $(MODEL)
 	@printf '%s\n' '$(MODEL) is ready. Type next, with your own scan for SCAN:' \
 	  '  $(BIN)/python -m pip install ".[scans]"' \
-	  '  $(BIN)/python main.py --mode predict --input SCAN --checkpoint $(MODEL) --run tried'
+	  '  $(BIN)/python main.py --mode predict --input SCAN --checkpoint $(MODEL)' \
+	  'Then open results/kaggle_model/report.html'
 
 $(PROCESSED): | .venv/demo.stamp
 	$(BIN)/python main.py --mode preprocess --dataset kaggle_orig
