@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..atomic import write_json
 from ..config import RunConfig
+from ..runtime import progress
 from .answers import Answer
 from .ensemble import Ensemble
 from .inputs import Input
@@ -70,8 +71,13 @@ class AnswerRecords:
 
         An answer whose map was removed does not: it is made again.
         """
-        found = {item.name: self._read(item) for item in items}
-        return {name: given for name, given in found.items() if given is not None}
+        there = [item for item in items if self._path(item.name).is_file()]
+        found = {}
+        for item in progress(there, desc="kept answers") if there else there:
+            given = self._read(item)
+            if given is not None:
+                found[item.name] = given
+        return found
 
     def write(self, item: Input, given: GivenAnswer, files: Iterable[Path]) -> None:
         """Keep an answer; its map files are there already."""

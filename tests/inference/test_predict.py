@@ -84,6 +84,11 @@ def test_a_raw_scan_is_laid_on_the_training_grid(trained, tmp_path):
     path = write_brain(tmp_path / "new.nii.gz")
     said, written = answers(root, dim, path)
     (answer,) = said
+    again, _ = answers(root, dim, path)
+    assert again == said
+    assert json.loads(written[-1].read_text(encoding="utf-8"))["answered_before"] == 1
+    quality = written[-1].parent / "standard/quality.csv"
+    assert pd.read_csv(quality)["name"].tolist() == ["new"]  # it is told as before
     assert answer["similarity"] > 0.85  # a brain elsewhere, or upside down, has less than .6
     assert answer["quality"]["correlation"] > 0.9
     assert answer["n_images"] == (6 if dim == "2d" else 1)
@@ -152,44 +157,33 @@ def test_folds_answer_together(trained, tmp_path):
         answers(root, dim, path, checkpoint=tmp_path)
 
 
-def test_a_stopped_run_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
+def test_a_stopped_run_goes_on_where_it_stopped(trained, monkeypatch):
     root, dim = trained
-    for name, shift in (("mpr-1", 9), ("mpr-2", -6)):
-        write_brain(tmp_path / f"in/OAS1_0700_MR1_{name}.nii.gz", shift=(shift, 3, 2))
-    write_brain(tmp_path / "in/OAS1_0700_MR2_mpr-1.nii.gz", shift=(0, -7, 4))
+    folder = root / f"data/phantom_{dim}"
+    model = next((root / "checkpoints").glob("phantom_*/best_model.pth"))
     asked, answer = [], Ensemble.answer
 
     def counted(self, images):
         asked.append(images)
-        if len(asked) == 2:
+        if len(asked) == 6:
             raise KeyboardInterrupt
         return answer(self, images)
 
+    def told(run):
+        return answers(root, dim, folder, run=run, checkpoint=model, maps=False)
+
     monkeypatch.setattr(Ensemble, "answer", counted)
     with pytest.raises(KeyboardInterrupt):
-        answers(root, dim, tmp_path / "in", run="stopped")
-    said, written = answers(root, dim, tmp_path / "in", run="stopped")
-    assert len(asked) == 4  # one that was stopped, and three that were answered once
+        told("stopped")
+    said, written = told("stopped")
     content = json.loads(written[-1].read_text(encoding="utf-8"))
-    assert content["answered_before"] == 1
-    fresh, _ = answers(root, dim, tmp_path / "in", run="fresh")
+    assert content["answered_before"] == 5
+    assert len(asked) == len(said) + 1  # one was stopped, and each was answered once
+    fresh, _ = told("fresh")
     assert said == fresh
-    again, _ = answers(root, dim, tmp_path / "in", run="fresh")
-    assert again == fresh
-    assert len(asked) == 7
-    for one in again:
-        assert one["map"] is None or (root / "results/fresh/predict" / one["map"]).is_file()
-    (person,) = content["people"]
-    assert [one["session"] for one in person["sessions"]] == ["MR1", "MR2"]
-    first = person["sessions"][0]
-    assert len(first["scans"]) + len(first["left_out"]) == 2
-    table = pd.read_csv(root / "results/stopped/predict/people.csv")
-    assert table["session"].tolist() == ["MR1", "MR2"]
-    (tmp_path / "in/OAS1_0700_MR2_mpr-1.nii.gz").unlink()
-    answers(root, dim, tmp_path / "in", run="fresh")
-    kept = {path.stem for path in (root / "results/fresh/predict/answers").iterdir()}
-    assert kept == {"OAS1_0700_MR1_mpr-1", "OAS1_0700_MR1_mpr-2"}
-    assert len(asked) == 7
+    before = len(asked)
+    assert told("fresh")[0] == fresh
+    assert len(asked) == before
 
 
 def test_pictures_are_slices(trained, tmp_path):
