@@ -96,15 +96,15 @@ class Preparer:
     def prepare(
         self, items: list[Input], workers: int, done: Mapping[str, bool] | None = None
     ) -> Iterator[tuple[Input, Prepared | str]]:
-        """Make the images of scan after scan; first all raw ones are brought to the standard.
+        """Bring all raw scans to the standard now, and make the images of scan after scan later.
 
         Args:
             items: All scans.
             workers: Scans that are brought to the standard at a time.
             done: Name -> whether it was raw, of scans that need no images any more.
 
-        Yields:
-            Every other scan, with its images or the reason why it has none.
+        Returns:
+            Of every other scan, its images or the reason why it has none.
         """
         done = done or {}
         failed: dict[str, str] = {}
@@ -117,16 +117,14 @@ class Preparer:
                 raw, self.folder / "standard", settings, workers=workers, dask=self.config.dask
             )
             failed |= reasons
-        for item in items:
-            if item.name in done:
-                continue
-            if item.name in failed:
-                yield item, failed[item.name]
-                continue
-            try:
-                yield item, self._images(item, standard.get(item.name))
-            except (ImageError, FileNotFoundError) as error:
-                yield item, in_one_line(error)
+        wanted = [item for item in items if item.name not in done]
+        return ((i, failed.get(i.name) or self._try(i, standard.get(i.name))) for i in wanted)
+
+    def _try(self, item: Input, standard: StandardScan | None) -> Prepared | str:
+        try:
+            return self._images(item, standard)
+        except (ImageError, FileNotFoundError) as error:
+            return in_one_line(error)
 
     def _scan_settings(self, names: set[str]) -> ScanConfig:
         settings = self.ensemble.scan_settings(self.config.scan)
