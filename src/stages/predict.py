@@ -39,7 +39,7 @@ from ..maps.attribution import Attribution
 from ..models.device import choose_device
 from ..runtime import progress, usable_cores
 from ..training.likeness import FLAG_RATE
-from .preflight import check_before
+from .preflight import check_before, require_writable
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"
@@ -47,6 +47,7 @@ NOTICE = (
     "What a research model says of an image. It is no diagnosis, it is not a medical device, and "
     "it must not be used to decide about a person."
 )
+_WRITTEN = ("answers", "maps", "standard", "images")  # folders beside the tables
 _TOLD = 20  # scans, and people, that the log speaks of
 _LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
 
@@ -59,7 +60,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         ``results/<run>/predict/``. A stopped run goes on: what was answered is not answered again.
 
     Raises:
-        ConfigError: ``--input`` is missing.
+        ConfigError: ``--input`` is missing, or a folder of results cannot be written.
         DataNotFoundError: There is no scan.
         CheckpointError: There is no checkpoint, or it cannot be used.
         ImageError: None of the scans could be read.
@@ -73,6 +74,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     items = find_inputs(config.predict.input)
     ensemble = open_ensemble(config, device)
     folder = config.results_dir / run_name_of(config, ensemble) / "predict"
+    for place in (folder, *(folder / name for name in _WRITTEN)):
+        require_writable(place)
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
     records = AnswerRecords(folder, ensemble, config, versions)
     given = records.read(items)

@@ -39,7 +39,7 @@ def check_before(config: RunConfig, *stages: str) -> None:
     """
     choose_device(config.device)
     for folder in (config.results_dir, config.checkpoint_dir):
-        _require_writable(folder)
+        require_writable(folder)
     named = set(stages)
     if config.evaluate.checkpoint is not None and named & SCORING:
         _check_checkpoint(config.evaluate.checkpoint, config.data.model_dim)
@@ -52,8 +52,12 @@ def check_before(config: RunConfig, *stages: str) -> None:
         read_atlas(config.explain.atlas, config.explain.atlas_labels)
 
 
-def _require_writable(folder: Path) -> None:
-    """Raise unless `folder` is one that can be written, or can be made."""
+def require_writable(folder: Path) -> None:
+    """Raise unless `folder` is one that can be written, or can be made.
+
+    Raises:
+        ConfigError: It cannot.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ConfigError(
