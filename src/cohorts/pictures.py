@@ -18,6 +18,7 @@ from PIL import Image
 from ..errors import ImageError
 
 MAX_PIXELS = 4096**2
+PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArray[np.uint8]:
@@ -50,3 +51,24 @@ def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArr
             hint="write all pictures again with 8 bits, their levels divided by one number",
         )
     return np.asarray(pixels)
+
+
+def jpeg_quality(content: bytes) -> int | None:
+    """Return the quality, 1 to 100, with which a JPEG was coded; None for a PNG.
+
+    A file keeps the table that its frequencies were divided by. The quality is that with which the
+    usual library (libjpeg) writes the most similar table.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        table = getattr(image, "quantization", {}).get(0)
+    if table is None:
+        return None
+    return min(range(100, 0, -1), key=lambda quality: _apart(table, quality))
+
+
+def _apart(table: list[int], quality: int) -> int:
+    """Return how far a table of a JPEG is from that of a quality."""
+    _, code = cv2.imencode(".jpg", np.zeros((8, 8), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    with Image.open(io.BytesIO(code.tobytes())) as image:
+        usual = image.quantization[0]  # type: ignore[attr-defined]
+    return sum(abs(a - b) for a, b in zip(table, usual, strict=True))

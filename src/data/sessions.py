@@ -107,11 +107,13 @@ class MeanImage:
     Attributes:
         data: ``(I, J, K)`` mean of the scaled brains, 0 where nothing was imaged.
         covered: ``(I, J, K)`` whether at least half of the sessions show the place.
+        brain: ``(I, J, K)`` the share of the sessions that show brain there, 0 to 1.
         frame: The grid.
     """
 
     data: NDArray[np.float64]
     covered: NDArray[np.bool_]
+    brain: NDArray[np.float64]
     frame: Frame
 
 
@@ -131,15 +133,16 @@ def mean_image(data: MriDataset, sessions: Sequence[Session]) -> MeanImage:
     if extent[0] < _THINNEST or extent[1] < _NARROWEST:
         seen = " x ".join(f"{edge:.0f}" for edge in extent)
         raise ImageError(f"a field of view of {seen} mm shows too little of a brain")
-    total, count = np.zeros(frame.shape), np.zeros(frame.shape)
+    total, count, brain = (np.zeros(frame.shape) for _ in range(3))
     for session in progress(sessions, total=len(sessions), desc="mean image"):
         image = placed(images_of(data, session)[:, 0].numpy(), session)
         total += to_scan_grid(image)
         count += to_scan_grid(image.replaced(np.ones_like(image.data)), order=0)
+        brain += to_scan_grid(image.replaced((image.data > 0).astype(np.float32))) > 0.5
     # Where slices end, the mean would: that edge must not pass for the brain's.
     covered = count >= 0.5 * len(sessions)
     mean = np.divide(total, count, out=np.zeros_like(total), where=covered)
-    return MeanImage(mean, covered, frame)
+    return MeanImage(mean, covered, brain / len(sessions), frame)
 
 
 def _slice_numbers(data: MriDataset, order: NDArray[np.int64]) -> tuple[int, ...]:

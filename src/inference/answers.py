@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..atomic import atomic_file
 from ..errors import counted
+from ..training.changes import CHANGES, changes_of
 from .ensemble import Ensemble, Said, combined
 from .inputs import Input
 from .prepare import Prepared
@@ -24,7 +25,8 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
     """Return one entry of ``predictions.json``; no stage where the scan is unlike training's."""
     classes = ensemble.classes
     like = _likeness(said)
-    reasons = _reasons(like)
+    kinds = changes_of(prepared.unusual)
+    reasons = _reasons(like, kinds)
     outside = bool(reasons)
     probabilities = {name: round(float(p), 4) for name, p in zip(classes, said.probabilities)}  # noqa: B905
     held = [name for name, one in zip(classes, said.held, strict=True) if one]
@@ -40,7 +42,9 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         "prediction_set": None if outside else held,
         "outside": outside,
         "reasons": reasons,
+        "caution": [] if outside else [_caution(ensemble, prepared, kind) for kind in kinds],
         **like,
+        "unusual": {name: round(sd, 2) for name, sd in prepared.unusual.items()},
         "quality": prepared.standard.quality.values if prepared.standard else {},
         "flags": _flags(ensemble, prepared),
         "side_known": prepared.side_known,
@@ -49,6 +53,27 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         "n_checkpoints": len(ensemble.members),
         "spread": None if outside else spread,
     }
+
+
+def _caution(ensemble: Ensemble, prepared: Prepared, kind: str) -> str:
+    """Return in which known way a scan differs, and what answers lose where people differ so."""
+    change = CHANGES[kind]
+    off = abs(prepared.unusual[change.measure])
+    told = f"like the training people, but {change.word} ({off:.1f} standard deviations"
+    counts = [
+        member.reference.changed[kind]
+        for member in ensemble.members
+        if member.reference is not None and kind in member.reference.changed
+    ]
+    if not counts:
+        return f"{told})"
+    n, same = (sum(values) for values in zip(*((len(c.distances), c.same_stage) for c in counts)))  # noqa: B905
+    before, after = np.mean([one.accuracy for one in counts], axis=0)
+    of = counted(n, "validation person", "validation people")
+    return (
+        f"{told}): of {of} changed in this way, {n - same} get another stage, and balanced "
+        f"accuracy goes from {before:.2f} to {after:.2f}"
+    )
 
 
 def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
@@ -61,7 +86,9 @@ def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
         **dict.fromkeys(("stage", "probabilities", "prediction_set")),
         "outside": True,
         "reasons": [reason],
+        "caution": [],
         **empty,
+        "unusual": {},
         "quality": {},
         "flags": [],
         "side_known": False,
@@ -78,7 +105,10 @@ def in_words(answer: Answer) -> str:
         return f"{answer['name']}: {OUTSIDE}: {'; '.join(answer['reasons'])}"
     p = answer["probabilities"][answer["stage"]]
     held = " or ".join(answer["prediction_set"]) or "no class"
-    return f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}"
+    but = "".join(f"; {one}" for one in answer["caution"])
+    return (
+        f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}{but}"
+    )
 
 
 def seen_in_training(answers: list[Answer]) -> str:
@@ -119,19 +149,29 @@ def _likeness(said: Said) -> Answer:
         "p_distance": round(combined([one.p_distance for one in like]), 4),
         "similarity": round(float(np.mean([one.similarity for one in like])), 4),
         "p_similarity": round(combined([one.p_similarity for one in like]), 4),
+        "p_changed": {
+            kind: round(combined([one.p_changed[kind] for one in like]), 4)
+            for kind in like[0].p_changed
+            if all(kind in one.p_changed for one in like)
+        },
         "error_rate": round(min(1.0, factor * max(one.error_rate for one in like)), 4),
         "n_compared": min(one.n_people for one in like),
         "limit": round(factor * max(one.limit for one in like), 4),
     }
 
 
-def _reasons(like: Answer) -> list[str]:
-    """Return why a scan is unlike the training people; empty where it is like them."""
+def _reasons(like: Answer, kinds: list[str]) -> list[str]:
+    """Return why a scan is unlike the training people; empty where it is like them.
+
+    One that is further off, but differs in a known way and is no further off than people who were
+    changed so, is no stranger: it gets a caution.
+    """
     if like.get("distance") is None:
         return []
     limit, n = like["limit"] + 1e-4, like["n_compared"]
     reasons = []
-    if like["p_distance"] <= limit:
+    known = any(like["p_changed"].get(kind, 0.0) > limit for kind in kinds)
+    if like["p_distance"] <= limit and not known:
         reasons.append(
             f"its features are {like['distance']:.2f} from those of training people, further than "
             f"of people like them (p = {like['p_distance']:.3f}, {n} compared)"
@@ -173,6 +213,7 @@ def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> 
                 "prediction_set": "" if held is None else " ".join(held),
                 "outside": answer["outside"],
                 "reasons": _text("; ".join(answer["reasons"])),
+                "caution": _text("; ".join(answer["caution"])),
                 **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
                 "p_similarity": answer["p_similarity"],
                 "flags": _text("; ".join(answer["flags"])),

@@ -11,13 +11,13 @@ from ..cohorts.bids_files import list_bids, list_caps
 from ..cohorts.file_kinds import SUFFIXES, is_dicom, scan_stem
 from ..cohorts.folders import list_scans_in
 from ..cohorts.people_names import nearest_name
+from ..cohorts.pictures import PICTURES
 from ..cohorts.scans import safe_name
 from ..errors import DataNotFoundError, ImageError
 from ..manifest import MANIFEST, SETTINGS, Manifest, read_settings
 from ..preprocessing.raw.dicom_headers import is_multi_frame
 from ..preprocessing.scan import RECORDS
 
-PICTURES = (".png", ".jpg", ".jpeg")
 #: Parts of a session's name that tell scans of one visit apart: entities of BIDS, and OASIS-1's
 #: ``mpr-1``. With contrast (``ce``), a part or a chunk is another kind of image, and stays apart.
 _REPEAT = re.compile(r"(?:task|acq|rec|run|echo)-[A-Za-z0-9+]+|mpr-\d+|T1w")

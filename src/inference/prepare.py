@@ -1,8 +1,10 @@
 """A new scan -> the images that the model's own preprocessing would have made of it.
 
 A prepared scan, skull-stripped and on the grid of the training scans, is processed as they were. A
-raw one is first brought to the standard, then laid on that grid: where it lies in template space is
-found from the mean of the training scans, which the checkpoint keeps.
+raw one is brought to the standard and, by one interpolation from its own voxels, laid on that grid:
+where the grid lies in template space is found from the mean of the training scans, which the
+checkpoint keeps. It is cut with their mask where they share one, written as they are, processed by
+the same code, and its finest detail is brought to theirs.
 
 Arrays: ``X Y Z`` voxels in RAS+ order; ``I J K`` of a stored scan. Matrices are 4 x 4.
 """
@@ -15,29 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import nibabel as nib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..atomic import atomic_file
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import COHORTS, RunConfig, ScanConfig
-from ..data.augment import to_unit
-from ..data.image_file import decode, read_content
+from ..data.recorded import recorded_images, stacked
 from ..errors import ImageError, in_one_line
 from ..manifest import SETTINGS, read_settings
-from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.batch import standardise_all
 from ..preprocessing.raw.brain import is_stripped
 from ..preprocessing.raw.convert import RawScan, read_any
-from ..preprocessing.raw.standard import StandardScan
+from ..preprocessing.raw.laid import Grid, LaidScan, read_laid
+from ..preprocessing.raw.standard import StandardScan, laid_beside
 from ..preprocessing.scan import Scan, is_done, make_scan
 from ..preprocessing.space.grid import ScanRecord, read_named_record
 from ..preprocessing.space.placement import fit_placement
+from ..training.look import Look
 from ..training.shared_grid import TrainingFrame
 from .ensemble import Ensemble
 from .inputs import Input
@@ -46,6 +44,8 @@ logger = logging.getLogger(__name__)
 Matrix = NDArray[np.float64]
 Float = NDArray[np.float32]
 _HINT = "give it scans prepared as its training scans were, or train on --dataset scans or bids"
+#: A mask that training scans share holds fluid and membranes beyond the brain, but no skull.
+_BEYOND = 4.0  # mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ class Prepared:
         standard: The standard scan that they were made of; None where the scan came prepared.
         side_known: Whether left and right can be told, in the scan and in the training images.
         to_standard: RAS+ mm of the stored grid -> mm of the standard scan.
+        unusual: Measure of `look.MEASURES` -> standard deviations from training people's mean.
     """
 
     item: Input
@@ -69,6 +70,7 @@ class Prepared:
     standard: StandardScan | None
     to_standard: Matrix
     side_known: bool
+    unusual: dict[str, float]
 
 
 class Preparer:
@@ -91,7 +93,9 @@ class Preparer:
             self._frame = TrainingFrame.from_dict(ensemble.content.get("frame"))
         except ImageError as error:
             self._why_no_frame = error.message
-        self._to_template: Matrix | None = None
+        self._placed: Matrix | str | None = None
+        look = ensemble.content.get("look")
+        self._look = Look.from_dict(look) if look else None
 
     def prepare(
         self, items: list[Input], workers: int, done: Mapping[str, bool] | None = None
@@ -114,7 +118,10 @@ class Preparer:
         if raw:
             settings = self._scan_settings({name for name in raw})
             standard, reasons = standardise_all(
-                raw, self.folder / "standard", settings, workers=workers, dask=self.config.dask
+                *(raw, self.folder / "standard", settings),
+                workers=workers,
+                dask=self.config.dask,
+                grid=self._grid(settings),
             )
             failed |= reasons
         wanted = [item for item in items if item.name not in done]
@@ -169,7 +176,8 @@ class Preparer:
             raise ImageError("a picture of one slice is no volume")
         axes = None if standard is not None else self.cohort.axes
         to_standard = np.eye(4)
-        if standard is not None and not self.cohort.raw:
+        laid = standard is not None and not self.cohort.raw
+        if standard is not None and laid:
             sources, slices, to_standard = self._laid(item, standard)
             axes = self.cohort.axes
         elif standard is not None:
@@ -183,17 +191,12 @@ class Preparer:
             if why is not None:
                 raise ImageError(why)
         record = read_named_record(out, item.name)
-        numbers = {path: number for path, number in record.slices.items()}
-        paths = sorted(numbers, key=lambda path: (numbers[path] or 0, path))
-        return Prepared(
-            item,
-            _stack([out / path for path in paths]),
-            tuple(int(numbers[path] or 0) for path in paths) if self.ensemble.dim == "2d" else (),
-            record,
-            standard,
-            to_standard,
-            scan.side_known if record.side_known is None else record.side_known,
-        )
+        images, numbers = recorded_images(out, record)
+        unusual = self._look.unusual(images) if self._look else {}
+        if self._look is not None and laid:
+            images = self._look.brought(images)
+        side_known = scan.side_known if record.side_known is None else record.side_known
+        return Prepared(item, images, numbers, record, standard, to_standard, side_known, unusual)
 
     def _as_they_are(self, item: Input) -> Prepared:
         """Return images that preprocessing made, if it made them as the training images."""
@@ -212,9 +215,11 @@ class Preparer:
         slices = tuple(int(numbers[path.resolve()] or 0) for path in item.sources)
         is_2d = self.ensemble.dim == "2d"
         said = here.get("side_known") if record.side_known is None else record.side_known
+        images = stacked(item.sources)
         return Prepared(
-            *(item, _stack(item.sources), slices if is_2d else (), record, None, np.eye(4)),
+            *(item, images, slices if is_2d else (), record, None, np.eye(4)),
             side_known=self._side_known and bool(said),
+            unusual=self._look.unusual(images) if self._look else {},
         )
 
     def _laid(
@@ -228,29 +233,23 @@ class Preparer:
         if not standard.registered:
             raise ImageError("it was not registered, so it cannot be laid on the training scans")
         to_template = self._placement()
-        image = nib.load(standard.path)  # type: ignore[attr-defined]
-        step = np.linalg.inv(image.affine) @ to_template @ self._frame.frame.to_ras
-        data = np.asarray(image.dataobj, np.float32)
-        laid = _resampled(data, step, self._frame.frame.shape)
+        scan = read_laid(laid_beside(standard.path), self._frame.frame.shape)
+        laid = _cut(scan, self._frame)
         if not laid.any():
             raise ImageError("nothing of it lies where the training scans do")
-        folder = self.folder / "laid"
-        if self.cohort.layout == "volume":
-            path = folder / f"{item.name}.nii.gz"
-            write_nifti(path, laid, self._frame.frame.affine, description="laid", dtype=np.int16)
-            return (path,), (), to_template
-        top = max(float(np.percentile(laid[laid > 0], 99.9)), 1e-6)
-        grey = np.clip(laid / top * 255, 0, 255).astype(np.uint8)
-        paths = []
-        for number in range(grey.shape[2]):
-            path = folder / item.name / f"slice_{number + 1:03d}.png"
-            good, code = cv2.imencode(".png", np.ascontiguousarray(grey[:, :, number]))
-            if not good:
-                raise ImageError("a slice cannot be encoded as PNG")
-            with atomic_file(path) as file:
-                file.write(code.data)
-            paths.append(path)
-        return tuple(paths), tuple(range(1, len(paths) + 1)), to_template
+        sources, slices = self._frame.write(
+            self.folder / "laid", item.name, laid, self.cohort.layout
+        )
+        return sources, slices, to_template
+
+    def _grid(self, settings: ScanConfig) -> Grid | None:
+        """Return where raw scans are to be laid; None where they are not, or cannot be."""
+        if self._frame is None or self.cohort.raw or not settings.register:
+            return None
+        try:
+            return Grid(self._frame.frame.shape, self._placement() @ self._frame.frame.to_ras)
+        except ImageError:  # each scan is told why
+            return None
 
     def _placement(self) -> Matrix:
         """Return RAS+ mm of the training scans -> mm of the template.
@@ -259,19 +258,33 @@ class Preparer:
             ImageError: The mean training scan cannot be laid on the template.
         """
         assert self._frame is not None
-        if self._to_template is None:
-            found = fit_placement(self._frame.mean, self._frame.to_ras, self._frame.covered)
-            if found.reason is not None:
-                raise ImageError(
-                    f"the mean training scan has no sure place in the template: {found.reason}; "
-                    f"{_HINT}"
-                )
-            logger.info(
-                "training scans in the template: correlation %.2f%s", found.correlation,
-                f", {found.turned} exchanged" if found.turned else "",
-            )  # fmt: skip
-            self._to_template = found.matrix
-        return self._to_template
+        if self._placed is None:
+            self._placed = _place(self._frame)
+        if isinstance(self._placed, str):
+            raise ImageError(self._placed)
+        return self._placed
+
+
+def _place(frame: TrainingFrame) -> Matrix | str:
+    """Return RAS+ mm of the training scans -> mm of the template, or why that is not known."""
+    found = fit_placement(frame.mean, frame.to_ras, frame.covered)
+    if found.reason is not None:
+        return f"the mean training scan has no sure place in the template: {found.reason}; {_HINT}"
+    logger.info(
+        "training scans in the template: correlation %.2f%s", found.correlation,
+        f", {found.turned} exchanged" if found.turned else "",
+    )  # fmt: skip
+    return found.matrix
+
+
+def _cut(scan: LaidScan, frame: TrainingFrame) -> Float:
+    """Return ``(I, J, K)`` brightness where training scans show brain, zero elsewhere."""
+    brain = scan.brain
+    if frame.mask is not None and brain.any():
+        edges = np.linalg.norm(frame.frame.to_ras[:3, :3], axis=0)
+        beyond = ndimage.distance_transform_edt(~brain, sampling=edges)
+        brain = frame.mask & (beyond <= _BEYOND)
+    return np.where(brain, np.maximum(scan.head, 1), 0).astype(np.float32)
 
 
 def _cohort(ensemble: Ensemble) -> Cohort:
@@ -282,23 +295,3 @@ def _cohort(ensemble: Ensemble) -> Cohort:
         ensemble.preprocess  # noqa: B018 - says what is wrong where nothing was preprocessed
         raise ImageError(f"the checkpoint was trained on the unknown cohort {name[:40]!r}")
     return COHORT_REGISTRY.get(name)
-
-
-def _resampled(data: Float, step: Matrix, shape: tuple[int, int, int]) -> Float:
-    """Return `data` on another grid, smoothed by the resolution that is lost."""
-    reach = np.abs(step[:3, :3]).sum(axis=1)
-    sigma = 0.5 * np.sqrt(np.maximum(reach**2 - 1, 0))
-    if sigma.max() > 0.25:
-        brain = data > 0
-        data = ndimage.gaussian_filter(data, sigma, truncate=3, mode="constant") * brain
-    moved = ndimage.affine_transform(
-        data, step[:3, :3], step[:3, 3], shape, np.float32, order=1, mode="constant"
-    )
-    return np.asarray(moved)
-
-
-def _stack(paths: tuple[Path, ...] | list[Path]) -> Tensor:
-    arrays = [decode(path, read_content(path)) for path in paths]
-    if any(array.shape != arrays[0].shape for array in arrays):
-        raise ImageError("its images differ in size")
-    return to_unit(torch.from_numpy(np.stack(arrays)).unsqueeze(1))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..atomic import atomic_file, write_json
+from ..cohorts.pictures import PICTURES, jpeg_quality
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
 from ..config.options import config_to_dict
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 #: Folder of people who were never rated: they are kept for prediction.
 UNRATED = "unrated"
 _MAX_REJECTED = 0.05
+_LOOKED_AT = 20  # pictures whose coding is read
 
 
 def scan_names(table: pd.DataFrame) -> pd.Series:
@@ -180,11 +182,23 @@ def write_dataset(
         "stamps": list(manifest.stamps),
         "rejected": rejected,
         "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
+        "jpeg_quality": _jpeg_quality(manifest),
     }
     if COHORT_REGISTRY.get(config.data.cohort).raw:
         summary["unrated_scans"] = sessions_in(manifest.where(manifest.table["label"].isna()))
     yield write_json(out / SETTINGS, settings_of(config) | summary)
     yield processed.write(out)
+
+
+def _jpeg_quality(raw: Manifest) -> int | None:
+    """Return the quality with which the raw pictures were coded; None where some are no JPEG."""
+    paths = raw.table["path"]
+    if not paths.str.lower().str.endswith(PICTURES).all():
+        return None
+    chosen = paths.iloc[:: -(-len(paths) // _LOOKED_AT)]
+    found = [jpeg_quality((raw.root / path).read_bytes()) for path in chosen]
+    known = [quality for quality in found if quality is not None]
+    return int(np.median(known)) if len(known) == len(found) else None
 
 
 def _tell_two_stages(processed: Manifest) -> None:

@@ -15,8 +15,9 @@ from ..data.dataset import MriDataset
 from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..predictions import Predictions
-from .likeness import fit_reference
-from .shared_grid import training_frame
+from .arrival import Arrival
+from .compared_people import compare_people
+from .shared_grid import TrainingFrame, training_frame
 
 BEST = "best_model.pth"
 #: Settings that a resumed run may change: they do not change its result.
@@ -64,9 +65,20 @@ def checkpoint_content(
 def content_for_new_scans(
     model: Classifier, train: MriDataset, val: MriDataset, device: torch.device
 ) -> dict[str, Any]:
-    """Return what predictions on new scans need more: how training people look, and their grid."""
-    look = fit_reference(model, train, val, device)
-    return {"reference": look.to_dict() if look else None, "frame": training_frame(train)}
+    """Return what predictions on new scans need more than evaluation.
+
+    Returns:
+        ``frame``, the grid of training scans; ``look`` of their images, and ``reference``, how
+        training people look to the model, or None of too few people.
+    """
+    frame = training_frame(train)
+    arrival = None if "reason" in frame else Arrival.of(train, TrainingFrame.from_dict(frame))
+    look, reference = compare_people(model, train, val, device, arrival)
+    return {
+        "frame": frame,
+        "look": look.to_dict() if look else None,
+        "reference": reference.to_dict() if reference else None,
+    }
 
 
 def run_identity(

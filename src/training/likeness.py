@@ -14,8 +14,8 @@ normalised features); Bates et al. (2023), doi:10.1214/22-AOS2244 (conformal p-v
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ..data.augment import to_unit
-from ..data.dataset import MriDataset
-from ..data.sessions import rows_by_session
 from ..errors import CheckpointError, ImageError
 from ..models.classifier import Classifier
-from .features import dataset_features
 from .logits import inference_batch
 
 Float = NDArray[np.float32]
@@ -40,7 +36,6 @@ NEIGHBOUR = 5
 #: Share of people like the validation people that both tests together may flag by mistake.
 FLAG_RATE = 0.05
 _TESTS = 2
-_PEOPLE = 300  # of each side: what is kept and computed stays small
 _COARSE = {"2d": (8, 28, 28), "3d": (16, 16, 16)}  # (slices, H, W) or X, Y, Z of a coarse image
 _AGAIN = "train again, or copy the checkpoint again"
 
@@ -58,6 +53,7 @@ class Likeness:
         limit: A p-value up to this is a flag.
         error_rate: Share of people that belong here that one of the two flags.
         n_people: People that the p-values were counted on.
+        p_changed: Name of a change (`changes`) -> share of people changed so that are as far.
     """
 
     distance: float
@@ -67,6 +63,7 @@ class Likeness:
     limit: float
     error_rate: float
     n_people: int
+    p_changed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def far(self) -> bool:
@@ -80,6 +77,29 @@ class Likeness:
 
 
 @dataclass(frozen=True, eq=False)
+class Changed:
+    """Validation people whose images were changed in one of the known ways (`changes`).
+
+    Attributes:
+        distances: Ascending, of their features.
+        same_stage: How many keep the stage that the model gave them.
+        accuracy: Balanced accuracy of their unchanged and of their changed images, 0 to 1.
+    """
+
+    distances: Array
+    same_stage: int
+    accuracy: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, and no name."""
+        return {
+            "distances": self.distances.tolist(),
+            "same_stage": self.same_stage,
+            "accuracy": list(self.accuracy),
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class Reference:
     """Training people as a model sees them.
 
@@ -88,12 +108,16 @@ class Reference:
         mean: The mean of their coarse images.
         distances: Ascending, of people that belong here and did not train the features.
         similarities: Of the same people, ascending.
+        arrived: Whether these people were sent the way of new scans.
+        changed: Name of a change -> people changed so.
     """
 
     features: Float
     mean: Float
     distances: Array
     similarities: Array
+    arrived: bool = False
+    changed: Mapping[str, Changed] = field(default_factory=dict)
 
     def judge(self, features: Float, images: Tensor) -> Likeness:
         """Compare one scan with the training people.
@@ -105,11 +129,11 @@ class Reference:
         Raises:
             ImageError: The images have another number of axes than the training people's.
         """
-        distance = float(_kth_distance(_person_row(features)[None], self.features)[0])
+        distance = float(kth_distance(person_row(features)[None], self.features)[0])
         coarse = coarse_image(images)
         if coarse.shape != self.mean.shape:
             raise ImageError(f"the images have {images.ndim - 2} axes, those of training others")
-        similarity = _correlation(coarse, self.mean)
+        similarity = correlation(coarse, self.mean)
         n = len(self.distances)
         limit = max(FLAG_RATE / _TESTS, 1 / (n + 1))
         return Likeness(
@@ -120,6 +144,10 @@ class Reference:
             limit,
             min(1.0, _TESTS * math.floor(limit * (n + 1) + 1e-9) / (n + 1)),
             n,
+            {
+                name: (1 + int((one.distances >= distance).sum())) / (len(one.distances) + 1)
+                for name, one in self.changed.items()
+            },
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,6 +157,8 @@ class Reference:
             "mean": torch.from_numpy(self.mean).half(),
             "distances": self.distances.tolist(),
             "similarities": self.similarities.tolist(),
+            "arrived": self.arrived,
+            "changed": {name: one.to_dict() for name, one in self.changed.items()},
         }
 
     @classmethod
@@ -147,48 +177,20 @@ class Reference:
             sound = shapes and sizes and known[0].ndim == 1 and len(known[0]) > 0
             if not (sound and all(np.isfinite(array).all() for array in arrays)):
                 raise ValueError("shapes or values that cannot be")
+            changed = {str(k): _changed(v) for k, v in content.get("changed", {}).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"what is stored of how training people look is damaged: {error}", hint=_AGAIN
             ) from None
-        return cls(features, mean, known[0], known[1])
+        return cls(features, mean, known[0], known[1], bool(content.get("arrived")), changed)
 
 
-def fit_reference(
-    model: Classifier, train: MriDataset, val: MriDataset, device: torch.device
-) -> Reference | None:
-    """Describe the training people of a trained model.
-
-    A network that was trained by epochs has learnt its training people by heart, so validation
-    people tell what is usual. A frozen one has learnt nobody: there everyone is compared with all
-    others.
-
-    Args:
-        model: Trained, on `device`.
-        train: Training people.
-        val: Validation people.
-        device: Where the model is.
-
-    Returns:
-        None where there are fewer than `NEIGHBOUR` + 2 people to compare with.
-    """
-    people = [_look(model, part, device) for part in (train, val)]
-    if model.frozen:
-        features, images = (np.concatenate(both) for both in zip(*people, strict=True))
-        if len(features) < NEIGHBOUR + 2:
-            return None
-        distances = _kth_distance(features, features, skip=1)
-        n = len(images)
-        total = images.sum(axis=0)
-        others = [(total - image) / (n - 1) for image in images]
-        similarities = [_correlation(*pair) for pair in zip(images, others, strict=True)]
-        return _reference(features, total / n, distances, similarities)
-    (features, images), (val_features, val_images) = people
-    if len(features) < NEIGHBOUR + 2:
-        return None
-    mean = images.mean(axis=0)
-    similarities = [_correlation(image, mean) for image in val_images]
-    return _reference(features, mean, _kth_distance(val_features, features), similarities)
+def _changed(content: Any) -> Changed:
+    distances = np.array(content["distances"], float)
+    plain, changed = (float(value) for value in content["accuracy"])
+    if distances.ndim != 1 or not len(distances) or not np.isfinite(distances).all():
+        raise ValueError("distances that cannot be")
+    return Changed(distances, int(content["same_stage"]), (plain, changed))
 
 
 def coarse_image(images: Tensor) -> Float:
@@ -207,34 +209,6 @@ def coarse_image(images: Tensor) -> Float:
     return np.asarray(small[0, 0].float().numpy())
 
 
-def _reference(
-    features: Float, mean: Float, distances: Array, similarities: Sequence[float]
-) -> Reference:
-    return Reference(features, mean, np.sort(distances), np.sort(np.array(similarities)))
-
-
-def _look(model: Classifier, data: MriDataset, device: torch.device) -> tuple[Float, Float]:
-    """Return ``(P, F)`` person features and ``(P, ...)`` coarse images of up to 300 people."""
-    names = np.unique(data.subjects.astype(str))
-    if len(names) > _PEOPLE:
-        names = np.sort(np.random.default_rng(0).choice(names, _PEOPLE, replace=False))
-        table = data.manifest.table
-        data = data.with_manifest(
-            data.manifest.where(table["subject"].isin(names.tolist())), data.split
-        )
-    cached = dataset_features(model, data, device) if model.frozen else None
-    rows: dict[str, list[int]] = {}
-    for subject, _, order in rows_by_session(data):
-        rows.setdefault(subject, []).extend(order.tolist())
-    features, images = [], []
-    for chosen in rows.values():
-        shown = to_unit(data.read_rows(chosen))
-        own = embed_images(model, shown, device) if cached is None else cached[chosen]
-        features.append(_person_row(own))
-        images.append(coarse_image(shown))
-    return np.stack(features), np.stack(images)
-
-
 @torch.no_grad()
 def embed_images(model: Classifier, images: Tensor, device: torch.device) -> Float:
     """Return features ``(n, F)`` of images in [0, 1]; the model is in evaluation mode after."""
@@ -244,18 +218,19 @@ def embed_images(model: Classifier, images: Tensor, device: torch.device) -> Flo
     return np.asarray(torch.cat(found).numpy())
 
 
-def _person_row(features: Float) -> Float:
+def person_row(features: Float) -> Float:
     """Return the mean of a person's features, of length 1."""
     mean = features.mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
 
 
-def _kth_distance(rows: Float, among: Float, skip: int = 0) -> Array:
+def kth_distance(rows: Float, among: Float, skip: int = 0) -> Array:
     """Return each row's distance to its k-th nearest of `among`; `skip` 1 leaves itself out."""
     squared = 2 - 2 * np.clip(rows.astype(np.float64) @ among.T.astype(np.float64), -1, 1)
     return np.asarray(np.sqrt(np.sort(squared, axis=1)[:, NEIGHBOUR - 1 + skip]))
 
 
-def _correlation(first: Float, second: Float) -> float:
+def correlation(first: Float, second: Float) -> float:
+    """Return r of two images of one shape, -1 to 1; 0 where one is constant."""
     a, b = (image.ravel() - image.mean(dtype=np.float64) for image in (first, second))
     return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))

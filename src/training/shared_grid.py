@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ..data.dataset import MriDataset
 from ..data.sessions import make_session, mean_image, rows_by_session
 from ..errors import CheckpointError, DataNotFoundError, ImageError, ManifestError
+from ..preprocessing.laid_files import write_as_pictures, write_as_volume
 from ..preprocessing.space.grid import Frame
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,9 @@ Array = NDArray[np.float64]
 
 _AVERAGED = 20  # scans in the mean image that finds the template
 _MEAN_EDGE = 2.0  # mm of a voxel of the stored mean image, or the scans' own if larger
+#: Brains differ at their edge. Where training scans were cut with one mask for all, as those of
+#: OASIS-1 in Talairach space are, few voxels are brain in some people and air in others.
+_SOME, _ONE_MASK = (0.1, 0.9), 0.05
 _AGAIN = "train again, or copy the checkpoint again"
 
 
@@ -35,7 +40,8 @@ def training_frame(data: MriDataset) -> dict[str, Any]:
 
     Returns:
         ``shape``, ``affine`` and ``to_ras`` of the stored scans; their ``mean`` in [0, 1], coarse,
-        ``covered``, and its ``step``; or ``reason`` why there is no such grid.
+        ``covered``, and its ``step``; ``mask``, packed bits, where all were cut with one mask, else
+        None; ``jpeg_quality`` of pictures, or None; or ``reason`` why there is no such grid.
     """
     by_session = list(rows_by_session(data))
     chosen = by_session[:: -(-len(by_session) // _AVERAGED)]
@@ -57,7 +63,22 @@ def training_frame(data: MriDataset) -> dict[str, Any]:
         "mean": torch.from_numpy(np.ascontiguousarray(small)),
         "covered": torch.from_numpy(np.ascontiguousarray(mean.covered[every])),
         "step": step.tolist(),
+        "mask": _one_mask(mean.brain),
+        "jpeg_quality": data.settings.get("jpeg_quality"),
     }
+
+
+def _one_mask(share: Array) -> torch.Tensor | None:
+    """Return the mask that all training scans were cut with, in packed bits; None if there is none.
+
+    Args:
+        share: ``(I, J, K)`` of the scans that are brain there.
+    """
+    mask = share > 0.5
+    some = (share > _SOME[0]) & (share < _SOME[1])
+    if some.sum() > _ONE_MASK * max(int(mask.sum()), 1):
+        return None
+    return torch.from_numpy(np.packbits(mask))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +90,38 @@ class TrainingFrame:
         mean: ``(I', J', K')`` mean of training scans on every `step`-th voxel.
         covered: Where it is known.
         to_ras: 4 x 4, index in `mean` -> RAS+ mm of the frame.
+        mask: ``(I, J, K)`` the mask that all training scans were cut with; None if each had its
+            own.
+        jpeg_quality: With which training pictures were coded, 1 to 100; None if they were not, or
+            nobody knows.
+        complete: Whether `mask` and `jpeg_quality` were kept: older checkpoints lack them.
     """
 
     frame: Frame
     mean: Float
     covered: NDArray[np.bool_]
     to_ras: Array
+    mask: NDArray[np.bool_] | None = None
+    jpeg_quality: int | None = None
+    complete: bool = True
+
+    def write(
+        self, folder: Path, name: str, laid: NDArray[Any], layout: str
+    ) -> tuple[tuple[Path, ...], tuple[int, ...]]:
+        """Write an image on this grid as training scans are stored.
+
+        Args:
+            folder: For the files.
+            name: Of the scan.
+            laid: ``(I, J, K)``, zero in air.
+            layout: ``"volume"`` or ``"slice"``, as the cohort declares.
+
+        Returns:
+            Files, and the number of the slice in each; none of a volume.
+        """
+        if layout == "volume":
+            return write_as_volume(folder, name, laid, self.frame)
+        return write_as_pictures(folder, name, laid, self.jpeg_quality)
 
     @classmethod
     def from_dict(cls, content: Any) -> TrainingFrame:
@@ -95,9 +142,16 @@ class TrainingFrame:
                 raise ValueError("a mean image of another size")
             if covered.shape != mean.shape or mean.dtype != np.uint8 or covered.dtype != bool:
                 raise ValueError("a mean image of another kind")
+            mask, quality = content.get("mask"), content.get("jpeg_quality")
+            if mask is not None:
+                bits = np.unpackbits(mask.numpy())[: i * j * k]
+                mask = bits.reshape(frame.shape).astype(bool)
+            if quality is not None and not 1 <= int(quality) <= 100:
+                raise ValueError("a quality of JPEG that cannot be")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"the stored grid of training scans is damaged: {error}", hint=_AGAIN
             ) from None
         to_ras = frame.to_ras @ np.diag([*step.astype(float), 1.0])
-        return cls(frame, mean.astype(np.float32) / 255, covered, to_ras)
+        scaled = mean.astype(np.float32) / 255
+        return cls(frame, scaled, covered, to_ras, mask, quality, complete="mask" in content)

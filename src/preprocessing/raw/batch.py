@@ -14,13 +14,14 @@ from ...config import ScanConfig
 from ...errors import DataNotFoundError, ImageError, counted, in_one_line
 from ...parallel import run_parallel
 from ..notes import tell_notes
+from .laid import Grid
 from .standard import StandardScan, read_standard, standardise
 
 logger = logging.getLogger(__name__)
 
 QUALITY = "quality.csv"
 PAGE = "montage.html"
-Job = tuple[str, Path, Path, ScanConfig]
+Job = tuple[str, Path, Path, ScanConfig, Grid | None]
 
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Standard scans</title>
@@ -46,6 +47,7 @@ def standardise_all(
     *,
     workers: int,
     dask: str | None,
+    grid: Grid | None = None,
 ) -> tuple[dict[str, StandardScan], dict[str, str]]:
     """Bring scans to the standard; what is done already is not done again.
 
@@ -55,11 +57,14 @@ def standardise_all(
         settings: Which steps are taken, and who is let in although set aside.
         workers: Scans at a time on this machine.
         dask: Address of a Dask scheduler, or None.
+        grid: A grid that every scan is laid on as well.
 
     Returns:
         The standard scans that can be used, and the reason of every other one.
     """
-    jobs = [(name, path, folder / f"{name}.nii.gz", settings) for name, path in sources.items()]
+    jobs = [
+        (name, path, folder / f"{name}.nii.gz", settings, grid) for name, path in sources.items()
+    ]
     failed: dict[str, str] = {}
     for name, reason in run_parallel(
         make_one, jobs, workers=workers, dask=dask, desc="scans", folder=folder,
@@ -67,7 +72,7 @@ def standardise_all(
     ):  # fmt: skip
         if reason is not None:
             failed[name] = reason
-    made = {name: read_standard(target) for name, _, target, _ in jobs if name not in failed}
+    made = {name: read_standard(target) for name, _, target, *_ in jobs if name not in failed}
     aside = {
         name: "; ".join(scan.quality.failures)
         for name, scan in made.items()
@@ -86,9 +91,9 @@ def standardise_all(
 
 def make_one(job: Job) -> tuple[str, str | None]:
     """Bring one scan to the standard; return its name, and why that failed or None."""
-    name, source, target, settings = job
+    name, source, target, settings, grid = job
     try:
-        standardise(source, target, settings)
+        standardise(source, target, settings, grid)
     except (ImageError, DataNotFoundError) as error:
         return name, in_one_line(error)
     return name, None
@@ -98,7 +103,7 @@ def _write_table(
     folder: Path, jobs: list[Job], made: dict[str, StandardScan], reasons: dict[str, str]
 ) -> None:
     rows = []
-    for name, source, _, _ in jobs:
+    for name, source, *_ in jobs:
         scan = made.get(name)
         rows.append(
             {
@@ -140,7 +145,7 @@ def _write_page(
 
 
 def _entry(job: Job, scan: StandardScan | None, reason: str | None) -> str:
-    name, source, target, _ = job
+    name, source, target, *_ = job
     kind = "aside" if reason else "flag" if scan and scan.quality.flags else "good"
     said = [f"Set aside: {reason}."] if reason else []
     said += list(scan.quality.flags) if scan else []

@@ -24,6 +24,7 @@ from ...errors import ImageError, ManifestError, in_one_line
 from ..io import write_nifti
 from .brain import even_out, find_brain, is_stripped, whole_content
 from .convert import RawScan, read_any
+from .laid import ENDING, Grid, LaidScan, lay, write_laid
 from .quality import Quality, judge, scan_picture
 from .register import Registration, register, resample
 
@@ -66,13 +67,16 @@ class StandardScan:
     notes: tuple[str, ...] = ()
 
 
-def standardise(source: str | Path, target: str | Path, settings: ScanConfig) -> StandardScan:
+def standardise(
+    source: str | Path, target: str | Path, settings: ScanConfig, grid: Grid | None = None
+) -> StandardScan:
     """Bring one raw scan to the standard, unless that is done already.
 
     Args:
         source: A file or a DICOM folder, see `convert.read_any`.
         target: Ends in ``.nii.gz``.
         settings: Which steps are taken.
+        grid: A grid that the scan is laid on as well, if it is registered: `laid_beside` it.
 
     Raises:
         ImageError: It cannot be read, or no brain is found or laid.
@@ -81,14 +85,14 @@ def standardise(source: str | Path, target: str | Path, settings: ScanConfig) ->
     """
     source = Path(source)
     target = Path(target)
-    key = scan_key(source, settings)
-    done = _finished(target, key)
+    key = scan_key(source, settings, grid)
+    done = _finished(target, key, laid=grid is not None)
     if done is not None:
         if isinstance(done, str):
             raise ImageError(done)
         return done
     try:
-        made, placement, standard = _make(source, settings)
+        made, placement, standard, laid = _make(source, settings, grid)
     except ImageError as error:
         write_json(_record(target), {"key": key, "failed": in_one_line(error)})
         raise
@@ -96,8 +100,16 @@ def standardise(source: str | Path, target: str | Path, settings: ScanConfig) ->
     write_nifti(target, data, affine, description="standard scan", dtype=np.int16)
     with atomic_file(target.with_name(_stem(target) + ".jpg")) as file:
         file.write(scan_picture(data, affine, registered=placement is not None))
+    laid_beside(target).unlink(missing_ok=True)
+    if laid is not None:
+        write_laid(laid_beside(target), laid)
     write_json(_record(target), {"key": key, **made})
     return read_standard(target)
+
+
+def laid_beside(target: Path) -> Path:
+    """Return the file of a standard scan on the grid that was asked for."""
+    return target.with_name(_stem(target) + ENDING)
 
 
 def read_standard(target: str | Path) -> StandardScan:
@@ -123,13 +135,13 @@ def read_standard(target: str | Path) -> StandardScan:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
 
 
-def scan_key(source: Path, settings: ScanConfig) -> str:
+def scan_key(source: Path, settings: ScanConfig, grid: Grid | None = None) -> str:
     """Return a hash of everything that the standard scan depends on."""
     files = sorted(source.iterdir()) if source.is_dir() else [source]
     if source.name.lower().endswith((".img", ".img.gz")):
         files += [source.with_name(scan_stem(source.name) + end) for end in (".hdr", ".hdr.gz")]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
-    steps = [VERSION, stats, _chosen(settings)]
+    steps = [VERSION, stats, _chosen(settings), *([grid.key()] if grid else [])]
     return hashlib.blake2b(json.dumps(steps).encode(), digest_size=16).hexdigest()
 
 
@@ -138,7 +150,7 @@ def _chosen(settings: ScanConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name != "let_in"}
 
 
-def _finished(target: Path, key: str) -> StandardScan | str | None:
+def _finished(target: Path, key: str, *, laid: bool) -> StandardScan | str | None:
     """Return the standard scan that is there, why it failed, or None where it is to be made."""
     path = _record(target)
     if not path.is_file():
@@ -151,13 +163,17 @@ def _finished(target: Path, key: str) -> StandardScan | str | None:
         return None
     if "failed" in content:
         return str(content["failed"])
-    return read_standard(target) if target.is_file() else None
+    files = [target, laid_beside(target)] if laid and content.get("registered") else [target]
+    return read_standard(target) if all(file.is_file() for file in files) else None
 
 
-def _make(
-    source: Path, settings: ScanConfig
-) -> tuple[dict[str, Any], Registration | None, tuple[NDArray[np.int16], Matrix]]:
-    """Return record, place, and the standard scan with its affine."""
+_Made = tuple[
+    dict[str, Any], Registration | None, tuple[NDArray[np.int16], Matrix], LaidScan | None
+]
+
+
+def _make(source: Path, settings: ScanConfig, grid: Grid | None) -> _Made:
+    """Return record, place, the standard scan with its affine, and the scan laid on `grid`."""
     clock = _Clock()
     scan = read_any(source)
     clock.tell("read")
@@ -179,6 +195,7 @@ def _make(
     inside = resample(mask.astype(np.float32), scan.affine, to_native, shape, affine) > 0.5
     top = max(float(np.percentile(brain[mask], 99.9)), 1e-6)
     standard = np.where(inside, np.clip(laid / top * _TOP, 1, 32767), 0).astype(np.int16)
+    on_grid = lay(data, mask, scan, placement, grid) if grid and placement else None
     clock.tell("resample")
     record = {
         "to_native": np.round(to_native, 8).tolist(),
@@ -195,7 +212,7 @@ def _make(
             "versions": _versions(),
         },
     }
-    return record, placement, (standard, affine)
+    return record, placement, (standard, affine), on_grid
 
 
 def _alone(data: Float, mask: Mask) -> Float:

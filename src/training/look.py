@@ -1,0 +1,179 @@
+"""How strong the detail of training images is, and new images brought to that.
+
+A new scan is laid on the training grid by one interpolation; the training images went another way.
+So its finest detail may be weaker or stronger than theirs, and a network takes that for something.
+An image is parted into bands of detail, each the difference of two Gaussian smoothings inside the
+brain. A band that is weaker or stronger than in training people is brought to the edge of their
+range, not to their mean: people differ, and that difference stays. Brightness is not matched:
+how much of a brain is dark is what disease changes.
+
+Axes: ``(n, H, W)`` slices, smoothed in their plane, or ``(X, Y, Z)`` voxels; float32 in [0, 1].
+
+Source: Burt and Adelson (1983), doi:10.1109/TCOM.1983.1095851 (bands of detail).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+Float = NDArray[np.float32]
+Array = NDArray[np.float64]
+
+#: Standard deviations of the smoothings, in pixels of the model's images.
+SIGMAS = (0.7, 1.4)
+#: From this many standard deviations of training people on, a measure is unusual.
+UNUSUAL = 3.0
+MEASURES = ("detail", "grey", "fluid")
+_AIR = 0.03  # brightness of what is no brain
+_RIM = 3  # pixels at the brain's edge that do not count
+_ROUNDS = 3  # bands overlap: after three rounds the gains change nothing
+_MOST = 3.0  # largest gain of a band, and the smallest its inverse
+_NO_DETAIL = 1e-4  # of a band: it is not divided by less
+_DARK = (0.45, 90)  # fluid: under this share of that percentile of the brain
+_AGAIN = "train again, or copy the checkpoint again"
+
+
+class Picture:
+    """One person's images, and where the brain is.
+
+    Args:
+        images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+
+    Attributes:
+        solid: Whether they are a volume.
+        data: ``(n, H, W)`` or ``(X, Y, Z)`` float32.
+        brain: The same shape, 1 in the brain and 0 in air.
+        inside: Voxels of the brain that are not at its edge.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.solid = images.ndim == 5
+        self.data = _stack(images)
+        self.brain = (self.data > _AIR).astype(np.float32)
+        rim = np.ones((2 * _RIM + 1,) * 2, np.uint8)
+        self.inside = np.stack([cv2.erode(one, rim, borderValue=0) for one in self.brain]) > 0
+
+    def smooth(self, data: Float, sigma: float) -> Float:
+        """Return `data` smoothed inside the brain: air does not darken its edge."""
+        near = np.maximum(self._gaussian(self.brain, sigma), 1e-3)
+        return np.asarray(self._gaussian(data * self.brain, sigma) / near * self.brain)
+
+    def bands(self, data: Float) -> tuple[list[Float], Float]:
+        """Return the bands of `data`, finest first, and what is left beside them."""
+        levels = [data, *(self.smooth(data, sigma) for sigma in SIGMAS)]
+        return [fine - coarse for fine, coarse in pairwise(levels)], levels[-1]
+
+    def strengths(self, bands: list[Float]) -> Array:
+        """Return the logarithm of each band's standard deviation."""
+        found = [float(band[self.inside].std()) if self.inside.any() else 0.0 for band in bands]
+        return np.log(np.maximum(found, _NO_DETAIL))
+
+    def measures(self) -> Array:
+        """Return (3,) `MEASURES`."""
+        values = self.data[self.inside] if self.inside.any() else self.data.ravel()
+        (detail,) = self.strengths([self.data - self.smooth(self.data, SIGMAS[0])])
+        share, percent = _DARK
+        dark = float((values < share * np.percentile(values, percent)).mean())
+        return np.array([detail, _grey(values[::7]), dark])
+
+    def _gaussian(self, data: Float, sigma: float) -> Float:
+        planes = np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in data])
+        return ndimage.gaussian_filter1d(planes, sigma, axis=0) if self.solid else planes
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How training people's images look, each value a mean and a standard deviation over people.
+
+    Attributes:
+        bands: ``(2, 2)`` of the logarithm of each band's standard deviation, finest first.
+        measures: ``(2, 3)`` of `MEASURES`: the finest band; the brightness of grey matter, of three
+            classes of tissue the middle one; the share of the brain that is dark as fluid is.
+    """
+
+    bands: Array
+    measures: Array
+
+    def unusual(self, images: Tensor) -> dict[str, float]:
+        """Return how far each measure lies from training people's mean, in standard deviations."""
+        off = (Picture(images).measures() - self.measures[0]) / np.maximum(self.measures[1], 1e-6)
+        return dict(zip(MEASURES, off.tolist(), strict=True))
+
+    def brought(self, images: Tensor) -> Tensor:
+        """Return images whose bands of detail lie within a standard deviation of training people.
+
+        Args:
+            images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+        """
+        picture = Picture(images)
+        low, high = self.bands[0] - self.bands[1], self.bands[0] + self.bands[1]
+        made, total = picture.data, np.ones(len(SIGMAS))
+        for _ in range(_ROUNDS):
+            bands, rest = picture.bands(made)
+            now = picture.strengths(bands)
+            gains = np.exp(np.clip(now, low, high) - now)
+            gains = np.clip(total * gains, 1 / _MOST, _MOST) / total
+            if np.allclose(gains, 1, atol=0.01):
+                break
+            total = total * gains
+            pairs = zip(gains.astype(np.float32), bands, strict=True)
+            made = np.clip(rest + sum(gain * band for gain, band in pairs), 0, 1) * picture.brain
+        return images.new_tensor(made).reshape(images.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` reads."""
+        return {"bands": self.bands.tolist(), "measures": self.measures.tolist()}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Look:
+        """Read what `to_dict` wrote; a file is not trusted.
+
+        Raises:
+            CheckpointError: A part is missing, of another shape or not finite.
+        """
+        try:
+            look = cls(*(np.array(content[name], float) for name in ("bands", "measures")))
+            shapes = (look.bands.shape, look.measures.shape)
+            known = shapes == ((2, len(SIGMAS)), (2, len(MEASURES)))
+            if not (known and np.isfinite([*look.bands.flat, *look.measures.flat]).all()):
+                raise ValueError("shapes or values that cannot be")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"what is stored of the look of training images is damaged: {error}", hint=_AGAIN
+            ) from None
+        return look
+
+
+def fit_look(people: Sequence[Tensor]) -> Look:
+    """Return the look of two training people or more, of each ``(n, 1, ...)`` in [0, 1]."""
+    bands, measures = [], []
+    for images in people:
+        picture = Picture(images)
+        bands.append(picture.strengths(picture.bands(picture.data)[0]))
+        measures.append(picture.measures())
+    return Look(*(np.stack([np.mean(of, 0), np.std(of, 0, ddof=1)]) for of in (bands, measures)))
+
+
+def _stack(images: Tensor) -> Float:
+    return np.ascontiguousarray(images.reshape(-1, *images.shape[-2:]).numpy(), dtype=np.float32)
+
+
+def _grey(values: Float) -> float:
+    """Return the brightness of the middle one of three classes of tissue (k-means)."""
+    centres = np.percentile(values, (5, 40, 80))
+    for _ in range(15):
+        nearest = np.abs(values[:, None] - centres).argmin(axis=1)
+        of = [values[nearest == k] for k in range(3)]
+        centres = np.array([one.mean() if len(one) else c for one, c in zip(of, centres)])  # noqa: B905
+    return float(centres[1])
