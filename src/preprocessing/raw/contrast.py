@@ -1,0 +1,54 @@
+"""Is it a plain T1? How bright the tissues are, where the template says they lie.
+
+In an adult's T1 fluid is darker than grey matter, and grey darker than white. In a FLAIR, a T2, a
+proton density image and a CT grey is as bright as white or brighter. A contrast agent makes
+vessels and meninges brighter than white matter.
+
+Arrays: ``X Y Z`` voxels in RAS+ order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..space.template import template
+from .convert import RawScan
+from .register import Registration, resample
+
+Float = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+#: Probability in the template from which a voxel stands for a tissue.
+_GREY, _WHITE, _FLUID = 0.8, 0.9, 0.8
+#: Times white matter's median from which a voxel is brighter than any tissue of a plain T1.
+_BRIGHT = 1.35
+_LEAST = 100  # voxels of a tissue, of 8 uL
+
+
+def contrast(scan: RawScan, brain: Float, mask: Mask, placement: Registration) -> dict[str, float]:
+    """Return the brightness of grey matter and fluid, and the share of bright voxels.
+
+    Medians over the template's tissues bear an affine registration and wide ventricles.
+
+    Args:
+        scan: As it came; its affine counts.
+        brain: ``(X, Y, Z)`` 0 outside the brain.
+        mask: ``(X, Y, Z)`` the brain.
+        placement: Where it lies.
+
+    Returns:
+        ``grey_to_white`` and ``fluid_to_white``, shares of white matter's brightness, and
+        ``bright``, the share of the brain over 1.35 times it. Nothing where a tissue is cut off.
+    """
+    t1 = template()
+    laid = resample(brain, scan.affine, placement.to_native, t1.t1.shape, t1.affine)
+    fluid = t1.brain & (t1.grey + t1.white < 1 - _FLUID)
+    found = [laid[where & (laid > 0)] for where in (t1.grey > _GREY, t1.white > _WHITE, fluid)]
+    if min(map(len, found)) < _LEAST:
+        return {}
+    grey, white, dark = (float(np.median(values)) for values in found)
+    return {
+        "grey_to_white": grey / white,
+        "fluid_to_white": dark / white,
+        "bright": float((brain[mask] > _BRIGHT * white).mean()),
+    }
