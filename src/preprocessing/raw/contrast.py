@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from ..space.template import template
+from ..space.template import EDGE, template
 from .convert import RawScan
 from .register import Registration, resample
 
@@ -22,6 +23,7 @@ Mask = NDArray[np.bool_]
 _GREY, _WHITE, _FLUID = 0.8, 0.9, 0.8
 #: Times white matter's median from which a voxel is brighter than any tissue of a plain T1.
 _BRIGHT = 1.35
+_AROUND = 20.0  # mm around a place whose white matter counts there: scans may be unevenly bright
 _LEAST = 100  # voxels of a tissue, of 8 uL
 
 
@@ -38,17 +40,30 @@ def contrast(scan: RawScan, brain: Float, mask: Mask, placement: Registration) -
 
     Returns:
         ``grey_to_white`` and ``fluid_to_white``, shares of white matter's brightness, and
-        ``bright``, the share of the brain over 1.35 times it. Nothing where a tissue is cut off.
+        ``bright``, the share of the brain over 1.35 times white matter nearby. Nothing where a
+        tissue is cut off.
     """
     t1 = template()
     laid = resample(brain, scan.affine, placement.to_native, t1.t1.shape, t1.affine)
     fluid = t1.brain & (t1.grey + t1.white < 1 - _FLUID)
-    found = [laid[where & (laid > 0)] for where in (t1.grey > _GREY, t1.white > _WHITE, fluid)]
+    core = (t1.white > _WHITE) & (laid > 0)
+    found = [laid[where & (laid > 0)] for where in (t1.grey > _GREY, core, fluid)]
     if min(map(len, found)) < _LEAST:
         return {}
     grey, white, dark = (float(np.median(values)) for values in found)
+    near = _near(laid / white, core)
+    back = np.linalg.inv(placement.to_native)
+    usual = resample(near, t1.affine, back, brain.shape, scan.affine)[mask] * white
+    seen = usual > 0  # the template's grid ends below the brain
     return {
         "grey_to_white": grey / white,
         "fluid_to_white": dark / white,
-        "bright": float((brain[mask] > _BRIGHT * white).mean()),
+        "bright": float((brain[mask][seen] > _BRIGHT * usual[seen]).mean()),
     }
+
+
+def _near(laid: Float, core: Mask) -> Float:
+    """Return the mean of white matter around each place; 1 where there is none around."""
+    weight = ndimage.gaussian_filter(core.astype(np.float32), _AROUND / EDGE)
+    total = ndimage.gaussian_filter(np.where(core, laid, np.float32(0)), _AROUND / EDGE)
+    return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), np.float32(1))
