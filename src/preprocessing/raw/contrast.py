@@ -52,7 +52,7 @@ def contrast(scan: RawScan, brain: Float, mask: Mask, placement: Registration) -
         return {}
     grey, white, dark = (float(np.median(values)) for values in found)
     near = _near(laid / white, core)
-    back = np.linalg.inv(placement.to_native)
+    back = np.asarray(np.linalg.inv(placement.to_native), dtype=np.float64)
     usual = resample(near, t1.affine, back, brain.shape, scan.affine)[mask] * white
     seen = usual > 0  # the template's grid ends below the brain
     return {
