@@ -153,6 +153,12 @@ def test_a_contrast_agent_is_flagged():
     assert seen.failures == ()
 
 
+def test_uneven_brightness_is_no_contrast_agent():
+    data, affine = brain()
+    along = np.linspace(0.6, 1.6, data.shape[1])[None, :, None]
+    assert placed((data * along).astype(np.float32), affine).values["bright"] < 0.001
+
+
 def test_the_volume_of_a_brain_in_template_space_is_nobodys():
     data, affine = brain()
     large = affine.copy()
