@@ -76,6 +76,7 @@ def test_a_copy_that_was_resampled_is_as_good(times, change):
         assert seen.flags == (), seen.values
 
 
+@pytest.mark.slow
 def test_movement_leaves_ghosts_in_the_air_of_a_head():
     data, affine = brain()
     head, mask = whole_head(data, 2.0, np.random.default_rng(1))
@@ -131,6 +132,7 @@ def test_another_contrast_is_set_aside_and_named(fluid, grey, white, looks):
     assert any(looks in why and "not a T1" in why for why in seen.failures), seen.values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disease", [0.0, 0.9])
 def test_a_t1_of_a_large_ventricle_is_one(disease):
     made = anatomy.deform(2.0, disease, 0.2, np.random.default_rng(3))
@@ -153,6 +155,7 @@ def test_a_contrast_agent_is_flagged():
     assert seen.failures == ()
 
 
+@pytest.mark.slow
 def test_uneven_brightness_is_no_contrast_agent():
     data, affine = brain()
     along = np.linspace(0.6, 1.6, data.shape[1])[None, :, None]

@@ -24,6 +24,7 @@ _GREY, _WHITE, _FLUID = 0.8, 0.9, 0.8
 #: Times white matter's median from which a voxel is brighter than any tissue of a plain T1.
 _BRIGHT = 1.35
 _AROUND = 20.0  # mm around a place whose white matter counts there: scans may be unevenly bright
+_WHITE_FROM = 0.85  # of the mean around: grey matter and fluid are darker
 _LEAST = 100  # voxels of a tissue, of 8 uL
 
 
@@ -63,7 +64,15 @@ def contrast(scan: RawScan, brain: Float, mask: Mask, placement: Registration) -
 
 
 def _near(laid: Float, core: Mask) -> Float:
-    """Return the mean of white matter around each place; 1 where there is none around."""
-    weight = ndimage.gaussian_filter(core.astype(np.float32), _AROUND / EDGE)
-    total = ndimage.gaussian_filter(np.where(core, laid, np.float32(0)), _AROUND / EDGE)
+    """Return the mean of white matter around each place; 1 where there is none around.
+
+    Where ventricles are wide, the template's white matter holds fluid. It is left out.
+    """
+    first = _mean_around(laid, core)
+    return _mean_around(laid, core & (laid > _WHITE_FROM * first))
+
+
+def _mean_around(laid: Float, where: Mask) -> Float:
+    weight = ndimage.gaussian_filter(where.astype(np.float32), _AROUND / EDGE)
+    total = ndimage.gaussian_filter(np.where(where, laid, np.float32(0)), _AROUND / EDGE)
     return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), np.float32(1))

@@ -47,9 +47,9 @@ MAX_GHOSTS = 0.03
 #: Brightness of grey matter in shares of white: T1 .58 to .8, every other contrast from 1.
 USUAL_GREY, MAX_GREY = 0.88, 0.95
 _FLUID_DARK = 0.9  # times white matter: FLAIR .2 to .5, CT .6 to .8, proton density 1, T2 2
-#: Share of the brain far brighter than white matter: plain T1 up to .001, with a contrast agent
-#: .006 to .04.
-MAX_BRIGHT = 0.003
+#: Share of the brain far brighter than white matter: plain T1 up to .0005, with a contrast agent
+#: .004 to .04.
+MAX_BRIGHT = 0.002
 #: Of a turn and scale that lay a scan on the template: all numbers of people's heads differ by .12
 #: and more from those of no change, scans that were laid on a template by up to .04.
 _IN_TEMPLATE = 0.08
