@@ -58,20 +58,20 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
 def _caution(ensemble: Ensemble, prepared: Prepared, kind: str) -> str:
     """Return in which known way a scan differs, and what answers lose where people differ so."""
     change = CHANGES[kind]
-    off = abs(prepared.unusual[change.measure])
-    told = f"like the training people, but {change.word} ({off:.1f} standard deviations"
+    off = change.off(prepared.unusual)
+    told = f"like the training people, but {change.word}: {off:.1f} standard deviations off"
     counts = [
         member.reference.changed[kind]
         for member in ensemble.members
         if member.reference is not None and kind in member.reference.changed
     ]
     if not counts:
-        return f"{told})"
+        return told
     n, same = (sum(values) for values in zip(*((len(c.distances), c.same_stage) for c in counts)))  # noqa: B905
     before, after = np.mean([one.accuracy for one in counts], axis=0)
     of = counted(n, "validation person", "validation people")
     return (
-        f"{told}): of {of} changed in this way, {n - same} get another stage, and balanced "
+        f"{told}. Of {of} changed in this way, {n - same} get another stage, and balanced "
         f"accuracy goes from {before:.2f} to {after:.2f}"
     )
 
@@ -149,11 +149,11 @@ def _likeness(said: Said) -> Answer:
         "p_distance": round(combined([one.p_distance for one in like]), 4),
         "similarity": round(float(np.mean([one.similarity for one in like])), 4),
         "p_similarity": round(combined([one.p_similarity for one in like]), 4),
-        "p_changed": {
-            kind: round(combined([one.p_changed[kind] for one in like]), 4)
-            for kind in like[0].p_changed
-            if all(kind in one.p_changed for one in like)
-        },
+        "like_changed": sorted(
+            kind
+            for kind in like[0].like_changed
+            if np.mean([kind in one.like_changed for one in like]) > 0.5
+        ),
         "error_rate": round(min(1.0, factor * max(one.error_rate for one in like)), 4),
         "n_compared": min(one.n_people for one in like),
         "limit": round(factor * max(one.limit for one in like), 4),
@@ -170,7 +170,7 @@ def _reasons(like: Answer, kinds: list[str]) -> list[str]:
         return []
     limit, n = like["limit"] + 1e-4, like["n_compared"]
     reasons = []
-    known = any(like["p_changed"].get(kind, 0.0) > limit for kind in kinds)
+    known = bool(set(kinds) & set(like["like_changed"]))
     if like["p_distance"] <= limit and not known:
         reasons.append(
             f"its features are {like['distance']:.2f} from those of training people, further than "

@@ -167,9 +167,12 @@ def write_rejected(out: Path, rejected: pd.DataFrame) -> Path:
 
 
 def write_dataset(
-    out: Path, manifest: Manifest, rejected: int, config: RunConfig
+    out: Path, manifest: Manifest, rejected: int, config: RunConfig, set_aside: dict[str, Any]
 ) -> Iterator[Path]:
-    """Write the settings and, last, the manifest: a data set with a manifest is complete."""
+    """Write the settings and, last, the manifest: a data set with a manifest is complete.
+
+    `set_aside` is what `evaluation.analyses.set_aside` found; it is kept for the report.
+    """
     processed = Manifest(processed_table(out, manifest), out, manifest.stamps)
     processed.check_disjoint()
     _tell_two_stages(processed)
@@ -181,6 +184,7 @@ def write_dataset(
         "people": people.to_dict("index"),
         "stamps": list(manifest.stamps),
         "rejected": rejected,
+        "set_aside": set_aside,
         "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
         "jpeg_quality": _jpeg_quality(manifest),
     }

@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from ..config import RunConfig
 from ..data.class_people import tell_one_class
 from ..data.splits import keep_official_split, split_by_person
 from ..errors import ConfigError, DataNotFoundError, ManifestError, counted
+from ..evaluation.analyses.set_aside import set_aside_by_stage
 from ..manifest import MANIFEST, PEOPLE_UNKNOWN, Manifest
 from ..preprocessing.processed import (
     list_scans,
@@ -24,6 +26,7 @@ from ..preprocessing.processed import (
     recorded,
     refuse_foreign,
     rejected_rows,
+    scan_names,
     sessions_in,
     stop_if_many,
     workers_of,
@@ -32,6 +35,7 @@ from ..preprocessing.processed import (
 )
 from ..preprocessing.raw.cohort import standard_scans
 from ..preprocessing.scan import is_done, remove_scan
+from ..report.set_aside import shares_by_stage, warning_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +55,13 @@ def run(config: RunConfig) -> Iterator[Path]:
     refuse_foreign(out)
     cohort = COHORT_REGISTRY.get(config.data.cohort)
     raw, removed = _kept(_index(cohort, config), cohort, config)
+    unusable = [raw.table.iloc[:0]]
     if PEOPLE_UNKNOWN in raw.stamps and cohort.layout == "slice" and not config.data.official_split:
         raw = join_copies(raw, seed=config.data.seed)
     unsided: set[str] = set()
     if cohort.raw:
         raw, aside, unsided = standard_scans(raw, config, workers_of(config))
-        removed.append(aside)
+        unusable.append(aside)
     manifest = _with_split(raw, config)
     scans = list_scans(manifest, cohort, config.data.model_dim, unsided)
     todo = [scan for scan in scans if not is_done(out, scan, config.preprocess)]
@@ -70,11 +75,22 @@ def run(config: RunConfig) -> Iterator[Path]:
         *(len(scans) - len(todo), counted(len(scans), "scan is", "scans are"), out),
     )
     reasons = process(todo, out, config)
-    rejected = pd.concat([*removed, rejected_rows(manifest, reasons)], ignore_index=True)
+    unusable.append(rejected_rows(manifest, reasons))
+    rejected = pd.concat([*removed, *unusable], ignore_index=True)
     yield write_rejected(out, rejected)
     stop_if_many(reasons, len(scans), out)
     tell_one_class(manifest)
-    yield from write_dataset(out, manifest, len(rejected), config)
+    bad = scan_names(manifest.table).isin(list(reasons))
+    by_stage = set_aside_by_stage(manifest.table[~bad], pd.concat(unusable))
+    _tell_by_stage(by_stage)
+    yield from write_dataset(out, manifest, len(rejected), config, set_aside=by_stage)
+
+
+def _tell_by_stage(found: dict[str, Any]) -> None:
+    if any(one["aside"] for one in found["stages"].values()):
+        logger.info("%s", shares_by_stage(found))
+    if warning := warning_of(found):
+        logger.warning("%s", warning)
 
 
 def _index(cohort: Cohort, config: RunConfig) -> Manifest:

@@ -102,7 +102,7 @@ class Arrival:
         brain = self.frame.mask
         if brain is None:
             brain = _moved((volume.data > 0).astype(np.float32), step, shape, 1) > 0.5
-        cut: Float = np.where(brain, np.clip(laid, 0, None), 0).astype(np.float32)
+        cut: Float = np.where(brain, np.clip(laid, 0, None), np.float32(0))
         return cut
 
     def _processed(self, laid: Float, folder: Path) -> Tensor:

@@ -53,7 +53,7 @@ class Likeness:
         limit: A p-value up to this is a flag.
         error_rate: Share of people that belong here that one of the two flags.
         n_people: People that the p-values were counted on.
-        p_changed: Name of a change (`changes`) -> share of people changed so that are as far.
+        like_changed: Changes (`changes`): it is no further off than some people changed so.
     """
 
     distance: float
@@ -63,7 +63,7 @@ class Likeness:
     limit: float
     error_rate: float
     n_people: int
-    p_changed: Mapping[str, float] = field(default_factory=dict)
+    like_changed: frozenset[str] = frozenset()
 
     @property
     def far(self) -> bool:
@@ -144,10 +144,7 @@ class Reference:
             limit,
             min(1.0, _TESTS * math.floor(limit * (n + 1) + 1e-9) / (n + 1)),
             n,
-            {
-                name: (1 + int((one.distances >= distance).sum())) / (len(one.distances) + 1)
-                for name, one in self.changed.items()
-            },
+            frozenset(k for k, one in self.changed.items() if distance <= one.distances[-1]),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from damaged_heads import brain, whole_head
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -18,20 +17,11 @@ from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.preprocessing.raw.batch import standardise_all
 from src.preprocessing.raw.brain import find_brain, is_stripped
 from src.preprocessing.raw.convert import RawScan, read_any
-from src.preprocessing.raw.quality import Quality, judge
-from src.preprocessing.raw.register import Registration, register
+from src.preprocessing.raw.register import register
 from src.preprocessing.raw.standard import CUT_SHAPE, read_standard, standardise
-from src.preprocessing.space.template import template
 
 sitk = pytest.importorskip("SimpleITK")
 AFFINE = np.array([[-1.5, 0, 0, 30], [0, 2, 0, -17], [0, 0, 2.5, 9], [0, 0, 0, 1.0]])
-
-
-def brain():
-    """Return the template as somebody's stripped brain: (X, Y, Z) and its affine, 2 mm."""
-    rng = np.random.default_rng(0)
-    t1 = template().t1
-    return (t1 * 800 + (t1 > 0) * rng.normal(0, 8, t1.shape)).astype(np.float32), template().affine
 
 
 def moved(angles, shift):
@@ -151,62 +141,11 @@ def test_scans_of_one_name_have_two(tmp_path):
     assert list(list_scans_in(tmp_path)) == ["a_t1", "b_t1", "c"]
 
 
-def placed(data, affine, mask=None, correlation=0.9):
-    mask = data > 0 if mask is None else mask
-    return judge(RawScan(data, affine), data, mask, Registration(np.eye(4), correlation, False))
-
-
-@pytest.mark.slow
-def test_a_good_scan_has_no_flag_and_damage_is_named():
-    data, affine = brain()
-    good = placed(data, affine)
-    assert good.failures == good.flags == ()
-    volume = (data > 0).sum() * 8 / 1000
-    assert good.values["brain_volume_ml"] == pytest.approx(volume, rel=1e-3)
-    assert good.values["overlap"] > 0.99
-    assert good.values["cut"] == 0
-    low = data[:, :, 40:]
-    there = affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 40], [0, 0, 0, 1.0]])
-    assert any("field of view" in why for why in placed(low, there).failures)
-    assert any("correlates" in why for why in placed(data, affine, correlation=-0.3).failures)
-    small = data * (np.indices(data.shape)[0] < 30)
-    assert any("mL" in why for why in placed(small, affine).failures)
-    noisy = np.where(data > 0, data + np.random.default_rng(0).normal(0, 200, data.shape), 0)
-    assert any("noise" in flag for flag in placed(noisy.astype(np.float32), affine).flags)
-    waves = 60 * np.sin(2.2 * np.indices(data.shape)[1])
-    rings = np.where(data > 0, data + waves, 0).astype(np.float32)
-    assert any("stripes" in flag for flag in placed(rings, affine, data > 0).flags)
-    smooth = ndimage.zoom(ndimage.gaussian_filter(data, 0.8), 1.25, order=1)
-    faint = 0.002 * data.max() * np.sin(2.2 * np.indices(smooth.shape)[1]) * (smooth > 0)
-    grid = affine @ np.diag([0.8, 0.8, 0.8, 1])
-    averaged = placed((smooth + faint).astype(np.float32), grid, smooth > 0)
-    assert not any("stripes" in flag for flag in averaged.flags)  # as averaged and resampled scans
-    alone = judge(RawScan(data, affine), data, data > 0, None)
-    assert alone.values.keys() >= {"cut", "noise"}
-    assert "correlation" not in alone.values
-
-
-def test_quality_survives_its_file():
-    quality = Quality({"cut": 0.25}, ("a flag",), ("a failure",))
-    assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
-
-
 @pytest.mark.slow
 def test_an_empty_head_has_no_brain():
     pytest.importorskip("deepbet")
     with pytest.raises(ImageError, match="no brain"):
         find_brain(np.zeros((30, 34, 28), np.float32))
-
-
-def whole_head(data, size, rng):
-    """Return a brain in CSF, a dark skull, and a scalp as bright as white matter."""
-    data = np.pad(data, round(28 / size))
-    away = ndimage.distance_transform_edt(data == 0, sampling=size)
-    head, top = data.copy(), np.percentile(data[data > 0], 98)
-    for start, end, share in ((0, 3, 0.25), (3, 9, 0.06), (9, 16, 1.05)):  # mm
-        head[(away > start) & (away <= end)] = share * top
-    head = ndimage.gaussian_filter(head, 0.5) + rng.normal(0, 0.02 * top, head.shape)
-    return np.clip(head, 0, None).astype(np.float32), data > 0
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from src.errors import DataNotFoundError, ImageError, ManifestError
 from src.preprocessing.io import write_nifti
 from src.report.map_figures.person import three_planes
 from src.report.page.commands import commands
+from src.report.page.flow import flow
 from src.report.page.gather import gather
 from src.report.page.page import MAX_BYTES, Size, write_page
 from src.report.page.pictures import volume
@@ -421,3 +423,34 @@ def test_the_stage_writes_the_report_of_a_run_by_name(tmp_path):
     assert main.main(words) == 0
     assert (folder / "report.html").is_file()
     assert main.main([*words[:3], "nothing", *words[4:]]) == 2
+
+
+def test_who_was_set_aside_stands_by_stage_with_a_warning(tmp_path):
+    run = scored_run(tmp_path)
+    files = gather(run)
+    folder = tmp_path / "oasis_2d"
+    folder.mkdir()
+    rows = "cohort,subject,session,slice,path,label,split\n"
+    rows += "".join(f"oasis,S{n},MR1,0,S{n}.png,NonDemented,train\n" for n in range(30))
+    (folder / "manifest.csv").write_text(rows, encoding="utf-8")
+    gone = "subject,reason\n" + "".join(f"M{n},cut off\n" for n in range(4))
+    (folder / "rejected.csv").write_text(gone, encoding="utf-8")
+    share = {"aside": 4, "n": 8, "value": 0.5, "low": 0.22, "high": 0.78}
+    none = {"aside": 0, "n": 30, "value": 0.0, "low": 0.0, "high": 0.11}
+    stages = {"NonDemented": none, "MildDemented": share}
+    settings = {"set_aside": {"stages": stages, "p": 0.0009}}
+    (folder / "preprocessing.json").write_text(json.dumps(settings), encoding="utf-8")
+    boxes, note = flow(replace(files, config=_with_folder(files.config, folder)))
+    assert boxes[0].aside == ["4 scans: cut off"]
+    assert "NonDemented 0 of 30 (0 %, 0 to 11), MildDemented 4 of 8" in boxes[0].note
+    assert "MildDemented people were set aside more often" in note
+    assert "is a bias" in note
+    settings["set_aside"]["p"] = 0.4
+    (folder / "preprocessing.json").write_text(json.dumps(settings), encoding="utf-8")
+    boxes, note = flow(replace(files, config=_with_folder(files.config, folder)))
+    assert note == ""
+    assert boxes[0].note.endswith("An error that goes with the stage is a bias.")
+
+
+def _with_folder(config, folder):
+    return replace(config, data=replace(config.data, data_dir=folder))

@@ -237,3 +237,14 @@ def test_unknown_people_make_no_volumes(tmp_path):
     next((root / "train" / "NonDemented").iterdir()).unlink()
     with pytest.raises(ConfigError, match="unknown people"):
         list(run(config(tmp_path, dataset="kaggle_orig", dim="3d")))
+
+
+def test_who_was_set_aside_is_told_by_stage(tmp_path, oasis, caplog):
+    next(oasis.rglob("OAS1_0003_MR1*masked_gfc.img")).write_bytes(b"cut")
+    with caplog.at_level("INFO", logger="src"):
+        list(run(config(tmp_path)))
+    settings = json.loads((tmp_path / "data/oasis_2d/preprocessing.json").read_text("utf-8"))
+    stages = settings["set_aside"]["stages"]
+    assert sum(one["n"] for one in stages.values()) == 10  # who was never rated has no stage
+    assert [one["aside"] for one in stages.values()].count(1) == 1
+    assert "by stage, with 95 % intervals: NonDemented" in caplog.text

@@ -1,13 +1,13 @@
 """Can a standard scan be used? Numbers, thresholds, words, and a small picture to look through.
 
 Two kinds of findings: those that set a scan aside (what follows would be noise), and flags that a
-person should look at. The thresholds are set between one real head, phantoms and their damaged
+person should look at. The thresholds are set between four real scans, phantoms and their damaged
 copies (docs/scans.md): they are a net for gross errors, not a grade.
 
 Arrays: ``X Y Z`` voxels in RAS+ order; pictures ``H W 3`` BGR.
 
 Sources: Esteban et al. (2017), doi:10.1371/journal.pone.0184661 (MRIQC: what is measured of a
-scan); Immerkaer (1996), doi:10.1006/cviu.1996.0060 (noise from a high-pass filter).
+scan).
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..space.template import template
+from .artefacts import detail, ghosts
+from .contrast import contrast
 from .convert import RawScan
 from .register import Registration, resample
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-#: Correlation with the template inside its brain: real heads .6, phantoms .9, a T2 or noise < .2.
+#: Correlation with the template inside its brain: T1 from .49, a cylinder or noise .2. It does not
+#: tell a FLAIR (.3 to .7): grey against white matter does.
 MIN_CORRELATION = 0.35
 #: mL. Adults' brains have 900 to 1,900; masks that lost the brain or kept the neck are far off.
 VOLUME_POSSIBLE, VOLUME_USUAL = (600.0, 2400.0), (850.0, 2000.0)
@@ -36,14 +38,21 @@ MIN_OVERLAP, USUAL_OVERLAP = 0.75, 0.88
 #: Share of the template's brain outside the field of view.
 MAX_CUT, USUAL_CUT = 0.10, 0.005
 #: Standard deviation of the noise, in shares of the brain's mean.
-MAX_NOISE = 0.12
-#: Strongest stripe in the brain's finest detail, in medians of its spectrum: whole heads 1.03 to
-#: 1.1, with the shifts of a moving head 1.5.
-MAX_RINGING = 1.4
-#: A stripe of less than this share of the brain's mean counts as none. Scans that were averaged and
-#: resampled have next to no fine detail, and peaks of .3 % in it; a moving head leaves .4 to 2 %.
-_FAINT = 0.007
-_MIN_LINES = 32  # voxels of a line through the brain whose spectrum counts
+MAX_NOISE = 0.08
+#: Strongest stripe in the brain's finest detail, in times of the detail beside it: good scans, also
+#: resampled and averaged ones, have up to 1.6.
+MAX_RINGING = 1.8
+#: Unevenness of the air, in shares of the brain: good heads up to .02, ghosts of 5 % have .05.
+MAX_GHOSTS = 0.03
+#: Brightness of grey matter in shares of white: T1 .58 to .8, every other contrast from 1.
+USUAL_GREY, MAX_GREY = 0.88, 0.95
+_FLUID_DARK = 0.9  # times white matter: FLAIR .2 to .5, CT .6 to .8, proton density 1, T2 2
+#: Share of the brain far brighter than white matter: plain T1 up to .0005, with a contrast agent
+#: .004 to .04.
+MAX_BRIGHT = 0.002
+#: Of a turn and scale that lay a scan on the template: all numbers of people's heads differ by .12
+#: and more from those of no change, scans that were laid on a template by up to .04.
+_IN_TEMPLATE = 0.08
 _HEIGHT = 150  # pixels of a panel
 #: MNI mm of the planes shown where the brain is registered.
 _PLANES = ((-25.0, -10.0), (-20.0, 10.0), (-15.0, 15.0))
@@ -90,7 +99,10 @@ def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | Non
     """
     voxel = float(np.prod(scan.voxel_size)) / 1000
     values = {"brain_volume_ml": float(mask.sum()) * voxel}
-    values |= _detail(brain, mask)
+    values |= detail(brain, mask)
+    raised = scan.data - min(float(scan.data.min()), 0.0)
+    seen_ghosts = ghosts(raised, mask, scan.voxel_size)
+    values |= {} if seen_ghosts is None else {"ghosts": seen_ghosts}
     if placement is None:
         values["cut"] = _at_the_edge(mask)
     else:
@@ -102,6 +114,9 @@ def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | Non
         both = float((laid & t1.brain).sum())
         values["overlap"] = 2 * both / max(float(laid.sum() + t1.brain.sum()), 1.0)
         values["cut"] = 1 - float((seen & t1.brain).sum()) / float(t1.brain.sum())
+        change = np.abs(placement.to_native[:3, :3] - np.eye(3)).max()
+        values["in_template_space"] = float(change < _IN_TEMPLATE)
+        values |= contrast(scan, brain, mask, placement)
     rounded = {name: round(value, 4) for name, value in values.items()}
     failures = tuple(_failures(rounded))
     turned = placement is not None and placement.turned
@@ -118,16 +133,28 @@ def _failures(values: dict[str, float]) -> Iterator[str]:
             f"laid on the template it correlates with {values['correlation']:.2f}, under "
             f"{MIN_CORRELATION}: not a T1 of a brain, or badly laid"
         )
+    if values.get("grey_to_white", 0) > MAX_GREY:
+        yield _other_contrast(values)
     if values.get("overlap", 1) < MIN_OVERLAP:
         yield f"its brain's shape overlaps the template's by {values['overlap']:.2f} (Dice)"
     if values["cut"] > MAX_CUT:
         yield f"{100 * values['cut']:.0f} % of the brain lies outside of the field of view"
 
 
+def _other_contrast(values: dict[str, float]) -> str:
+    """Return which contrast it seems to be, by how bright the fluid is."""
+    fluid = values["fluid_to_white"]
+    looks = "FLAIR or a CT" if fluid < _FLUID_DARK else "T2 or a proton density image"
+    return (
+        f"grey matter is {values['grey_to_white']:.2f} times as bright as white, and fluid "
+        f"{fluid:.2f} times: this looks like a {looks}, not a T1"
+    )
+
+
 def _flags(values: dict[str, float], turned: bool) -> Iterator[str]:
     low, high = VOLUME_USUAL
     volume = values["brain_volume_ml"]
-    if not low <= volume <= high:
+    if not low <= volume <= high and not values.get("in_template_space"):
         yield f"brain of {volume:.0f} mL: unusual"
     if MIN_OVERLAP <= values.get("overlap", 1) < USUAL_OVERLAP:
         yield f"shape of the brain mask: overlap with the template {values['overlap']:.2f}"
@@ -136,7 +163,16 @@ def _flags(values: dict[str, float], turned: bool) -> Iterator[str]:
     if values.get("noise", 0) > MAX_NOISE:
         yield f"noise of {100 * values['noise']:.0f} % of the brain's mean"
     if values.get("ringing", 0) > MAX_RINGING:
-        yield f"stripes, as movement leaves them ({values['ringing']:.1f} times the usual detail)"
+        yield f"stripes, as movement leaves them ({values['ringing']:.1f} times the detail beside)"
+    if values.get("ghosts", 0) > MAX_GHOSTS:
+        yield f"ghosts in the air, of {100 * values['ghosts']:.0f} % of the brain's brightness"
+    if USUAL_GREY < values.get("grey_to_white", 0) <= MAX_GREY:
+        yield f"little contrast: grey matter has {100 * values['grey_to_white']:.0f} % of white's"
+    if values.get("bright", 0) > MAX_BRIGHT:
+        yield (
+            f"{100 * values['bright']:.1f} % of the brain is far brighter than white matter: "
+            "was a contrast agent given?"
+        )
     if turned:
         yield "the head lies otherwise than the header says: check left and right"
 
@@ -148,52 +184,6 @@ def _at_the_edge(mask: Mask) -> float:
         area = max(float(mask.any(axis=axis).sum()), 1.0)
         shares += [float(mask.take(end, axis).sum()) / area for end in (0, -1)]
     return max(shares)
-
-
-def _detail(brain: Float, mask: Mask) -> dict[str, float]:
-    """Return noise and ringing, from the finest detail well inside the brain."""
-    inside = ndimage.binary_erosion(mask, iterations=2)
-    if inside.sum() < 1000:
-        return {}
-    mean = float(brain[inside].mean())
-    kernel = np.array([1.0, -2.0, 1.0], np.float32)
-    fine = brain
-    for axis in range(3):  # of independent noise it has sqrt(6)^3 times the deviation
-        fine = ndimage.convolve1d(fine, kernel, axis=axis, mode="nearest")
-    spread = 1.4826 * float(np.median(np.abs(fine[inside]))) / 6**1.5
-    values = {"noise": spread / max(mean, 1e-9)}
-    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(inside))
-    scaled = brain[box] / max(mean, 1e-9)
-    peaks = [_stripes(np.moveaxis(scaled, axis, -1), np.moveaxis(inside[box], axis, -1))
-             for axis in range(3)]  # fmt: skip
-    found = [peak for peak in peaks if peak is not None]
-    return values | ({"ringing": max(found)} if found else {})
-
-
-def _stripes(brain: Float, inside: Mask) -> float | None:
-    """Return the strongest peak of the spectrum along the last axis, in medians around it.
-
-    1 where no peak is as strong as a stripe that counts; the brain's mean is 1.
-    """
-    through = inside.sum(axis=-1)
-    length = int(np.percentile(through[through > 0], 75)) if through.any() else 0
-    if length < _MIN_LINES:
-        return None
-    start = inside.argmax(axis=-1)
-    rows, columns = np.nonzero(through >= length)
-    at = start[rows, columns][:, None] + np.arange(length)
-    at = np.minimum(at, brain.shape[-1] - 1)
-    lines = brain[rows[:, None], columns[:, None], at].astype(np.float64)
-    lines = np.diff(lines, 1, axis=1) * np.hanning(length - 1)
-    power = (np.abs(np.fft.rfft(lines, axis=1)) ** 2).mean(axis=0)
-    low = len(power) // 3  # what is anatomy lies below
-    upper = power[low:]
-    usual = ndimage.median_filter(upper, size=max(len(upper) // 2 | 1, 3), mode="nearest")
-    # Power that a stripe of the least share has here, after the difference and the window.
-    wave = np.pi * np.arange(low, len(power)) / len(power)
-    least = (_FAINT * 2 * np.sin(wave / 2) * length / 4) ** 2
-    counts = upper - usual >= least
-    return float(np.max(upper[counts] / np.maximum(usual[counts], 1e-12), initial=1.0))
 
 
 def scan_picture(

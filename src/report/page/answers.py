@@ -14,7 +14,10 @@ _VOLUMES = 6
 _QUALITY = {
     "brain_volume_ml": ("brain volume", "mL", 0),
     "noise": ("noise", "share of the brain's brightness", 3),
-    "ringing": ("stripes outside the head", "ratio", 2),
+    "ringing": ("stripes in the finest detail", "times the detail beside", 2),
+    "ghosts": ("ghosts in the air", "share of the brain's brightness", 3),
+    "grey_to_white": ("grey matter", "share of white matter's brightness", 2),
+    "bright": ("far brighter than white matter", "share of the brain", 4),
     "correlation": ("likeness to the template", "correlation", 2),
     "overlap": ("overlap with the template's brain", "Dice", 2),
     "cut": ("brain cut off by the field of view", "share", 2),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import MriError, counted
-from ...manifest import MANIFEST, REJECTED, Manifest
+from ...manifest import MANIFEST, REJECTED, SETTINGS, Manifest, read_settings
 from ..documents.markdown import people
+from ..set_aside import BIAS, shares_by_stage, warning_of
 from .gather import RunFiles
 from .text import shown
 
@@ -28,12 +29,14 @@ class Box:
         title: Of the step.
         lines: Counts.
         aside: Why people left before the next step, with counts.
+        note: What is to be known of those who left.
         parts: Groups that the people of this step were divided into.
     """
 
     title: str
     lines: list[str]
     aside: list[str] = field(default_factory=list)
+    note: str = ""
     parts: list[Box] = field(default_factory=list)
 
 
@@ -75,6 +78,7 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
         return [], "Who was set aside is not known: the processed data set is not where it was."
     try:
         manifest = Manifest.read(folder)
+        by_stage, warning = _by_stage(folder / SETTINGS)
     except MriError as error:
         return [], f"Who was set aside is not known: {shown(error.message, 300)}"
     table = manifest.table
@@ -82,7 +86,8 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     reasons, n_aside, aside_people = _set_aside(folder / REJECTED)
     scans = len(table[["subject", "session"]].drop_duplicates())
     everyone = set(table["subject"].astype(str)) | aside_people
-    found = Box("Found", [people(len(everyone)), counted(scans + n_aside, "scan")], reasons)
+    everything = [people(len(everyone)), counted(scans + n_aside, "scan")]
+    found = Box("Found", everything, reasons, note=by_stage)
     images = counted(len(table), "image") if len(table) != scans else ""
     of_people = table["subject"].nunique()
     kept = Box(
@@ -96,7 +101,24 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     if left > 0:
         why = f", younger than {data.min_age:g} years" if data.min_age else ""
         kept.aside.append(f"{people(left)} not used by this run{why}")
-    return [found, kept], ""
+    return [found, kept], warning
+
+
+def _by_stage(path: Path) -> tuple[str, str]:
+    """Return the shares set aside by stage, and a warning where they differ or nothing.
+
+    Both are empty of a data set whose makers did not count them, or had no scan to set aside.
+    """
+    found = read_settings(path).get("set_aside") if path.is_file() else None
+    if not found or not any(one["aside"] for one in found["stages"].values()):
+        return "", ""
+    warning = warning_of(found)
+    line = shares_by_stage(found) + ("" if warning else f". {BIAS.capitalize()}")
+    return _sentence(line), _sentence(warning)
+
+
+def _sentence(text: str) -> str:
+    return shown(f"{text[0].upper()}{text[1:]}.", 700) if text else ""
 
 
 def _each(counts: dict[str, int]) -> list[str]:
