@@ -141,7 +141,7 @@ def _in_plane(data: Float, turn: float, size: Matrix, shift: Matrix) -> Float:
     linear = linear * np.exp(size)
     whole = np.column_stack([linear, middle + shift - linear @ middle])
     planes = [cv2.warpAffine(one, whole, one.shape[::-1], flags=cv2.INTER_CUBIC) for one in data]
-    return np.clip(np.stack(planes), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.stack(planes), 0, 1), dtype=np.float32)
 
 
 def _to_mm(session: Session) -> Matrix:

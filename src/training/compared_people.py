@@ -215,4 +215,5 @@ class _Eye:
 
 def _evenly(people: list[_Person], most: int) -> list[_Person]:
     """Return up to `most` people, evenly chosen."""
-    return people[:: max(-(-len(people) // most), 1)]
+    places = np.linspace(0, len(people) - 1, min(len(people), most)).round().astype(int)
+    return [people[place] for place in places]

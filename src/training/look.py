@@ -1,11 +1,12 @@
-"""How strong the detail of training images is, and new images brought to that.
+"""How training images look, and new images brought to that: strength of detail, and contrast.
 
-A new scan is laid on the training grid by one interpolation; the training images went another way.
-So its finest detail may be weaker or stronger than theirs, and a network takes that for something.
-An image is parted into bands of detail, each the difference of two Gaussian smoothings inside the
-brain. A band that is weaker or stronger than in training people is brought to the edge of their
-range, not to their mean: people differ, and that difference stays. Brightness is not matched:
-how much of a brain is dark is what disease changes.
+A new scan is laid on the training grid by one interpolation; the training images went another way,
+through another scanner. So its finest detail may be weaker or stronger than theirs, and its grey
+matter darker or brighter, and a network takes that for something. An image is parted into bands of
+detail, each the difference of two Gaussian smoothings inside the brain. What lies beyond a standard
+deviation of training people is brought to that, not to their mean: people differ, and that
+difference stays. Only detail finer than 1.4 pixels is changed, and brightness by one power alone:
+what is wide, and how much of a brain is dark, is what disease changes.
 
 Axes: ``(n, H, W)`` slices, smoothed in their plane, or ``(X, Y, Z)`` voxels; float32 in [0, 1].
 
@@ -81,11 +82,24 @@ class Picture:
 
     def measures(self) -> Array:
         """Return (3,) `MEASURES`."""
-        values = self.data[self.inside] if self.inside.any() else self.data.ravel()
+        values = self._values()
         (detail,) = self.strengths([self.data - self.smooth(self.data, SIGMAS[0])])
         share, percent = _DARK
         dark = float((values < share * np.percentile(values, percent)).mean())
-        return np.array([detail, _grey(values[::7]), dark])
+        return np.array([detail, self.grey(), dark])
+
+    def grey(self) -> float:
+        """Return the brightness of the middle one of three classes of tissue (k-means)."""
+        values = self._values()[::7]
+        centres = np.percentile(values, (5, 40, 80))
+        for _ in range(15):
+            nearest = np.abs(values[:, None] - centres).argmin(axis=1)
+            of = [values[nearest == k] for k in range(3)]
+            centres = np.array([one.mean() if len(one) else c for one, c in zip(of, centres)])  # noqa: B905
+        return float(centres[1])
+
+    def _values(self) -> Float:
+        return self.data[self.inside] if self.inside.any() else self.data.ravel()
 
     def _gaussian(self, data: Float, sigma: float) -> Float:
         planes = np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in data])
@@ -111,14 +125,14 @@ class Look:
         return dict(zip(MEASURES, off.tolist(), strict=True))
 
     def brought(self, images: Tensor) -> Tensor:
-        """Return images whose bands of detail lie within a standard deviation of training people.
+        """Return images whose detail and grey matter lie within a standard deviation of theirs.
 
         Args:
             images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
         """
         picture = Picture(images)
         low, high = self.bands[0] - self.bands[1], self.bands[0] + self.bands[1]
-        made, total = picture.data, np.ones(len(SIGMAS))
+        made, total = self._toned(picture), np.ones(len(SIGMAS))
         for _ in range(_ROUNDS):
             bands, rest = picture.bands(made)
             now = picture.strengths(bands)
@@ -130,6 +144,15 @@ class Look:
             pairs = zip(gains.astype(np.float32), bands, strict=True)
             made = np.clip(rest + sum(gain * band for gain, band in pairs), 0, 1) * picture.brain
         return images.new_tensor(made).reshape(images.shape)
+
+    def _toned(self, picture: Picture) -> Float:
+        """Return the image with its brightness raised to the power that grey matter needs."""
+        grey = picture.grey()
+        mean, sd = self.measures[:, MEASURES.index("grey")]
+        goal = float(np.clip(grey, mean - sd, mean + sd))
+        if not 0 < grey < 1 or not 0 < goal < 1 or goal == grey:
+            return picture.data
+        return np.asarray(picture.data ** np.float32(np.log(goal) / np.log(grey)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` reads."""
@@ -167,13 +190,3 @@ def fit_look(people: Sequence[Tensor]) -> Look:
 
 def _stack(images: Tensor) -> Float:
     return np.ascontiguousarray(images.reshape(-1, *images.shape[-2:]).numpy(), dtype=np.float32)
-
-
-def _grey(values: Float) -> float:
-    """Return the brightness of the middle one of three classes of tissue (k-means)."""
-    centres = np.percentile(values, (5, 40, 80))
-    for _ in range(15):
-        nearest = np.abs(values[:, None] - centres).argmin(axis=1)
-        of = [values[nearest == k] for k in range(3)]
-        centres = np.array([one.mean() if len(one) else c for one, c in zip(of, centres)])  # noqa: B905
-    return float(centres[1])
