@@ -31,15 +31,14 @@ from .likeness import (
     kth_distance,
     person_row,
 )
-from .look import Look, fit_look
+from .look import Look, Picture, fit_look
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]
 _PEOPLE = 300  # of each side: what is kept and computed stays small
-_SENT = 80  # people who are sent the way of new scans
+_SENT = 60  # people who are sent the way of new scans
 _CHANGED = 20  # validation people who are changed, in every way
 _LOOKED_AT = 60  # training people whose look is measured
-_FEW = 8  # images of a changed person: neighbouring slices say the same
 
 
 def compare_people(
@@ -80,12 +79,13 @@ def compare_people(
     pairs = [seen.compare(one, *eye.sees(one)) for one in progress(
         arriving, total=len(arriving), desc="as new scans")]  # fmt: skip
     distances, similarities = (np.sort(np.array(values)) for values in zip(*pairs, strict=True))
+    look = eye.look.coming_as(eye.measured) if len(eye.measured) > 1 else eye.look
     changed = eye.changed(_evenly(others, _CHANGED), seen)
     features = np.stack([one.row for one in among])
     reference = Reference(
         features, seen.mean, distances, similarities, arrival is not None, changed
     )
-    return eye.look, reference
+    return look, reference
 
 
 @dataclass(eq=False)
@@ -143,6 +143,7 @@ class _Eye:
     def __init__(self, model: Classifier, device: torch.device, arrival: Arrival | None) -> None:
         self.model, self.device, self.arrival = model, device, arrival
         self.look: Look | None = None
+        self.measured: list[Array] = []  # of people who came as new scans
         self._random = np.random.default_rng(0)
 
     def people(self, data: MriDataset) -> list[_Person]:
@@ -169,25 +170,21 @@ class _Eye:
         """Return ``(F,)`` and the coarse image of a person who comes as a new scan."""
         if self.arrival is None:
             return person.row, person.coarse
-        images = self._arrived(to_unit(person.data.read_rows(person.first[2])), person)
+        images = self._arrived(self._first(person), person, keep=True)
         return person_row(self._embed(images)), coarse_image(images)
 
     def changed(self, people: list[_Person], seen: _Crowd) -> dict[str, Changed]:
         """Return what each known change does to people."""
         if not people:
             return {}
-        few = [one.rows[:: -(-len(one.rows) // _FEW)] for one in people]
-        shown = [to_unit(one.data.read_rows(rows)) for one, rows in zip(people, few, strict=True)]
         labels = [one.label for one in people]
-        plain = [self._stage(self._embed(images)) for images in shown]
+        plain = [self._stage(self._embed(self._first(one))) for one in people]
         found = {}
         for name in progress(CHANGES, total=len(CHANGES), desc="changed people"):
             distances, stages = [], []
-            for person, images in zip(people, shown, strict=True):
-                changed = CHANGES[name].applied(images)
-                if self.arrival is not None and self.look is not None:
-                    changed = self.look.brought(changed)
-                features = self._embed(changed)
+            for person in people:
+                images = CHANGES[name].applied(self._first(person))
+                features = self._embed(self._arrived(images, person))
                 distances.append(seen.compare(person, person_row(features), person.coarse)[0])
                 stages.append(self._stage(features))
             before, after = (
@@ -197,11 +194,19 @@ class _Eye:
             found[name] = Changed(np.sort(np.array(distances)), same, (before, after))
         return found
 
-    def _arrived(self, images: Tensor, person: _Person) -> Tensor:
-        assert self.arrival is not None
-        assert self.look is not None
+    def _first(self, person: _Person) -> Tensor:
+        """Return the images of a person's first session."""
+        return to_unit(person.data.read_rows(person.first[2]))
+
+    def _arrived(self, images: Tensor, person: _Person, *, keep: bool = False) -> Tensor:
+        """Return images as they are after the way of new scans, if that is another way."""
+        if self.arrival is None or self.look is None:
+            return images
         session = make_session(person.data, *person.first)
-        return self.look.brought(self.arrival.images(images, session, self._random))
+        images = self.arrival.images(images, session, self._random)
+        if keep:
+            self.measured.append(Picture(images).measures())
+        return self.look.brought(images)
 
     def _embed(self, images: Tensor) -> Float:
         return embed_images(self.model, images, self.device)

@@ -16,7 +16,7 @@ Source: Burt and Adelson (1983), doi:10.1109/TCOM.1983.1095851 (bands of detail)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -112,17 +112,23 @@ class Look:
 
     Attributes:
         bands: ``(2, 2)`` of the logarithm of each band's standard deviation, finest first.
-        measures: ``(2, 3)`` of `MEASURES`: the finest band; the brightness of grey matter, of three
-            classes of tissue the middle one; the share of the brain that is dark as fluid is.
+        grey: ``(2,)`` of the brightness of grey matter: of three classes of tissue the middle one.
+        usual: ``(2, 3)`` of `MEASURES` of people who come as new scans: the finest band; grey
+            matter; the share of the brain that is dark as fluid is.
     """
 
     bands: Array
-    measures: Array
+    grey: Array
+    usual: Array
 
     def unusual(self, images: Tensor) -> dict[str, float]:
         """Return how far each measure lies from training people's mean, in standard deviations."""
-        off = (Picture(images).measures() - self.measures[0]) / np.maximum(self.measures[1], 1e-6)
+        off = (Picture(images).measures() - self.usual[0]) / np.maximum(self.usual[1], 1e-6)
         return dict(zip(MEASURES, off.tolist(), strict=True))
+
+    def coming_as(self, measures: Sequence[Array]) -> Look:
+        """Return the look with the measures of two people or more who come as new scans."""
+        return replace(self, usual=_spread(measures))
 
     def brought(self, images: Tensor) -> Tensor:
         """Return images whose detail and grey matter lie within a standard deviation of theirs.
@@ -148,7 +154,7 @@ class Look:
     def _toned(self, picture: Picture) -> Float:
         """Return the image with its brightness raised to the power that grey matter needs."""
         grey = picture.grey()
-        mean, sd = self.measures[:, MEASURES.index("grey")]
+        mean, sd = self.grey
         goal = float(np.clip(grey, mean - sd, mean + sd))
         if not 0 < grey < 1 or not 0 < goal < 1 or goal == grey:
             return picture.data
@@ -156,7 +162,7 @@ class Look:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` reads."""
-        return {"bands": self.bands.tolist(), "measures": self.measures.tolist()}
+        return {name: getattr(self, name).tolist() for name in ("bands", "grey", "usual")}
 
     @classmethod
     def from_dict(cls, content: Any) -> Look:
@@ -166,10 +172,11 @@ class Look:
             CheckpointError: A part is missing, of another shape or not finite.
         """
         try:
-            look = cls(*(np.array(content[name], float) for name in ("bands", "measures")))
-            shapes = (look.bands.shape, look.measures.shape)
-            known = shapes == ((2, len(SIGMAS)), (2, len(MEASURES)))
-            if not (known and np.isfinite([*look.bands.flat, *look.measures.flat]).all()):
+            look = cls(*(np.array(content[name], float) for name in ("bands", "grey", "usual")))
+            shapes = (look.bands.shape, look.grey.shape, look.usual.shape)
+            known = shapes == ((2, len(SIGMAS)), (2,), (2, len(MEASURES)))
+            parts = (look.bands, look.grey, look.usual)
+            if not known or not all(np.isfinite(part).all() for part in parts):
                 raise ValueError("shapes or values that cannot be")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -179,13 +186,22 @@ class Look:
 
 
 def fit_look(people: Sequence[Tensor]) -> Look:
-    """Return the look of two training people or more, of each ``(n, 1, ...)`` in [0, 1]."""
+    """Return the look of two training people or more, of each ``(n, 1, ...)`` in [0, 1].
+
+    They count as coming as new scans, until `Look.coming_as` says otherwise.
+    """
     bands, measures = [], []
     for images in people:
         picture = Picture(images)
         bands.append(picture.strengths(picture.bands(picture.data)[0]))
         measures.append(picture.measures())
-    return Look(*(np.stack([np.mean(of, 0), np.std(of, 0, ddof=1)]) for of in (bands, measures)))
+    usual = _spread(measures)
+    return Look(_spread(bands), usual[:, MEASURES.index("grey")], usual)
+
+
+def _spread(rows: Sequence[Array]) -> Array:
+    """Return mean and standard deviation over people."""
+    return np.stack([np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)])
 
 
 def _stack(images: Tensor) -> Float:
