@@ -26,7 +26,7 @@ from .ensemble import Ensemble
 from .inputs import Input
 
 #: Raise when the same scan, checkpoint and settings no longer give the same answer.
-VERSION = 1
+VERSION = 2
 FOLDER = "answers"
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ..atomic import atomic_file
 from ..errors import counted
 from ..training.changes import CHANGES, changes_of
-from .ensemble import Ensemble, Said, combined
+from .ensemble import OLDER, Ensemble, Said, combined
 from .inputs import Input
 from .prepare import Prepared
 
@@ -42,6 +42,7 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         "prediction_set": None if outside else held,
         "outside": outside,
         "reasons": reasons,
+        "differs": [] if outside else kinds,
         "caution": [] if outside else [_caution(ensemble, prepared, kind) for kind in kinds],
         **like,
         "unusual": {name: round(sd, 2) for name, sd in prepared.unusual.items()},
@@ -86,6 +87,7 @@ def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
         **dict.fromkeys(("stage", "probabilities", "prediction_set")),
         "outside": True,
         "reasons": [reason],
+        "differs": [],
         "caution": [],
         **empty,
         "unusual": {},
@@ -196,6 +198,8 @@ def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
         flags.append(TRAINED_ON)
     if not any(member.reference for member in ensemble.members):
         flags.append("whether this scan is like the training people cannot be told")
+    if prepared.standard and any("look" not in member.content for member in ensemble.members):
+        flags.append(f"the checkpoint is older: it {OLDER}")
     return flags
 
 
@@ -213,7 +217,7 @@ def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> 
                 "prediction_set": "" if held is None else " ".join(held),
                 "outside": answer["outside"],
                 "reasons": _text("; ".join(answer["reasons"])),
-                "caution": _text("; ".join(answer["caution"])),
+                "differs": "; ".join(answer["differs"]),
                 **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
                 "p_similarity": answer["p_similarity"],
                 "flags": _text("; ".join(answer["flags"])),

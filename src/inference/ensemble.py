@@ -37,6 +37,11 @@ from ..training.logits import place
 logger = logging.getLogger(__name__)
 #: Of the prediction set: of 100 people of a class, this share have a set that holds it.
 LEVEL = 0.90
+#: Said of a checkpoint that was made before raw scans were brought to the look of training images.
+OLDER = (
+    "keeps neither mask, coding nor detail of its training images, nor people who came as new "
+    "scans: raw scans will often be told outside of what it has seen; train it again"
+)
 _SHARED = ("classes", "dim", "dataset")
 
 
@@ -236,6 +241,9 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
             "few people): scans unlike them cannot be told",
             next(member.path for member in members if member.reference is None),
         )
+    older = [member.path for member in members if "look" not in member.content]
+    if older:
+        logger.warning("%s %s", older[0], OLDER)
     return Ensemble(members, device, source)
 
 

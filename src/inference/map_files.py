@@ -66,7 +66,9 @@ def write_answer_map(
     known = prepared.side_known
     sides = "R and L are the person's right and left." if known else "Sides are unknown."
     person = PersonMap(image, image.replaced(volume.data), name[:40], f"map of {answer['stage']}")
-    yield person_figure(figure, [person], title, f"{about}. {_WARNING} {sides}", side_known=known)
+    differs = f" Caution: {' and '.join(answer['differs'])}." if answer["differs"] else ""
+    note = f"{about}. {_WARNING} {sides}{differs}"
+    yield person_figure(figure, [person], title, note, side_known=known)
     answer["map"] = figure.relative_to(folder).as_posix()
 
 
@@ -84,18 +86,16 @@ def _placed(arrays: NDArray[np.float32], prepared: Prepared) -> PlacedVolume:
 def _in_scan(
     volume: PlacedVolume, prepared: Prepared
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the map on the grid of the scan that was given, with that grid's affine."""
+    """Return the map on the scan's own grid, its axes as its file has them, with its affine."""
     stored = to_scan_grid(volume)
     if prepared.standard is None:
         return stored, volume.frame.affine
-    raw = read_any(prepared.item.source)
-    to_standard = np.linalg.inv(prepared.standard.to_native) @ raw.affine
+    shape, affine = read_any(prepared.item.source).own_grid
+    to_standard = np.linalg.inv(prepared.standard.to_native) @ affine
     # In a cohort of standard scans the stored grid is the standard's own, in its header's mm.
     own = np.array_equal(prepared.to_standard, np.eye(4))
     to_frame = to_standard if own else np.linalg.inv(prepared.to_standard) @ to_standard
     grid = volume.frame.affine if own else volume.frame.to_ras
     step = np.linalg.inv(grid) @ to_frame
-    moved = ndimage.affine_transform(
-        stored, step[:3, :3], step[:3, 3], raw.data.shape, np.float32, order=1
-    )
-    return np.asarray(moved), raw.affine
+    moved = ndimage.affine_transform(stored, step[:3, :3], step[:3, 3], shape, np.float32, order=1)
+    return np.asarray(moved), affine

@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
-from ..config import COHORTS, RunConfig, ScanConfig
+from ..config import COHORTS, PreprocessConfig, RunConfig, ScanConfig
 from ..data.recorded import recorded_images, stacked
 from ..errors import ImageError, in_one_line
 from ..manifest import SETTINGS, read_settings
@@ -44,6 +44,11 @@ logger = logging.getLogger(__name__)
 Matrix = NDArray[np.float64]
 Float = NDArray[np.float32]
 _HINT = "give it scans prepared as its training scans were, or train on --dataset scans or bids"
+_BARE = (
+    "they were a bare folder of pictures, without a place; give it such pictures, or train on a "
+    "data set that --mode preprocess made"
+)
+_ANY = "scans"  # a cohort that declares nothing of its own
 #: A mask that training scans share holds fluid and membranes beyond the brain, but no skull.
 _BEYOND = 4.0  # mm
 
@@ -84,8 +89,10 @@ class Preparer:
 
     def __init__(self, ensemble: Ensemble, config: RunConfig, folder: Path) -> None:
         self.ensemble, self.config, self.folder = ensemble, config, folder
-        self.settings = ensemble.preprocess
-        self.cohort = _cohort(ensemble)
+        # A bare folder of pictures: new ones are compared with them as pictures.
+        self._bare = not ensemble.content["preprocessing"]
+        self.settings = PreprocessConfig() if self._bare else ensemble.preprocess
+        self.cohort = COHORT_REGISTRY.get(_ANY) if self._bare else _cohort(ensemble)
         self._side_known = bool(ensemble.content["preprocessing"].get("side_known"))
         self._frame: TrainingFrame | None = None
         self._why_no_frame = ""
@@ -145,6 +152,9 @@ class Preparer:
         for item in items:
             if item.kind != "scan":
                 continue
+            if self._bare:
+                failed[item.name] = f"it cannot be laid on the training images: {_BARE}"
+                continue
             try:
                 if self.cohort.raw or not self._is_prepared(read_any(item.source)):
                     raw[item.name] = item.source
@@ -169,6 +179,8 @@ class Preparer:
     def _images(self, item: Input, standard: StandardScan | None) -> Prepared:
         if item.kind == "processed":
             return self._as_they_are(item)
+        if self._bare:
+            return self._picture(item)
         out = self.folder / "images"
         sources = item.sources
         slices: tuple[int, ...] = (1,) if item.kind == "picture" else ()
@@ -222,6 +234,20 @@ class Preparer:
             unusual=self._look.unusual(images) if self._look else {},
         )
 
+    def _picture(self, item: Input) -> Prepared:
+        """Return a picture as it is, for a model that was trained on pictures of a bare folder."""
+        images = stacked(item.sources)
+        size, trained = list(images.shape[2:]), self.ensemble.content.get("image_shape")
+        if trained is not None and size != trained:
+            raise ImageError(
+                f"a picture of {_by(size)} pixels (height x width), those of training have "
+                f"{_by(trained)}"
+            )
+        unusual = self._look.unusual(images) if self._look else {}
+        return Prepared(
+            *(item, images, (1,), None, None, np.eye(4)), side_known=False, unusual=unusual
+        )
+
     def _laid(
         self, item: Input, standard: StandardScan
     ) -> tuple[tuple[Path, ...], tuple[int, ...], Matrix]:
@@ -263,6 +289,10 @@ class Preparer:
         if isinstance(self._placed, str):
             raise ImageError(self._placed)
         return self._placed
+
+
+def _by(edges: list[int]) -> str:
+    return " x ".join(str(edge) for edge in edges)
 
 
 def _place(frame: TrainingFrame) -> Matrix | str:

@@ -48,6 +48,7 @@ def checkpoint_content(
         "epoch": epoch,
         "config": settings,
         "preprocessing": train.settings,
+        "image_shape": list(train.image_shape),
         "classes": list(train.scheme.classes),
         "backbone": model.backbone,
         "dim": model.dim,

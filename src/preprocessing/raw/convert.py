@@ -33,6 +33,7 @@ class RawScan:
         affine: Index -> RAS+ mm as the header says; its axes are at right angles.
         notes: What was noticed on reading it, a sentence each.
         stored: Shape of the array in its file; None where it came as DICOM.
+        stored_affine: Index in that array -> RAS+ mm as the header says, sheared or not.
         side_known: Whether the header says which side is left.
     """
 
@@ -41,6 +42,14 @@ class RawScan:
     notes: tuple[str, ...] = ()
     stored: tuple[int, ...] | None = None
     side_known: bool = True
+    stored_affine: Matrix | None = None
+
+    @property
+    def own_grid(self) -> tuple[tuple[int, ...], Matrix]:
+        """Shape and affine of the scan's own grid: its file's, or of DICOM that of `data`."""
+        if self.stored is None or self.stored_affine is None:
+            return self.data.shape, self.affine
+        return self.stored, self.stored_affine
 
     @property
     def voxel_size(self) -> NDArray[np.float64]:
@@ -72,7 +81,8 @@ def read_any(source: str | Path) -> RawScan:
     volume = read_volume(source)
     affine = volume.stored_affine @ volume.to_stored
     data, affine = _squared(volume.data.astype(np.float32), affine)
-    return RawScan(data, affine, volume.notes, volume.stored.shape, volume.side_known)
+    stored = (volume.stored.shape, volume.side_known, volume.stored_affine)
+    return RawScan(data, affine, volume.notes, *stored)
 
 
 def _canonical(data: Float, affine: Matrix) -> tuple[Float, Matrix]:

@@ -60,6 +60,7 @@ def answers_of(files: RunFiles, *, width: int, voxels: int) -> dict[str, Any] | 
                 )
         cards.append(card)
     n_outside = sum(bool(answer["outside"]) for answer in content["answers"])
+    n_caution = sum(bool(answer.get("differs")) for answer in content["answers"])
     return {
         "notice": shown(content["notice"], 400),
         "classes": [shown(name) for name in model["classes"]],
@@ -76,6 +77,7 @@ def answers_of(files: RunFiles, *, width: int, voxels: int) -> dict[str, Any] | 
         "people": _people(content),
         "shown": min(len(cards), _CARDS),
         "n_outside": n_outside,
+        "n_caution": n_caution,
         "volumes": volumes,
     }
 
@@ -118,6 +120,8 @@ def _card(answer: dict[str, Any], number: int) -> dict[str, Any]:
         "held": None if held is None else [shown(name) for name in held],
         "outside": bool(answer["outside"]),
         "reasons": [shown(reason, 400) for reason in answer["reasons"]],
+        "differs": [shown(kind) for kind in answer.get("differs", [])],
+        "caution": [shown(one, 400) for one in answer.get("caution", [])],
         "flags": [shown(flag, 300) for flag in answer["flags"]],
         "quality": [
             {"title": title, "value": f"{answer['quality'][key]:.{digits}f}", "unit": unit}
