@@ -41,8 +41,9 @@ def grid_of(step, shape, at=(0, 0, 0)):
 
 
 def test_a_scan_on_its_own_grid_stays_as_it_is():
-    data, mask = smooth_noise(), ball()
-    laid = lay(data, mask, scan_of(data), HERE, grid_of(1, SHAPE))
+    wide = tuple(edge + 60 for edge in SHAPE)  # the brain is far from the first voxel
+    data, mask = smooth_noise(shape=wide), np.pad(ball(), ((30, 30), (25, 35), (35, 25)))
+    laid = lay(data, mask, scan_of(data), HERE, grid_of(1, wide))
     top = np.percentile(data[mask], 99.9)
     near = ndimage.binary_dilation(mask, iterations=5)
     np.testing.assert_allclose(laid.head[near], np.clip(data / top * 4000, 0, None)[near], atol=1.5)
@@ -135,7 +136,12 @@ def test_a_laid_file_comes_back_and_is_not_trusted(tmp_path):
     np.testing.assert_array_equal(back.brain, laid.brain)
     with pytest.raises(ManifestError, match="another grid"):
         read_laid(path, (5, 6, 7))
-    for head, brain in ((laid.head.astype(float), laid.brain), (laid.head, laid.head)):
+    for head, brain in (
+        (laid.head.astype(float), laid.brain),
+        (laid.head, laid.head),
+        (laid.head[:4], laid.brain),
+        (laid.head, laid.brain[:4]),
+    ):
         write_laid(path, LaidScan(head, brain))
         with pytest.raises(ManifestError, match="another grid"):
             read_laid(path, (5, 7, 6))
