@@ -12,8 +12,10 @@ Source: Thevenaz et al. (2000), doi:10.1109/42.875199 (cubic splines blur less t
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +116,7 @@ def read_laid(path: Path, shape: tuple[int, int, int]) -> LaidScan:
     try:
         with np.load(path, allow_pickle=False) as content:
             laid = LaidScan(content["head"], content["brain"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
     kinds = laid.head.dtype.name, laid.brain.dtype.name
     if kinds != ("int16", "bool") or laid.head.shape != shape or laid.brain.shape != shape:
