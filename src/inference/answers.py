@@ -19,6 +19,7 @@ OUTSIDE = "outside what this model has seen"
 #: Flag of a scan whose answer is memory.
 TRAINED_ON = "the model was trained or chosen on a person of this name"
 Answer = dict[str, Any]
+_MEASURED = {"detail": "finest detail", "grey": "grey matter's brightness", "fluid": "fluid"}
 
 
 def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
@@ -60,7 +61,11 @@ def _caution(ensemble: Ensemble, prepared: Prepared, kind: str) -> str:
     """Return in which known way a scan differs, and what answers lose where people differ so."""
     change = CHANGES[kind]
     off = change.off(prepared.unusual)
-    told = f"like the training people, but {change.word}: {off:.1f} standard deviations off"
+    measure = _MEASURED[max(change.told_by, key=lambda one: prepared.unusual[one[0]] * one[1])[0]]
+    told = (
+        f"like the training people, but {change.word}: its {measure} is {off:.1f} standard "
+        "deviations from theirs"
+    )
     counts = [
         member.reference.changed[kind]
         for member in ensemble.members
@@ -152,9 +157,7 @@ def _likeness(said: Said) -> Answer:
         "similarity": round(float(np.mean([one.similarity for one in like])), 4),
         "p_similarity": round(combined([one.p_similarity for one in like]), 4),
         "like_changed": sorted(
-            kind
-            for kind in like[0].like_changed
-            if np.mean([kind in one.like_changed for one in like]) > 0.5
+            kind for kind in CHANGES if np.mean([kind in one.like_changed for one in like]) > 0.5
         ),
         "error_rate": round(min(1.0, factor * max(one.error_rate for one in like)), 4),
         "n_compared": min(one.n_people for one in like),

@@ -101,7 +101,9 @@ class Arrival:
         laid = _moved(values, step, shape, 3)
         brain = self.frame.mask
         if brain is None:
-            brain = _moved((volume.data > 0).astype(np.float32), step, shape, 1) > 0.5
+            # Slices of a volume end before its grid does: above the last one there is nothing.
+            ends = "nearest" if self.cohort.layout == "slice" else "constant"
+            brain = _moved((volume.data > 0).astype(np.float32), step, shape, 1, ends) > 0.5
         cut: Float = np.where(brain, np.clip(laid, 0, None), np.float32(0))
         return cut
 
@@ -126,9 +128,11 @@ def _motion(frame: TrainingFrame, turn: Matrix, size: Matrix, shift: Matrix) -> 
     return np.asarray(np.linalg.inv(to_ras) @ moved @ to_ras)
 
 
-def _moved(values: Float, step: Matrix, shape: tuple[int, int, int], order: int) -> Float:
+def _moved(
+    values: Float, step: Matrix, shape: tuple[int, int, int], order: int, ends: str = "nearest"
+) -> Float:
     moved: Float = ndimage.affine_transform(
-        values, step[:3, :3], step[:3, 3], shape, np.float32, order=order, mode="nearest"
+        values, step[:3, :3], step[:3, 3], shape, np.float32, order=order, mode=ends
     )
     return moved
 

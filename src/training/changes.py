@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from .look import UNUSUAL, Picture
@@ -25,7 +24,6 @@ _BLUR = 1.2  # pixels: standard deviation of a Gaussian
 #: brightness. In the strangest of four real heads, detail and grey matter were 6 standard
 #: deviations off those of OASIS-1 people; this moves both by 6 to 9.
 _SHARPER, _NOISE, _GAMMA = 3.0, 0.03, 0.5
-_FLUID = 0.4  # share of an image in which everything dark is a pixel wider all around
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,6 @@ def _other_scanner(picture: Picture) -> Float:
     return np.asarray(np.clip(picture.data + _SHARPER * finest + noise, 0, 1) ** _GAMMA)
 
 
-def _more_fluid(picture: Picture) -> Float:
-    """Widen everything dark: ventricles, sulci."""
-    size = (3, 3, 3) if picture.solid else (1, 3, 3)
-    wider = ndimage.grey_erosion(np.where(picture.brain > 0, picture.data, 1), size)
-    return np.asarray((1 - _FLUID) * picture.data + _FLUID * wider)
-
-
 CHANGES: Mapping[str, Change] = {
     "blurred": Change("blurred", (("detail", -1),), _blurred),
     "another scanner": Change(
@@ -77,7 +68,6 @@ CHANGES: Mapping[str, Change] = {
         (("detail", 1), ("grey", 1), ("grey", -1)),
         _other_scanner,
     ),
-    "more fluid": Change("with more fluid, as older people have", (("fluid", 1),), _more_fluid),
 }
 
 

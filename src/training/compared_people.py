@@ -31,7 +31,7 @@ from .likeness import (
     kth_distance,
     person_row,
 )
-from .look import Look, Picture, fit_look
+from .look import Look, fit_look
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -205,7 +205,7 @@ class _Eye:
         session = make_session(person.data, *person.first)
         images = self.arrival.images(images, session, self._random)
         if keep:
-            self.measured.append(Picture(images).measures())
+            self.measured.append(self.look.measured(images))
         return self.look.brought(images)
 
     def _embed(self, images: Tensor) -> Float:

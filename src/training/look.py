@@ -123,8 +123,18 @@ class Look:
 
     def unusual(self, images: Tensor) -> dict[str, float]:
         """Return how far each measure lies from training people's mean, in standard deviations."""
-        off = (Picture(images).measures() - self.usual[0]) / np.maximum(self.usual[1], 1e-6)
+        off = (self.measured(images) - self.usual[0]) / np.maximum(self.usual[1], 1e-6)
         return dict(zip(MEASURES, off.tolist(), strict=True))
+
+    def measured(self, images: Tensor) -> Array:
+        """Return (3,) `MEASURES` of a person; detail as it is with grey matter in its range.
+
+        Brightness raised to a power changes detail as well, which is no blur.
+        """
+        picture = Picture(images)
+        grey, fluid = picture.measures()[1:]
+        (detail,) = picture.strengths(picture.bands(self._toned(picture))[0][:1])
+        return np.array([detail, grey, fluid])
 
     def coming_as(self, measures: Sequence[Array]) -> Look:
         """Return the look with the measures of two people or more who come as new scans."""

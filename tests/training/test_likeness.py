@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tiny_runs import run_config, train_once
 
+from src.data.augment import to_unit
 from src.data.run_data import open_run_data
 from src.errors import CheckpointError, ImageError
 from src.models.checkpoint import load_checkpoint
-from src.training.likeness import NEIGHBOUR, Reference, coarse_image
+from src.training import compared_people
+from src.training.changes import CHANGES
+from src.training.likeness import NEIGHBOUR, Changed, Reference, coarse_image
 from src.training.shared_grid import TrainingFrame, training_frame
 
 RNG = np.random.default_rng(0)
@@ -110,3 +115,78 @@ def test_the_shared_grid_survives_its_checkpoint(processed_3d, tmp_path):
     ):
         with pytest.raises(CheckpointError, match="damaged"):
             TrainingFrame.from_dict(stored | change)
+
+
+class Straight(torch.nn.Module):
+    """A model whose features are six numbers of an image, and that has learnt nobody."""
+
+    def __init__(self, frozen=True):
+        super().__init__()
+        self.frozen, self.dim = frozen, "2d"
+
+    def embed(self, images):
+        images = images.float() / (255 if images.dtype == torch.uint8 else 1)
+        return torch.nn.functional.adaptive_avg_pool2d(images, (3, 2)).flatten(1) - 0.35
+
+    def classify(self, features):
+        return features[:, :2]
+
+
+def compared(monkeypatch, processed, frozen=True):
+    model = Straight(frozen)
+    monkeypatch.setattr(
+        compared_people,
+        "dataset_features",
+        lambda model, data, device: model.embed(to_unit(data.read_rows(range(len(data))))).numpy(),
+    )
+    train = open_run_data(run_config(processed, processed.parent))
+    val = train.with_split("val")
+    found = compared_people.compare_people(model, train, val, torch.device("cpu"), None)
+    return (*found, train, val)
+
+
+def test_nobody_is_compared_with_himself(monkeypatch, processed_2d):
+    look, known, train, val = compared(monkeypatch, processed_2d)
+    people = len({*train.subjects, *val.subjects})
+    assert len(known.features) == len(known.distances) == people
+    apart = np.sqrt(np.maximum(2 - 2 * known.features @ known.features.T, 0))
+    others = np.sort(apart + 9 * np.eye(people), axis=1)[:, NEIGHBOUR - 1]
+    np.testing.assert_allclose(known.distances, np.sort(others), atol=2e-3)
+    with_himself = np.sort(apart, axis=1)[:, NEIGHBOUR - 1]
+    assert (np.sort(with_himself) < known.distances - 1e-4).any()
+    assert look is not None
+    assert set(known.changed) == set(CHANGES)
+    assert not known.arrived
+
+
+def test_a_model_that_knows_its_people_by_heart_is_tried_on_others(monkeypatch, processed_2d):
+    _, known, train, val = compared(monkeypatch, processed_2d, frozen=False)
+    assert len(known.features) == len(set(train.subjects))
+    assert len(known.distances) == len(set(val.subjects))
+
+
+def test_a_scan_is_like_changed_people_up_to_the_furthest_of_them():
+    known = reference()
+    row, images = RNG.normal(size=(1, 7)).astype(np.float32), torch.rand(3, 1, 40, 44)
+    distance = known.judge(row, images).distance
+    near, far = (Changed(np.array([0.1, distance + step]), 1, (0.9, 0.7)) for step in (-0.01, 0.01))
+    said = replace(known, changed={"near": near, "far": far}).judge(row, images)
+    assert said.like_changed == {"far"}
+
+
+def test_changed_people_come_back_and_an_older_reference_opens():
+    changed = {"blurred": Changed(np.array([0.2, 0.7]), 3, (0.9, 0.65))}
+    stored = replace(reference(), arrived=True, changed=changed).to_dict()
+    back = Reference.from_dict(stored, 7)
+    assert back.arrived
+    assert back.changed["blurred"].to_dict() == changed["blurred"].to_dict()
+    older = {name: value for name, value in stored.items() if name not in ("arrived", "changed")}
+    assert not Reference.from_dict(older, 7).arrived
+    assert Reference.from_dict(older, 7).changed == {}
+    for damage in ({"blurred": {}}, {"blurred": None}, [1]):
+        with pytest.raises(CheckpointError, match="damaged"):
+            Reference.from_dict(stored | {"changed": damage}, 7)
+    content = changed["blurred"].to_dict()
+    for part in ({"distances": []}, {"distances": [float("nan")]}, {"accuracy": [1.0]}):
+        with pytest.raises(CheckpointError, match="damaged"):
+            Reference.from_dict(stored | {"changed": {"blurred": content | part}}, 7)

@@ -101,7 +101,9 @@ def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | Non
     values = {"brain_volume_ml": float(mask.sum()) * voxel}
     values |= detail(brain, mask)
     raised = scan.data - min(float(scan.data.min()), 0.0)
-    seen_ghosts = ghosts(raised, mask, scan.voxel_size)
+    # Air is sought above and beside the head: a header that is wrong does not say where that is.
+    upright = placement is None or not placement.turned
+    seen_ghosts = ghosts(raised, mask, scan.voxel_size) if upright else None
     values |= {} if seen_ghosts is None else {"ghosts": seen_ghosts}
     if placement is None:
         values["cut"] = _at_the_edge(mask)
@@ -133,7 +135,7 @@ def _failures(values: dict[str, float]) -> Iterator[str]:
             f"laid on the template it correlates with {values['correlation']:.2f}, under "
             f"{MIN_CORRELATION}: not a T1 of a brain, or badly laid"
         )
-    if values.get("grey_to_white", 0) > MAX_GREY:
+    elif values.get("grey_to_white", 0) > MAX_GREY:  # of what lies wrongly, no tissue is known
         yield _other_contrast(values)
     if values.get("overlap", 1) < MIN_OVERLAP:
         yield f"its brain's shape overlaps the template's by {values['overlap']:.2f} (Dice)"
@@ -168,7 +170,8 @@ def _flags(values: dict[str, float], turned: bool) -> Iterator[str]:
         yield f"ghosts in the air, of {100 * values['ghosts']:.0f} % of the brain's brightness"
     if USUAL_GREY < values.get("grey_to_white", 0) <= MAX_GREY:
         yield f"little contrast: grey matter has {100 * values['grey_to_white']:.0f} % of white's"
-    if values.get("bright", 0) > MAX_BRIGHT:
+    laid = values.get("correlation", 1) >= MIN_CORRELATION
+    if laid and values.get("bright", 0) > MAX_BRIGHT:
         yield (
             f"{100 * values['bright']:.1f} % of the brain is far brighter than white matter: "
             "was a contrast agent given?"
