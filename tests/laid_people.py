@@ -39,7 +39,8 @@ def head(seed: int, shape: tuple[int, int, int], own_mask: bool) -> np.ndarray:
     edge = 1 + (
         0.2 * ndimage.gaussian_filter(rng.standard_normal(shape), 6) / 0.01 if own_mask else 0
     )
-    return np.where(radius < edge, np.clip(data, 0.05, 1.2), 0).astype(np.float32)
+    data = data * np.clip(4 * (edge - radius), 0.1, 1)  # dim at its edge, as fluid is
+    return np.where(radius < edge, np.clip(data, 0.02, 1.2), 0).astype(np.float32)
 
 
 def laid_data(

@@ -30,6 +30,8 @@ from ..runtime import progress
 from .augment import to_unit
 from .dataset import MriDataset
 
+#: Brightness up to which a voxel is air: one more interpolation draws the edge of a volume out.
+_AIR = 0.03
 _THINNEST, _NARROWEST = 25.0, 100.0  # mm of the field of view that can be placed
 
 
@@ -138,7 +140,7 @@ def mean_image(data: MriDataset, sessions: Sequence[Session]) -> MeanImage:
         image = placed(images_of(data, session)[:, 0].numpy(), session)
         total += to_scan_grid(image)
         count += to_scan_grid(image.replaced(np.ones_like(image.data)), order=0)
-        brain += to_scan_grid(image.replaced((image.data > 0).astype(np.float32))) > 0.5
+        brain += to_scan_grid(image.replaced((image.data > _AIR).astype(np.float32))) > 0.5
     # Where slices end, the mean would: that edge must not pass for the brain's.
     covered = count >= 0.5 * len(sessions)
     mean = np.divide(total, count, out=np.zeros_like(total), where=covered)

@@ -21,7 +21,8 @@ from src.training.shared_grid import TrainingFrame, training_frame
 KINDS = {
     "pictures": {"cohort": "kaggle_orig", "quality": 75},
     "dense": {"num_slices": 60},
-    "volumes": {"dim": "3d", "own_mask": True},
+    "volumes": {"dim": "3d"},
+    "volumes cut one by one": {"dim": "3d", "own_mask": True},
     "sparse": {"num_slices": 5},
 }
 
