@@ -36,7 +36,7 @@ def make_model(clone):
     """Return exit status, what was printed, and the calls of Python that are no install."""
     (clone / "calls").unlink(missing_ok=True)
     ran = subprocess.run(
-        [MAKE, "model"], cwd=clone, capture_output=True, text=True, timeout=60, check=False
+        [MAKE, "model"], cwd=clone, capture_output=True, encoding="utf-8", timeout=60, check=False
     )
     noted = clone / "calls"
     calls = noted.read_text(encoding="utf-8").splitlines() if noted.exists() else []

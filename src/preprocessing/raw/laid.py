@@ -101,13 +101,13 @@ def lost_detail(step: Matrix) -> NDArray[np.float64]:
     return sigma if sigma.max() > 0.25 else np.zeros(3)
 
 
-def write_laid(path: Path, laid: LaidScan) -> None:
+def write_laid(path: str | Path, laid: LaidScan) -> None:
     """Write a laid scan as a compressed NumPy file."""
     with atomic_file(path) as file:
         np.savez_compressed(file, head=laid.head, brain=laid.brain)
 
 
-def read_laid(path: Path, shape: tuple[int, int, int]) -> LaidScan:
+def read_laid(path: str | Path, shape: tuple[int, int, int]) -> LaidScan:
     """Read what `write_laid` wrote.
 
     Raises:
