@@ -43,6 +43,7 @@ TURN, SIZE, SHIFT = 2.0, 0.02, 1.0
 #: Largest standard deviation, in pixels, of the blur that one more interpolation leaves.
 BLUR = 0.5
 _DENSE = 2.0  # mm between slices up to which they can be turned out of their plane
+_COARSER = 1.25  # times the stored voxel from which an image counts as coarser
 _NAME = "person"
 
 
@@ -74,6 +75,15 @@ class Arrival:
         settings = PreprocessConfig(**data.settings["preprocess"])
         return cls(frame, cohort, str(data.settings["dim"]), settings)
 
+    def loses_detail(self, session: Session) -> bool:
+        """Return whether a session's images are coarser than its scan.
+
+        What is sent from them is softened more than a new scan is, which comes in full detail.
+        """
+        stored = np.linalg.norm(self.frame.frame.to_ras[:3, :3], axis=0).max()
+        voxel = np.linalg.norm(_to_mm(session)[:3, :2], axis=0).max()
+        return bool(voxel > _COARSER * stored)
+
     def images(self, images: Tensor, session: Session, rng: np.random.Generator) -> Tensor:
         """Return a session's images as a new scan's would be.
 
@@ -85,9 +95,8 @@ class Arrival:
         turn, size, shift = (rng.normal(0, sd, 3) for sd in (TURN, SIZE, SHIFT))
         if session.slices and _gap(session) > _DENSE:
             pixel = float(np.linalg.norm(_to_mm(session)[:3, 1]))
-            return images.new_tensor(_in_plane(soft, turn[0], size[:2], shift[:2] / pixel)).reshape(
-                images.shape
-            )
+            moved = _in_plane(soft, turn[0], size[:2], shift[:2] / pixel)
+            return images.new_tensor(moved).reshape(images.shape)
         laid = self._laid(soft, session, _motion(self.frame, turn, size, shift))
         with TemporaryDirectory() as folder:
             return self._processed(laid, Path(folder))

@@ -203,10 +203,11 @@ class _Eye:
         if self.arrival is None or self.look is None:
             return images
         session = make_session(person.data, *person.first)
-        images = self.arrival.images(images, session, self._random)
+        sent = self.arrival.images(images, session, self._random)
         if keep:
-            self.measured.append(self.look.measured(images))
-        return self.look.brought(images)
+            as_it_comes = images if self.arrival.loses_detail(session) else sent
+            self.measured.append(self.look.measured(as_it_comes))
+        return self.look.brought(sent)
 
     def _embed(self, images: Tensor) -> Float:
         return embed_images(self.model, images, self.device)

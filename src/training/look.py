@@ -80,13 +80,10 @@ class Picture:
         found = [float(band[self.inside].std()) if self.inside.any() else 0.0 for band in bands]
         return np.log(np.maximum(found, _NO_DETAIL))
 
-    def measures(self) -> Array:
-        """Return (3,) `MEASURES`."""
-        values = self._values()
-        (detail,) = self.strengths([self.data - self.smooth(self.data, SIGMAS[0])])
-        share, percent = _DARK
-        dark = float((values < share * np.percentile(values, percent)).mean())
-        return np.array([detail, self.grey(), dark])
+    def fluid(self) -> float:
+        """Return the share of the brain that is as dark as fluid."""
+        values, (share, percent) = self._values(), _DARK
+        return float((values < share * np.percentile(values, percent)).mean())
 
     def grey(self) -> float:
         """Return the brightness of the middle one of three classes of tissue (k-means)."""
@@ -132,9 +129,9 @@ class Look:
         Brightness raised to a power changes detail as well, which is no blur.
         """
         picture = Picture(images)
-        grey, fluid = picture.measures()[1:]
-        (detail,) = picture.strengths(picture.bands(self._toned(picture))[0][:1])
-        return np.array([detail, grey, fluid])
+        made = self._toned(picture)
+        (detail,) = picture.strengths([made - picture.smooth(made, SIGMAS[0])])
+        return np.array([detail, picture.grey(), picture.fluid()])
 
     def coming_as(self, measures: Sequence[Array]) -> Look:
         """Return the look with the measures of two people or more who come as new scans."""
@@ -200,13 +197,13 @@ def fit_look(people: Sequence[Tensor]) -> Look:
 
     They count as coming as new scans, until `Look.coming_as` says otherwise.
     """
-    bands, measures = [], []
+    bands, grey = [], []
     for images in people:
         picture = Picture(images)
         bands.append(picture.strengths(picture.bands(picture.data)[0]))
-        measures.append(picture.measures())
-    usual = _spread(measures)
-    return Look(_spread(bands), usual[:, MEASURES.index("grey")], usual)
+        grey.append(np.array(picture.grey()))
+    plain = Look(_spread(bands), _spread(grey), np.zeros((2, len(MEASURES))))
+    return plain.coming_as([plain.measured(images) for images in people])
 
 
 def _spread(rows: Sequence[Array]) -> Array:

@@ -134,9 +134,16 @@ def outside(images, back):
     return float((back[images == 0] > 0).sum() / (back > 0).sum())
 
 
+@pytest.mark.parametrize(("size", "loses"), [(104, False), (32, True)])
+def test_images_coarser_than_their_scan_lose_detail(tmp_path, size, loses):
+    data = laid_data(tmp_path, num_slices=60, image_size=size)
+    session = make_session(data, *next(iter(rows_by_session(data))))
+    assert way_of(data).loses_detail(session) == loses
+
+
 def test_one_more_interpolation_softens(made):
     sharp, soft = (moved(made, "dense", blur=blur)[1] for blur in (0.0, 0.5))
-    detail = [Picture(one).measures()[0] for one in (sharp, soft)]
+    detail = [of.strengths(of.bands(of.data)[0])[0] for of in map(Picture, (sharp, soft))]
     assert detail[1] < detail[0] - 0.03
 
 
