@@ -26,7 +26,7 @@ from .ensemble import Ensemble
 from .inputs import Input
 
 #: Raise when the same scan, checkpoint and settings no longer give the same answer.
-VERSION = 2
+VERSION = 3
 FOLDER = "answers"
 
 

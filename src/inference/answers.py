@@ -19,7 +19,11 @@ OUTSIDE = "outside what this model has seen"
 #: Flag of a scan whose answer is memory.
 TRAINED_ON = "the model was trained or chosen on a person of this name"
 Answer = dict[str, Any]
-_MEASURED = {"detail": "finest detail", "grey": "grey matter's brightness", "fluid": "fluid"}
+_MEASURED = {
+    "detail": "finest detail",
+    "grey": "grey matter's brightness",
+    "ventricles": "fluid in the middle",
+}
 
 
 def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
@@ -168,8 +172,8 @@ def _likeness(said: Said) -> Answer:
 def _reasons(like: Answer, kinds: list[str]) -> list[str]:
     """Return why a scan is unlike the training people; empty where it is like them.
 
-    One that is further off, but differs in a known way and is no further off than people who were
-    changed so, is no stranger: it gets a caution.
+    One that is further off or less alike, but differs in a known way and is no stranger than
+    people who were changed so, gets a caution.
     """
     if like.get("distance") is None:
         return []
@@ -181,7 +185,7 @@ def _reasons(like: Answer, kinds: list[str]) -> list[str]:
             f"its features are {like['distance']:.2f} from those of training people, further than "
             f"of people like them (p = {like['p_distance']:.3f}, {n} compared)"
         )
-    if like["p_similarity"] <= limit:
+    if like["p_similarity"] <= limit and not known:
         reasons.append(
             f"it correlates with the mean training image by {like['similarity']:.2f}, less than "
             f"people like them do (p = {like['p_similarity']:.3f}, {n} compared)"

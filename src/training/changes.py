@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from .look import UNUSUAL, Picture
@@ -24,6 +25,14 @@ _BLUR = 1.2  # pixels: standard deviation of a Gaussian
 #: brightness. In the strangest of four real heads, detail and grey matter were 6 standard
 #: deviations off those of OASIS-1 people; this moves both by 6 to 9.
 _SHARPER, _NOISE, _GAMMA = 3.0, 0.03, 0.5
+
+
+#: Wider ventricles: their wall moves outward by this share of half the brain's extent, which
+#: moves the share of fluid by some 3 standard deviations of OASIS-1 people; tissue moves with it,
+#: the less the further off (length of the decay, in widths of the move).
+_WIDER, _DECAY = 0.1, 3.0
+_SULCUS = 0.003  # of the brain: a smaller pool of fluid is no ventricle
+_ACROSS = 1e3  # pixels between slices: none moves out of its slice
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,36 @@ def _other_scanner(picture: Picture) -> Float:
     return np.asarray(np.clip(picture.data + _SHARPER * finest + noise, 0, 1) ** _GAMMA)
 
 
+def _wider_ventricles(picture: Picture) -> Float:
+    core = np.ones((1, 3, 3))  # without its edge, which is mixed with tissue
+    pools, _ = ndimage.label(ndimage.binary_erosion(picture.central_fluid(), core))
+    large = np.bincount(pools.ravel()) > _SULCUS * picture.inside.sum()
+    large[0] = False
+    fluid = large[pools]
+    if not fluid.any():
+        return picture.data
+    steps = (1.0 if picture.solid else _ACROSS, 1.0, 1.0)
+    far, nearest = ndimage.distance_transform_edt(~fluid, sampling=steps, return_indices=True)
+    wider = _WIDER * float(np.mean(picture.extent()[1]))
+    move = wider * np.exp(-np.maximum(far - wider, 0) / (_DECAY * wider))
+    share = np.minimum(move / np.maximum(far, 1e-6), 1)
+    places = np.indices(picture.data.shape)
+    return np.asarray(
+        ndimage.map_coordinates(picture.data, places + share * (nearest - places), order=1)
+    )
+
+
 CHANGES: Mapping[str, Change] = {
     "blurred": Change("blurred", (("detail", -1),), _blurred),
     "another scanner": Change(
         "as from another scanner (sharper, noisier, or of other contrast)",
         (("detail", 1), ("grey", 1), ("grey", -1)),
         _other_scanner,
+    ),
+    "wider ventricles": Change(
+        "with wider ventricles (older, or of more atrophy)",
+        (("ventricles", 1),),
+        _wider_ventricles,
     ),
 }
 

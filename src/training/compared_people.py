@@ -181,17 +181,19 @@ class _Eye:
         plain = [self._stage(self._embed(self._first(one))) for one in people]
         found = {}
         for name in progress(CHANGES, total=len(CHANGES), desc="changed people"):
-            distances, stages = [], []
+            pairs, stages = [], []
             for person in people:
                 images = CHANGES[name].applied(self._first(person))
-                features = self._embed(self._arrived(images, person))
-                distances.append(seen.compare(person, person_row(features), person.coarse)[0])
+                came = self._arrived(images, person)
+                features = self._embed(came)
+                pairs.append(seen.compare(person, person_row(features), coarse_image(came)))
                 stages.append(self._stage(features))
             before, after = (
                 float(balanced_accuracy_score(labels, told)) for told in (plain, stages)
             )
             same = int(np.sum(np.array(plain) == np.array(stages)))
-            found[name] = Changed(np.sort(np.array(distances)), same, (before, after))
+            far, alike = (np.sort(np.array(values)) for values in zip(*pairs, strict=True))
+            found[name] = Changed(far, alike, same, (before, after))
         return found
 
     def _first(self, person: _Person) -> Tensor:

@@ -53,7 +53,8 @@ class Likeness:
         limit: A p-value up to this is a flag.
         error_rate: Share of people that belong here that one of the two flags.
         n_people: People that the p-values were counted on.
-        like_changed: Changes (`changes`): it is no further off than some people changed so.
+        like_changed: Changes (`changes`): it is no further off, and no less alike, than some
+            people changed so.
     """
 
     distance: float
@@ -82,18 +83,25 @@ class Changed:
 
     Attributes:
         distances: Ascending, of their features.
+        similarities: Of the same people's images, ascending.
         same_stage: How many keep the stage that the model gave them.
         accuracy: Balanced accuracy of their unchanged and of their changed images, 0 to 1.
     """
 
     distances: Array
+    similarities: Array
     same_stage: int
     accuracy: tuple[float, float]
+
+    def reaches(self, distance: float, similarity: float) -> bool:
+        """Return whether some of them are as far off, and some as unlike."""
+        return bool(distance <= self.distances[-1] and similarity >= self.similarities[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, and no name."""
         return {
             "distances": self.distances.tolist(),
+            "similarities": self.similarities.tolist(),
             "same_stage": self.same_stage,
             "accuracy": list(self.accuracy),
         }
@@ -144,7 +152,7 @@ class Reference:
             limit,
             min(1.0, _TESTS * math.floor(limit * (n + 1) + 1e-9) / (n + 1)),
             n,
-            frozenset(k for k, one in self.changed.items() if distance <= one.distances[-1]),
+            frozenset(k for k, one in self.changed.items() if one.reaches(distance, similarity)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,11 +191,12 @@ class Reference:
 
 
 def _changed(content: Any) -> Changed:
-    distances = np.array(content["distances"], float)
+    known = [np.array(content[name], float) for name in ("distances", "similarities")]
     plain, changed = (float(value) for value in content["accuracy"])
-    if distances.ndim != 1 or not len(distances) or not np.isfinite(distances).all():
-        raise ValueError("distances that cannot be")
-    return Changed(distances, int(content["same_stage"]), (plain, changed))
+    for values in known:
+        if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+            raise ValueError("distances or similarities that cannot be")
+    return Changed(known[0], known[1], int(content["same_stage"]), (plain, changed))
 
 
 def coarse_image(images: Tensor) -> Float:

@@ -35,13 +35,14 @@ Array = NDArray[np.float64]
 SIGMAS = (0.7, 1.4)
 #: From this many standard deviations of training people on, a measure is unusual.
 UNUSUAL = 3.0
-MEASURES = ("detail", "grey", "fluid")
+MEASURES = ("detail", "grey", "ventricles")
 _AIR = 0.03  # brightness of what is no brain
 _RIM = 3  # pixels at the brain's edge that do not count
 _ROUNDS = 3  # bands overlap: three rounds go at least 60 % of the way, the next ones little further
 _MOST = 3.0  # largest gain of a band, and the smallest its inverse
 _NO_DETAIL = 1e-4  # of a band: it is not divided by less
 _DARK = (0.45, 90)  # fluid: under this share of that percentile of the brain
+_CENTRAL = 0.55  # half axes of the middle that holds the ventricles, of half the brain's extent
 _AGAIN = "train again, or copy the checkpoint again"
 
 
@@ -80,10 +81,26 @@ class Picture:
         found = [float(band[self.inside].std()) if self.inside.any() else 0.0 for band in bands]
         return np.log(np.maximum(found, _NO_DETAIL))
 
-    def fluid(self) -> float:
-        """Return the share of the brain that is as dark as fluid."""
-        values, (share, percent) = self._values(), _DARK
-        return float((values < share * np.percentile(values, percent)).mean())
+    def extent(self) -> tuple[Array, Array]:
+        """Return the brain's middle and half its extent, in voxels along each axis of `data`."""
+        filled = np.nonzero(self.inside if self.inside.any() else self.data >= 0)
+        ends = np.array([(where.min(), where.max()) for where in filled], float)
+        return ends.mean(axis=1), np.maximum((ends[:, 1] - ends[:, 0]) / 2, 1)
+
+    def central_fluid(self) -> NDArray[np.bool_]:
+        """Return where the brain's middle, of slices in their plane, is as dark as fluid."""
+        off = np.zeros(self.data.shape, np.float32)
+        for axis, (middle, half) in enumerate(zip(*self.extent(), strict=True)):
+            if axis or self.solid:
+                place = (np.arange(self.data.shape[axis]) - middle) / half
+                off += np.expand_dims(place**2, [a for a in range(3) if a != axis])
+        share, percent = _DARK
+        dark = self.data < share * np.percentile(self._values(), percent)
+        return np.asarray((off < _CENTRAL**2) & dark)
+
+    def ventricles(self) -> float:
+        """Return the share of the brain that is fluid in its middle."""
+        return float(self.central_fluid().sum() / self._values().size)
 
     def grey(self) -> float:
         """Return the brightness of the middle one of three classes of tissue (k-means)."""
@@ -111,7 +128,7 @@ class Look:
         bands: ``(2, 2)`` of the logarithm of each band's standard deviation, finest first.
         grey: ``(2,)`` of the brightness of grey matter: of three classes of tissue the middle one.
         usual: ``(2, 3)`` of `MEASURES` of people who come as new scans: the finest band; grey
-            matter; the share of the brain that is dark as fluid is.
+            matter; the share of the brain that is fluid in its middle.
     """
 
     bands: Array
@@ -131,7 +148,7 @@ class Look:
         picture = Picture(images)
         made = self._toned(picture)
         (detail,) = picture.strengths([made - picture.smooth(made, SIGMAS[0])])
-        return np.array([detail, picture.grey(), picture.fluid()])
+        return np.array([detail, picture.grey(), picture.ventricles()])
 
     def coming_as(self, measures: Sequence[Array]) -> Look:
         """Return the look with the measures of two people or more who come as new scans."""
@@ -169,7 +186,8 @@ class Look:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `from_dict` reads."""
-        return {name: getattr(self, name).tolist() for name in ("bands", "grey", "usual")}
+        usual = dict(zip(MEASURES, self.usual.T.tolist(), strict=True))
+        return {"bands": self.bands.tolist(), "grey": self.grey.tolist(), "usual": usual}
 
     @classmethod
     def from_dict(cls, content: Any) -> Look:
@@ -179,11 +197,12 @@ class Look:
             CheckpointError: A part is missing, of another shape or not finite.
         """
         try:
-            look = cls(*(np.array(content[name], float) for name in ("bands", "grey", "usual")))
-            shapes = (look.bands.shape, look.grey.shape, look.usual.shape)
-            known = shapes == ((2, len(SIGMAS)), (2,), (2, len(MEASURES)))
-            parts = (look.bands, look.grey, look.usual)
-            if not known or not all(np.isfinite(part).all() for part in parts):
+            usual = [content["usual"][name] for name in MEASURES]
+            parts = (content["bands"], content["grey"], np.transpose(usual))
+            look = cls(*(np.array(part, float) for part in parts))
+            found = (look.bands, look.grey, look.usual)
+            known = [part.shape for part in found] == [(2, len(SIGMAS)), (2,), (2, len(MEASURES))]
+            if not known or not all(np.isfinite(part).all() for part in found):
                 raise ValueError("shapes or values that cannot be")
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -36,9 +36,10 @@ def test_a_change_moves_its_own_measure_to_the_side_it_says(shape, name):
 
 
 def test_changes_are_told_from_three_standard_deviations_on():
-    assert changes_of({"detail": 0.0, "grey": 0.0, "fluid": 0.0}) == []
-    assert changes_of({"detail": -3.1, "grey": 2.9, "fluid": 2.9}) == ["blurred"]
+    assert changes_of({"detail": 0.0, "grey": 0.0, "ventricles": 0.0}) == []
+    assert changes_of({"detail": -3.1, "grey": 2.9, "ventricles": 2.9}) == ["blurred"]
     assert changes_of({"detail": 3.1}) == ["another scanner"]
     assert changes_of({"grey": 3.1}) == changes_of({"grey": -3.1}) == ["another scanner"]
-    assert changes_of({"fluid": 9.0}) == []  # what disease changes is no other kind of picture
+    assert changes_of({"ventricles": 3.1}) == ["wider ventricles"]
+    assert changes_of({"ventricles": -9.0}) == []  # narrow ones are no sign of anything
     assert changes_of({"detail": -4.0, "grey": 4.0}) == ["blurred", "another scanner"]

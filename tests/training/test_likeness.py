@@ -165,17 +165,20 @@ def test_a_model_that_knows_its_people_by_heart_is_tried_on_others(monkeypatch, 
     assert len(known.distances) == len(set(val.subjects))
 
 
-def test_a_scan_is_like_changed_people_up_to_the_furthest_of_them():
+def test_a_scan_is_like_changed_people_up_to_the_furthest_and_least_alike_of_them():
     known = reference()
     row, images = RNG.normal(size=(1, 7)).astype(np.float32), torch.rand(3, 1, 40, 44)
-    distance = known.judge(row, images).distance
-    near, far = (Changed(np.array([0.1, distance + step]), 1, (0.9, 0.7)) for step in (-0.01, 0.01))
-    said = replace(known, changed={"near": near, "far": far}).judge(row, images)
-    assert said.like_changed == {"far"}
+    plain = known.judge(row, images)
+    steps = {"near": (-0.01, -0.01), "far": (0.01, -0.01), "alike": (0.01, 0.01)}
+    changed = {}
+    for name, (further, more) in steps.items():
+        distances = np.array([0.1, plain.distance + further])
+        changed[name] = Changed(distances, np.array([plain.similarity + more, 1]), 1, (0.9, 0.7))
+    assert replace(known, changed=changed).judge(row, images).like_changed == {"far"}
 
 
 def test_changed_people_come_back_and_an_older_reference_opens():
-    changed = {"blurred": Changed(np.array([0.2, 0.7]), 3, (0.9, 0.65))}
+    changed = {"blurred": Changed(np.array([0.2, 0.7]), np.array([0.8, 0.9]), 3, (0.9, 0.65))}
     stored = replace(reference(), arrived=True, changed=changed).to_dict()
     back = Reference.from_dict(stored, 7)
     assert back.arrived
@@ -187,6 +190,7 @@ def test_changed_people_come_back_and_an_older_reference_opens():
         with pytest.raises(CheckpointError, match="damaged"):
             Reference.from_dict(stored | {"changed": damage}, 7)
     content = changed["blurred"].to_dict()
-    for part in ({"distances": []}, {"distances": [float("nan")]}, {"accuracy": [1.0]}):
+    damages = [{"distances": []}, {"distances": [float("nan")]}, {"accuracy": [1.0]}]
+    for part in [*damages, {"similarities": []}, {"similarities": None}]:
         with pytest.raises(CheckpointError, match="damaged"):
             Reference.from_dict(stored | {"changed": {"blurred": content | part}}, 7)

@@ -127,8 +127,8 @@ def test_unusual_tells_what_and_to_which_side():
     assert look.unusual(sharpened(brain(50)))["detail"] > 3
     assert look.unusual(brain(50) ** 0.6)["grey"] > 3
     assert look.unusual(brain(50) ** 1.6)["grey"] < -3
-    assert look.unusual(brain(50, hole=0.42))["fluid"] > 3
-    assert look.unusual(brain(50, hole=0.05))["fluid"] < -3
+    assert look.unusual(brain(50, hole=0.42))["ventricles"] > 3
+    assert look.unusual(brain(50, hole=0.05))["ventricles"] < -3
 
 
 def test_people_who_come_as_new_scans_replace_what_is_usual_only():
