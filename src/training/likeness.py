@@ -36,6 +36,7 @@ NEIGHBOUR = 5
 #: Share of people like the validation people that both tests together may flag by mistake.
 FLAG_RATE = 0.05
 _TESTS = 2
+_REACH = 0.05  # of changed people: what is stranger than all the others of them is outside
 _COARSE = {"2d": (8, 28, 28), "3d": (16, 16, 16)}  # (slices, H, W) or X, Y, Z of a coarse image
 _AGAIN = "train again, or copy the checkpoint again"
 
@@ -53,8 +54,8 @@ class Likeness:
         limit: A p-value up to this is a flag.
         error_rate: Share of people that belong here that one of the two flags.
         n_people: People that the p-values were counted on.
-        like_changed: Changes (`changes`): it is no further off, and no less alike, than some
-            people changed so.
+        like_changed: Changes (`changes`): one in twenty of the people changed so is as far off,
+            and one in twenty as unlike.
     """
 
     distance: float
@@ -94,8 +95,10 @@ class Changed:
     accuracy: tuple[float, float]
 
     def reaches(self, distance: float, similarity: float) -> bool:
-        """Return whether some of them are as far off, and some as unlike."""
-        return bool(distance <= self.distances[-1] and similarity >= self.similarities[0])
+        """Return whether one in twenty of them is as far off, and one in twenty as unlike."""
+        far = np.quantile(self.distances, 1 - _REACH)
+        unlike = np.quantile(self.similarities, _REACH)
+        return bool(distance <= far and similarity >= unlike)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, and no name."""

@@ -36,6 +36,9 @@ SIGMAS = (0.7, 1.4)
 #: From this many standard deviations of training people on, a measure is unusual.
 UNUSUAL = 3.0
 MEASURES = ("detail", "grey", "ventricles")
+#: Smallest standard deviations that count: those of 60 OASIS-1 people, rounded down. Phantoms, and
+#: few people, differ less, and a scan that differs from them as people do is not unusual.
+_LEAST = (0.06, 0.02, 0.025)
 _AIR = 0.03  # brightness of what is no brain
 _RIM = 3  # pixels at the brain's edge that do not count
 _ROUNDS = 3  # bands overlap: three rounds go at least 60 % of the way, the next ones little further
@@ -137,7 +140,7 @@ class Look:
 
     def unusual(self, images: Tensor) -> dict[str, float]:
         """Return how far each measure lies from training people's mean, in standard deviations."""
-        off = (self.measured(images) - self.usual[0]) / np.maximum(self.usual[1], 1e-6)
+        off = (self.measured(images) - self.usual[0]) / np.maximum(self.usual[1], _LEAST)
         return dict(zip(MEASURES, off.tolist(), strict=True))
 
     def measured(self, images: Tensor) -> Array:

@@ -165,16 +165,19 @@ def test_a_model_that_knows_its_people_by_heart_is_tried_on_others(monkeypatch, 
     assert len(known.distances) == len(set(val.subjects))
 
 
-def test_a_scan_is_like_changed_people_up_to_the_furthest_and_least_alike_of_them():
+def test_a_scan_is_like_changed_people_as_far_as_one_in_twenty_of_them():
     known = reference()
     row, images = RNG.normal(size=(1, 7)).astype(np.float32), torch.rand(3, 1, 40, 44)
     plain = known.judge(row, images)
-    steps = {"near": (-0.01, -0.01), "far": (0.01, -0.01), "alike": (0.01, 0.01)}
+    further, less = np.full(40, 0.1), np.full(40, 1.0)  # of 40 people
     changed = {}
-    for name, (further, more) in steps.items():
-        distances = np.array([0.1, plain.distance + further])
-        changed[name] = Changed(distances, np.array([plain.similarity + more, 1]), 1, (0.9, 0.7))
-    assert replace(known, changed=changed).judge(row, images).like_changed == {"far"}
+    for n_far, n_unlike in ((3, 3), (3, 1), (1, 3)):
+        further[:], less[:] = 0.1, 1.0
+        further[-n_far:], less[:n_unlike] = plain.distance + 0.01, plain.similarity - 0.01
+        name = f"{n_far} as far, {n_unlike} as unlike"
+        changed[name] = Changed(further.copy(), less.copy(), 1, (0.9, 0.7))
+    said = replace(known, changed=changed).judge(row, images)
+    assert said.like_changed == {"3 as far, 3 as unlike"}
 
 
 def test_changed_people_come_back_and_an_older_reference_opens():

@@ -131,6 +131,12 @@ def test_unusual_tells_what_and_to_which_side():
     assert look.unusual(brain(50, hole=0.05))["ventricles"] < -3
 
 
+def test_few_people_who_are_much_alike_make_nobody_unusual():
+    look = fit_look([brain(seed, detail=0.05, grey=0.45) for seed in range(6)])
+    assert look.usual[1].max() < 0.02  # copies but for their noise
+    assert all(abs(off) < 3 for off in look.unusual(brain(50, detail=0.045, grey=0.47)).values())
+
+
 def test_people_who_come_as_new_scans_replace_what_is_usual_only():
     look = fit_look(crowd())
     other = look.coming_as([np.array([1.0, 2, 3]), np.array([3.0, 2, 7])])
