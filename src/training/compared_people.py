@@ -193,7 +193,7 @@ class _Eye:
             )
             same = int(np.sum(np.array(plain) == np.array(stages)))
             far, alike = (np.sort(np.array(values)) for values in zip(*pairs, strict=True))
-            found[name] = Changed(far, alike, same, (before, after))
+            found[name] = Changed(far, alike, same, (before, after), 1 / len(set(labels)))
         return found
 
     def _first(self, person: _Person) -> Tensor:

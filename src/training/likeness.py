@@ -87,15 +87,22 @@ class Changed:
         similarities: Of the same people's images, ascending.
         same_stage: How many keep the stage that the model gave them.
         accuracy: Balanced accuracy of their unchanged and of their changed images, 0 to 1.
+        chance: Balanced accuracy of a guess.
     """
 
     distances: Array
     similarities: Array
     same_stage: int
     accuracy: tuple[float, float]
+    chance: float
 
     def reaches(self, distance: float, similarity: float) -> bool:
-        """Return whether one in twenty of them is as far off, and one in twenty as unlike."""
+        """Return whether one in twenty of them is as far off, and one in twenty as unlike.
+
+        A model that only guesses where people are changed so has no answer there: then never.
+        """
+        if self.accuracy[1] <= self.chance:
+            return False
         far = np.quantile(self.distances, 1 - _REACH)
         unlike = np.quantile(self.similarities, _REACH)
         return bool(distance <= far and similarity >= unlike)
@@ -107,6 +114,7 @@ class Changed:
             "similarities": self.similarities.tolist(),
             "same_stage": self.same_stage,
             "accuracy": list(self.accuracy),
+            "chance": self.chance,
         }
 
 
@@ -195,11 +203,11 @@ class Reference:
 
 def _changed(content: Any) -> Changed:
     known = [np.array(content[name], float) for name in ("distances", "similarities")]
-    plain, changed = (float(value) for value in content["accuracy"])
+    plain, changed, chance = (float(v) for v in (*content["accuracy"], content["chance"]))
     for values in known:
         if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ValueError("distances or similarities that cannot be")
-    return Changed(known[0], known[1], int(content["same_stage"]), (plain, changed))
+    return Changed(known[0], known[1], int(content["same_stage"]), (plain, changed), chance)
 
 
 def coarse_image(images: Tensor) -> Float:

@@ -24,7 +24,7 @@ def likeness(*, far=False, unlike=False, like=()):
 
 
 def answered(unusual, *likes, n_changed=20):
-    changed = Changed(np.linspace(0.2, 0.5, n_changed), np.array([0.9]), 13, (0.8, 0.5))
+    changed = Changed(np.linspace(0.2, 0.5, n_changed), np.array([0.9]), 13, (0.8, 0.5), 0.25)
     reference = SimpleNamespace(changed={"blurred": changed, "wider ventricles": changed})
     member = SimpleNamespace(reference=reference, content={"look": {}})
     ensemble = SimpleNamespace(

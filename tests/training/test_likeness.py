@@ -175,13 +175,14 @@ def test_a_scan_is_like_changed_people_as_far_as_one_in_twenty_of_them():
         further[:], less[:] = 0.1, 1.0
         further[-n_far:], less[:n_unlike] = plain.distance + 0.01, plain.similarity - 0.01
         name = f"{n_far} as far, {n_unlike} as unlike"
-        changed[name] = Changed(further.copy(), less.copy(), 1, (0.9, 0.7))
+        changed[name] = Changed(further.copy(), less.copy(), 1, (0.9, 0.7), 0.3)
+    changed["by a guess"] = replace(changed["3 as far, 3 as unlike"], accuracy=(0.9, 0.3))
     said = replace(known, changed=changed).judge(row, images)
     assert said.like_changed == {"3 as far, 3 as unlike"}
 
 
 def test_changed_people_come_back_and_an_older_reference_opens():
-    changed = {"blurred": Changed(np.array([0.2, 0.7]), np.array([0.8, 0.9]), 3, (0.9, 0.65))}
+    changed = {"blurred": Changed(np.array([0.2, 0.7]), np.array([0.8, 0.9]), 3, (0.9, 0.65), 0.5)}
     stored = replace(reference(), arrived=True, changed=changed).to_dict()
     back = Reference.from_dict(stored, 7)
     assert back.arrived
@@ -194,6 +195,6 @@ def test_changed_people_come_back_and_an_older_reference_opens():
             Reference.from_dict(stored | {"changed": damage}, 7)
     content = changed["blurred"].to_dict()
     damages = [{"distances": []}, {"distances": [float("nan")]}, {"accuracy": [1.0]}]
-    for part in [*damages, {"similarities": []}, {"similarities": None}]:
+    for part in [*damages, {"similarities": []}, {"similarities": None}, {"chance": None}]:
         with pytest.raises(CheckpointError, match="damaged"):
             Reference.from_dict(stored | {"changed": {"blurred": content | part}}, 7)
