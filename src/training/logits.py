@@ -10,6 +10,7 @@ from ..data.augment import to_unit
 from ..data.dataset import MriDataset, make_loader
 from ..errors import CheckpointError, counted
 from ..models.classifier import Classifier
+from ..models.engine import Pass
 from ..predictions import Predictions
 from ..runtime import keep_memory, progress
 
@@ -52,12 +53,12 @@ def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Pre
     """
     was_training = model.training
     model.eval()
-    parts = []
+    run, parts = Pass(model, len(dataset)), []
     loader = make_loader(dataset, inference_batch(model.dim, device))
     try:
         for images, _ in progress(loader, desc=f"predict {dataset.split}"):
             # Left on the device, so that nobody waits for it while the next images are read.
-            parts.append(model(to_unit(images.to(device, non_blocking=True))).float())
+            parts.append(run.logits(to_unit(images.to(device, non_blocking=True))).float())
     finally:
         model.train(was_training)
     return as_predictions(dataset, parts)
