@@ -21,7 +21,7 @@ from pathlib import Path
 
 from checks import steps
 from checks.bench import Bench, Checks
-from src.runtime import configure_logging
+from src.runtime import configure_logging, keep_memory
 
 Step = Callable[[Bench, Checks], None]
 STEPS: dict[str, tuple[str, Step]] = {
@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for. Exit status: 0 all passed, 1 one failed, 130 stopped by hand."""
     args = build_parser().parse_args(argv)
     configure_logging(logging.ERROR)
+    keep_memory()
     try:
         with tempfile.TemporaryDirectory(prefix="alzheimers-mri-") as folder:
             bench = Bench(Path(folder))

@@ -21,6 +21,7 @@ EVERYWHERE = (
     "features",
     "epoch",
     "memory",
+    "kept",
     "preprocessing",
     "inference",
     "maps",

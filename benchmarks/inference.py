@@ -1,15 +1,16 @@
-"""Time per slice of a network without gradients, by memory layout and batch size.
+"""Time per slice of a network without gradients, by memory layout, batch size and engine.
 
     python -m benchmarks inference
 
-Checks that both layouts compute the same, then measures in turns and prints ratios to the plain
-way (contiguous, 64 at once) with their range. Axes: B slices of H W.
+Checks that both layouts and the engine (`src.models.engine`) compute the same, then measures in
+turns and prints ratios to the plain way (contiguous, 64 at once) with their range. Axes: B slices
+of H W.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Any
 
 import torch
 
-from src.models.classifier import Classifier
 from src.models.create import create_model
+from src.models.engine import WORTH, Pass
 
 from .timing import RESULTS, in_turns, machine, ratio, report, spread
 
@@ -52,10 +53,13 @@ def run(
         layout: deepcopy(model).to(memory_format=kind)  # type: ignore[call-overload]
         for layout, kind in LAYOUTS.items()
     }
-    apart = compare(layouts, images[:8])
+    engine = Pass(layouts["channels last"], WORTH)
+    engine.embed(images[:1])  # makes it
+    networks = {**layouts, "engine": engine.logits}
+    apart = compare(networks, images[:8])
     ways = {
         f"{layout}, batch {batch}": (partial(one, images[:batch]), batch)
-        for layout, one in layouts.items()
+        for layout, one in networks.items()
         for batch in batches
     }
     here = machine()
@@ -74,15 +78,18 @@ def run(
     return content
 
 
-def compare(layouts: Mapping[str, Classifier], images: torch.Tensor) -> float:
-    """Return how far the layouts' logits are apart at most.
+def compare(
+    networks: Mapping[str, Callable[[torch.Tensor], torch.Tensor]], images: torch.Tensor
+) -> float:
+    """Return how far the networks' logits are apart at most.
 
     Raises:
         AssertionError: By more than rounding.
     """
-    plain, other = (model(images) for model in layouts.values())
-    torch.testing.assert_close(plain, other, atol=TOLERANCE, rtol=TOLERANCE)
-    return float((plain - other).abs().max())
+    plain, *others = (network(images) for network in networks.values())
+    for other in others:
+        torch.testing.assert_close(plain, other, atol=TOLERANCE, rtol=TOLERANCE)
+    return max(float((plain - other).abs().max()) for other in others)
 
 
 def measure(

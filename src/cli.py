@@ -30,7 +30,14 @@ from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
 from .report.failures import failures_in, forget_failure, note_failure
-from .runtime import Terminated, configure_logging, place_in_job, sigterm_interrupts
+from .runtime import (
+    Terminated,
+    configure_logging,
+    give_memory_back,
+    keep_memory,
+    place_in_job,
+    sigterm_interrupts,
+)
 
 #: Modules of `stages`, named and not imported, so --help and a mistyped flag never wait for torch.
 STAGES = (
@@ -107,6 +114,7 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
         written.append(path)
     if name in LATE:
         forget_failure(config.results_dir / config.run_name, name)
+    give_memory_back()  # the next stage may start processes that need some
     return written
 
 
@@ -237,6 +245,7 @@ def _run(args: argparse.Namespace) -> int:
             hint=_flag_for(args.runs[0]) or f"{COMMAND} --help lists every flag",
         )
     config = config_from_args(args)  # whatever can be checked without data is checked first
+    keep_memory(config.keep_memory)
     if args.mode == "full":
         return run_full(config, debug=args.debug)
     written = run_stage(args.mode, config)

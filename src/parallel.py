@@ -21,7 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from .errors import MriError
 from .optional import install_command
-from .runtime import progress
+from .runtime import keep_memory, progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -124,7 +124,8 @@ def run_on_cluster(
         run = uuid.uuid4().hex
         names = {f"{run}-{index}": name(item) for index, item in enumerate(items)}
         calls = [pickle.dumps((function, item)) for item in items]
-        same = ([one] * len(calls) for one in (everywhere, shared is not None, marker))
+        told = (everywhere, shared is not None, marker, keep_memory())
+        same = ([one] * len(calls) for one in told)
         futures = client.map(_call, calls, *same, key=list(names))
         try:
             yield from _gather(client, set(futures), address, names)
@@ -132,8 +133,9 @@ def run_on_cluster(
             client.cancel([one for one in futures if not one.done()])
 
 
-def _call(call: bytes, shared: Any, with_shared: bool, marker: Path | None) -> Any:
-    """Run one call; on a worker."""
+def _call(call: bytes, shared: Any, with_shared: bool, marker: Path | None, kept: bool) -> Any:
+    """Run one call; on a worker, which keeps its memory where the caller does."""
+    keep_memory(kept)
     if marker is not None and not marker.is_file():
         raise MriError(
             f"the Dask worker on {socket.gethostname()}, in {Path.cwd()}, does not see "

@@ -207,8 +207,8 @@ def test_package_that_is_not_installed(package, monkeypatch):
 def test_worker_that_does_not_see_the_folder(tmp_path):
     call = pickle.dumps((cluster_tasks.square, 3))
     with cluster._marker(tmp_path / "out") as marker:
-        assert cluster._call(call, None, False, marker) == 9
+        assert cluster._call(call, None, False, marker, False) == 9
     with pytest.raises(MriError, match=f"does not see {tmp_path / 'out'}") as caught:
-        cluster._call(call, None, False, marker)
+        cluster._call(call, None, False, marker, False)
     assert "share" in caught.value.hint
     assert not list((tmp_path / "out").iterdir())

@@ -5,17 +5,22 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tiny_runs import kept_loggers
 
+from src import runtime
 from src.errors import ConfigError
 from src.runtime import (
     Place,
     Terminated,
     configure_logging,
+    give_memory_back,
     job_address,
+    keep_memory,
     place_in_job,
     progress,
     said_once,
@@ -206,3 +211,134 @@ def test_what_every_fold_says_is_said_once_and_warnings_every_time(caplog):
                 logger.warning("careful")
         logger.info("device %d", 1)
     assert caplog.messages == ["device 1", "careful", "careful", "device 2", "careful", "device 1"]
+
+
+#: Prints the pages, of 4 kiB, that taking and freeing 40 MiB ten times cost: all, or next to none.
+PAGES = """
+import resource
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        bytearray(b"1") * (40 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+"""
+ON_GLIBC = pytest.mark.skipif(not runtime._on_glibc(), reason="only glibc can keep memory")
+
+
+def pages_of(code: str, **environment: str) -> list[int]:
+    """Run code after `PAGES` in an interpreter of its own; return the numbers that it prints."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", PAGES + code], cwd=ROOT, env=plain | environment, check=True,
+        capture_output=True, encoding="utf-8",
+    )  # fmt: skip
+    return [int(word) for word in ended.stdout.split()]
+
+
+@ON_GLIBC
+def test_freed_memory_is_kept_and_given_back_between_stages():
+    before, after, again = pages_of(
+        "from src.runtime import give_memory_back, keep_memory\n"
+        "print(pages())\nkeep_memory()\npages()\nprint(pages())\n"
+        "give_memory_back()\nprint(pages())"
+    )
+    assert before > 90_000
+    assert after < 100
+    assert 5_000 < again < 15_000  # taken once
+
+
+@ON_GLIBC
+def test_memory_is_given_back_where_that_is_asked():
+    (after,) = pages_of("from src.runtime import keep_memory\nkeep_memory(False)\nprint(pages())")
+    assert after > 90_000
+
+
+@ON_GLIBC
+def test_forked_and_started_processes_keep_memory_too():
+    code = f"""
+import os, subprocess, sys
+from src.runtime import keep_memory
+keep_memory()
+sys.stdout.flush()
+if not os.fork():
+    pages(); print(pages(), flush=True); os._exit(0)
+os.wait()
+subprocess.run([sys.executable, "-c", {PAGES!r} + "pages(); print(pages())"], check=True)
+"""
+    forked, started = pages_of(code)
+    assert max(forked, started) < 100
+
+
+@ON_GLIBC
+@pytest.mark.slow
+def test_worker_processes_keep_memory_too():
+    code = """
+from joblib import Parallel, delayed
+from src.runtime import keep_memory
+keep_memory()
+print(*Parallel(2)(delayed(pages)() for _ in range(8)))
+"""
+    assert sorted(pages_of(code))[5] < 100  # a worker's first call takes the memory
+
+
+@ON_GLIBC
+@pytest.mark.parametrize(
+    "own", [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.top_pad=131072"}]
+)
+def test_who_has_set_the_memory_decides(own, monkeypatch, caplog):
+    for name, _, _ in runtime._MALLOC:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(runtime, "_kept", None)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level(logging.DEBUG, logger="src"):
+        assert not keep_memory()
+    assert caplog.messages == [
+        f"freed memory is handled as {next(iter(own))} in the environment says"
+    ]
+    assert "MALLOC_MMAP_THRESHOLD_" not in os.environ
+
+
+@pytest.mark.parametrize("error", [ValueError, AttributeError])
+def test_elsewhere_memory_is_left_alone(error, monkeypatch, caplog):
+    def confstr(name):
+        raise error(name)
+
+    monkeypatch.setattr(os, "confstr", confstr, raising=False)
+    monkeypatch.setattr(runtime, "_kept", None)
+    with caplog.at_level(logging.DEBUG, logger="src"):
+        assert not keep_memory()
+        assert not keep_memory()
+        give_memory_back()
+    assert len(caplog.messages) == 1
+    assert "only on Linux with glibc" in caplog.text
+
+
+class Refusing:
+    """A C library that takes these values only, and notes what it was asked."""
+
+    def __init__(self, *taken):
+        self.taken, self.asked = taken, []
+
+    def mallopt(self, number, value):
+        self.asked.append((number, value))
+        return int(value in self.taken)
+
+
+@ON_GLIBC
+def test_an_older_glibc_takes_less_and_what_it_refuses_is_told(monkeypatch, caplog):
+    for name, _, _ in runtime._MALLOC:
+        monkeypatch.setenv(name, "")  # so that all is put back at the end
+        monkeypatch.delenv(name)
+    library = Refusing(2**25, -1, 2**26)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: library)
+    monkeypatch.setattr(runtime, "_kept", None)
+    assert keep_memory()
+    assert library.asked == [(-3, 2**30), (-3, 2**25), (-1, -1), (-2, 2**26)]
+    assert os.environ["MALLOC_MMAP_THRESHOLD_"] == str(2**25)
+    for name, _, _ in runtime._MALLOC:
+        monkeypatch.delenv(name)
+    library.taken = ()
+    monkeypatch.setattr(runtime, "_kept", None)
+    assert not keep_memory()
+    assert "glibc refuses MALLOC_MMAP_THRESHOLD_" in caplog.text

@@ -71,6 +71,9 @@ class RunConfig:
         "address of a running Dask scheduler, such as tcp://host:8786, whose workers preprocess "
         "scans and compute features",
     )
+    keep_memory: bool = option(
+        True, "keep freed memory in the process, which is faster; on Linux with glibc only"
+    )
     checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
     results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
     report: bool = option(

@@ -104,7 +104,7 @@ class Study:
         whole = replace(config.crossval, fold=None, repeat=None, collect=False)
         data = replace(config.data, cache_dir=None)
         settings = config_to_dict(
-            replace(config, crossval=whole, data=data, dask=None, workers=None)
+            replace(config, crossval=whole, data=data, dask=None, workers=None, keep_memory=True)
         )
         return as_made(settings, self.data.settings)
 

@@ -29,6 +29,7 @@ from ..evaluation.open_checkpoint import load_trained
 from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
+from ..models.engine import Pass
 from ..predictions import Predictions
 from ..training.checkpoint_content import BEST
 from ..training.likeness import Likeness, Reference, embed_images
@@ -42,6 +43,7 @@ OLDER = (
     "keeps neither mask, coding nor detail of its training images, nor people who came as new "
     "scans: raw scans will often be told outside of what it has seen; train it again"
 )
+_COMING = 128  # images to expect, so that how many scans there are does not decide who computes
 _SHARED = ("classes", "dim", "dataset")
 
 
@@ -94,6 +96,10 @@ class Ensemble:
 
     def __init__(self, members: list[Member], device: torch.device, source: Path) -> None:
         self.members, self.device, self.source = members, device, source
+
+    @cached_property
+    def _passes(self) -> list[Pass]:
+        return [Pass(member.model, _COMING) for member in self.members]
 
     @property
     def content(self) -> dict[str, Any]:
@@ -157,8 +163,8 @@ class Ensemble:
             CheckpointError: Scores are not finite.
         """
         rows, votes, likeness, means = [], [], [], []
-        for member in self.members:
-            features = embed_images(member.model, images, self.device)
+        for member, run in zip(self.members, self._passes, strict=True):
+            features = embed_images(run, images, self.device)
             logits = member.model.classify(torch.from_numpy(features).to(self.device)).float()
             mean = logits.mean(dim=0, keepdim=True).cpu().double().numpy()
             if not np.isfinite(mean).all():

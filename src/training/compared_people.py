@@ -17,6 +17,7 @@ from ..data.augment import to_unit
 from ..data.dataset import MriDataset
 from ..data.sessions import make_session, rows_by_session
 from ..models.classifier import Classifier
+from ..models.engine import Pass
 from ..runtime import progress
 from .arrival import Arrival
 from .changes import CHANGES
@@ -65,7 +66,7 @@ def compare_people(
         How their images look, None of fewer than two people; and what new scans are compared with,
         None where there are fewer than `NEIGHBOUR` + 2 people.
     """
-    eye = _Eye(model, device, arrival)
+    eye = _Eye(model, device, arrival, len(train) + len(val))
     known, others = (eye.people(part) for part in (train, val))
     if len(known) < 2:
         return None, None
@@ -140,8 +141,11 @@ class _Crowd:
 class _Eye:
     """A model that looks at people: as they are, as new scans, and changed."""
 
-    def __init__(self, model: Classifier, device: torch.device, arrival: Arrival | None) -> None:
-        self.model, self.device, self.arrival = model, device, arrival
+    def __init__(
+        self, model: Classifier, device: torch.device, arrival: Arrival | None, images: int
+    ) -> None:
+        self.model, self.device, self.arrival = model.eval(), device, arrival
+        self._pass = Pass(model, images)
         self.look: Look | None = None
         self.measured: list[Array] = []  # of people who came as new scans
         self._random = np.random.default_rng(0)
@@ -212,7 +216,7 @@ class _Eye:
         return self.look.brought(sent)
 
     def _embed(self, images: Tensor) -> Float:
-        return embed_images(self.model, images, self.device)
+        return embed_images(self._pass, images, self.device)
 
     @torch.no_grad()
     def _stage(self, features: Float) -> int:

@@ -6,16 +6,15 @@ Arrays: ``(n, F)`` float32 features of n images.
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import zipfile
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ..atomic import atomic_file
 from ..data.augment import to_unit
@@ -24,6 +23,7 @@ from ..data.image_cache import ImageCache
 from ..models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
 from ..models.classifier import Classifier
 from ..models.device import choose_device
+from ..models.engine import Pass, digest
 from ..parallel import run_parallel
 from .logits import inference_batch, place
 
@@ -51,11 +51,11 @@ def dataset_features(
     """
     places = dataset.cache.rows(dataset.rows["path"])
     prints = np.array(dataset.cache.fingerprints)[places]
-    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{_digest(model.features)}.npz"
+    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{digest(model.features)}.npz"
     known = _read_cache(path)
     missing = np.flatnonzero([name not in known for name in prints])
     if len(missing):
-        found = _compute(_Work(model, dataset.cache, device), places[missing], dask)
+        found = _compute(_Work(model, dataset.cache, device, len(missing)), places[missing], dask)
         known |= dict(zip(prints[missing], found, strict=True))
         _write_cache(path, known)
     else:
@@ -70,6 +70,12 @@ class _Work:
     model: Classifier
     cache: ImageCache
     device: torch.device
+    images: int
+
+    @cached_property
+    def run(self) -> Pass:
+        """The backbone where calls run: here, or on a worker, on a device of its own."""
+        return Pass(place(self.model, choose_device(str(self.device))[0]).eval(), self.images)
 
 
 def _compute(work: _Work, places: NDArray[np.int64], dask: str | None) -> Floats:
@@ -103,23 +109,13 @@ def _embed(item: tuple[int, list[NDArray[np.int64]]], work: _Work) -> tuple[int,
     """Return the features of some batches, with their number."""
     number, batches = item
     device, _ = choose_device(str(work.device))
-    model = place(work.model, device)
     parts = []
     for batch in batches:
         images = torch.from_numpy(work.cache.read(batch)).unsqueeze(1)
         if device.type == "cuda":  # the copy runs while the next images are read
             images = images.pin_memory()
-        parts.append(model.embed(to_unit(images.to(device, non_blocking=True))).float())
+        parts.append(work.run.embed(to_unit(images.to(device, non_blocking=True))).float())
     return number, torch.cat(parts).cpu().numpy()
-
-
-def _digest(features: nn.Module) -> str:
-    """Return a hash of every weight and running statistic of the backbone."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in features.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _read_cache(path: Path) -> dict[str, Floats]:

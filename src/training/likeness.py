@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import CheckpointError, ImageError
-from ..models.classifier import Classifier
+from ..models.engine import Pass
 from .logits import inference_batch
 
 Float = NDArray[np.float32]
@@ -226,12 +226,10 @@ def coarse_image(images: Tensor) -> Float:
     return np.asarray(small[0, 0].float().numpy())
 
 
-@torch.no_grad()
-def embed_images(model: Classifier, images: Tensor, device: torch.device) -> Float:
-    """Return features ``(n, F)`` of images in [0, 1]; the model is in evaluation mode after."""
-    model.eval()
-    parts = torch.split(images, inference_batch(model.dim, device))
-    found = [model.embed(part.to(device)).float().cpu() for part in parts]
+def embed_images(run: Pass, images: Tensor, device: torch.device) -> Float:
+    """Return features ``(n, F)`` of images in [0, 1], in batches."""
+    parts = torch.split(images, inference_batch(run.model.dim, device))
+    found = [run.embed(part.to(device)).float().cpu() for part in parts]
     return np.asarray(torch.cat(found).numpy())
 
 

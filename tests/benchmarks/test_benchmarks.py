@@ -125,7 +125,7 @@ def test_help_and_import_load_no_heavy_package(code):
 def test_inference_on_small_slices(tmp_path, capsys):
     found = inference.run("efficientnet_lite0", 32, (1, 3), rounds=2, folder=tmp_path)
     assert json.loads((tmp_path / "inference.json").read_text(encoding="utf-8")) == found
-    names = [f"{layout}, batch {size}" for layout in inference.LAYOUTS for size in (1, 3)]
+    names = [f"{n}, batch {b}" for n in (*inference.LAYOUTS, "engine") for b in (1, 3)]
     assert list(found["seconds_per_slice"]) == names
     assert all(len(rounds) == 2 for rounds in found["seconds_per_slice"].values())
     assert found["times_faster"]["contiguous, batch 3"] == {"median": 1, "low": 1, "high": 1}

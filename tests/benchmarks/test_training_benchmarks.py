@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import cuda, epoch, memory
+from benchmarks import cuda, epoch, kept, memory
 from src.errors import ConfigError, MriError
 
 
@@ -27,6 +27,36 @@ def test_ways_with_other_first_losses_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(epoch, "to_unit", lambda images: images.float() / 200)
     with pytest.raises(MriError, match="first losses"):
         epoch.run((epoch.Case("resnet18", (33, 40), 4, 2, 1.0),), rounds=1, folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_what_kept_memory_saves_on_small_input(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(kept, "WARM", 2)
+    cases = {
+        "a step of simple": ("simple", (2, 1, 40, 36, 33)),
+        "a scan to slices": ("2d", 4.0),
+    }
+    found = kept.run(cases, rounds=2, folder=tmp_path)
+    assert json.loads((tmp_path / "kept.json").read_text(encoding="utf-8")) == found
+    assert list(found["cases"]) == list(cases)
+    for one in found["cases"].values():
+        assert [len(seconds) for seconds in one["seconds"].values()] == [2, 2]
+        assert one["pages"]["kept"] < 100 + one["pages"]["as it is"]
+        assert all(peak > 100 for peak in one["peak"].values())
+    assert found["cases"]["a step of simple"]["pages"]["as it is"] > 1000
+    assert "a scan to slices" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["scores", "maps"])
+def test_cases_without_training_run(what, tmp_path):
+    found = kept.case(f"{what} of simple", ("simple", (2, 1, 24, 28, 33)), tmp_path)()
+    assert found.shape == ((2, 4) if what == "scores" else (2, 24, 28, 33))
+
+
+@pytest.mark.slow
+def test_a_case_that_fails_ends_the_benchmark(tmp_path):
+    with pytest.raises(MriError, match="ended before"):
+        kept.measure("a step of none", ("none", (2, 1, 24, 28, 33)), 1)
 
 
 def test_cuda_is_refused_where_there_is_none(tmp_path, monkeypatch):

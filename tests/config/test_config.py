@@ -19,7 +19,7 @@ FLAGS = """
     batch_size bootstrap brain cache_dir calibration checkpoint checkpoint_dir
     class_weight_cap classes collect compile config crop dask data_dir data_root dataset debug
     device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size input
-    layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
+    keep_memory layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
     register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
     target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs weight_decay

@@ -19,6 +19,8 @@ from src.maps.grading.faithfulness import (
     log_odds,
 )
 from src.maps.grading.similarity import brain_masks, cells_of
+from src.models import engine
+from src.models.create import create_model
 
 SHAPE = (18, 22)
 
@@ -172,6 +174,24 @@ def test_cells_of_a_fine_map_are_not_single_places() -> None:
     x[0, 0, 10:60, 20:80] = 0.5
     found = faithfulness(Maker(Linear(np.ones((70, 96))), lambda m, i, t: i, cell=1.0), x, 1)
     assert found["cell"] == [70 / FINEST, 96 / FINEST]
+
+
+@pytest.mark.slow
+def test_a_network_of_ours_is_asked_by_the_engine(monkeypatch) -> None:
+    model = create_model("2d", "resnet18", 2, weights="none").eval()
+    nn.init.normal_(model.head.weight)
+    maker = Maker(
+        model, lambda m, images, t: np.random.default_rng(2).random(images.shape), cell=16.0
+    )
+    x = brains(2, (64, 80))
+    monkeypatch.setattr(engine, "_sessions", engine.OrderedDict())
+    found = []
+    for count, engines in ((149, 0), (148, 1)):  # two people of 2 ends and 8 orders of 9 steps
+        monkeypatch.setattr(engine, "WORTH", count * 64 * 80)
+        found.append(faithfulness(maker, x, 1))
+        assert len(engine._sessions) == engines
+    assert found[1]["gain"] == pytest.approx(found[0]["gain"], abs=1e-4)
+    assert np.ptp(found[0]["gain"]) > 1e-3
 
 
 def test_the_target_of_each_person_is_their_own() -> None:

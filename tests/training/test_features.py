@@ -17,6 +17,7 @@ from src.data.loaders import open_dataset
 from src.errors import ConfigError
 from src.labels import class_scheme
 from src.manifest import Manifest
+from src.models import engine
 from src.models.create import create_model
 from src.training import features as features_module
 from src.training.features import dataset_features
@@ -76,6 +77,23 @@ def test_rows_are_in_the_order_of_the_data(model, data):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dask", [None, "tcp://somewhere:8786"])
+def test_features_of_many_images_come_from_the_engine(model, data, monkeypatch, dask):
+    expected = dataset_features(model, data, CPU)
+    shutil.rmtree(data.manifest.root / ".features")
+    for threshold, engines in ((len(data) + 1, 0), (len(data), 1)):
+        monkeypatch.setattr(engine, "_sessions", engine.OrderedDict())
+        monkeypatch.setattr(engine, "WORTH", threshold * np.prod(data.image_shape))
+        monkeypatch.setattr(features_module, "_BATCHES", 1)  # the count is of all calls together
+        if dask:
+            monkeypatch.setattr(features_module, "run_parallel", elsewhere)
+        found = dataset_features(model, data, CPU, dask=dask)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * expected.max())
+        assert len(engine._sessions) == engines
+        shutil.rmtree(data.manifest.root / ".features")
+
+
 def test_images_whose_fingerprint_is_not_listed_have_their_own(model, data):
     expected = dataset_features(model, data, CPU)
     root = data.manifest.root
@@ -119,7 +137,7 @@ def test_a_worker_without_the_device_says_so(model, data, monkeypatch):
 @pytest.mark.slow
 def test_a_network_can_be_unpacked_in_a_fresh_process(model, data, tmp_path):
     """Its classes are torchvision's, which some installations can import only in our way."""
-    work = features_module._Work(model, data.cache, CPU)
+    work = features_module._Work(model, data.cache, CPU, len(data))
     (tmp_path / "work").write_bytes(pickle.dumps(work))
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).model.backbone)"
     command = [sys.executable, "-c", code, str(tmp_path / "work")]

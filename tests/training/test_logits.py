@@ -7,6 +7,7 @@ from src.data.dataset import MriDataset
 from src.data.loaders import open_dataset
 from src.errors import CheckpointError
 from src.labels import class_scheme
+from src.models import engine
 from src.models.create import create_model
 from src.training.logits import inference_batch, place, predict
 
@@ -45,6 +46,16 @@ def test_the_model_is_left_as_it_was(model, data, training):
     predict(model, data, CPU)
     assert model.training is training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_many_images_are_run_by_the_engine(model, data, monkeypatch):
+    expected = predict(model, data, CPU).logits
+    monkeypatch.setattr(engine, "_sessions", engine.OrderedDict())
+    for threshold, engines in ((len(data) + 1, 0), (len(data), 1)):
+        monkeypatch.setattr(engine, "WORTH", threshold * data.image_shape[0] * data.image_shape[1])
+        assert predict(model, data, CPU).logits == pytest.approx(expected, abs=1e-4)
+        assert len(engine._sessions) == engines
 
 
 def test_the_mode_comes_back_after_an_error(model, data, monkeypatch):

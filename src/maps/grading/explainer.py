@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...models.classifier import Classifier
+from ...models.engine import Pass
 from ...training.logits import inference_batch
 from ..attribution import Target, computing
 
@@ -58,11 +60,23 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def logits_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the logits ``(n, K)`` on the CPU, in batches; the model is left as it was."""
+def logits_of(model: nn.Module, x: Tensor, run: Pass | None = None) -> Tensor:
+    """Return the logits ``(n, K)`` on the CPU, in batches; the model is left as it was.
+
+    Args:
+        model: What is asked.
+        x: Images.
+        run: A pass of the model's weights, where many more images come; None asks `model` itself.
+    """
+    ask = model if run is None else run.logits
     with computing(model, x[:0]):
-        parts = [model(part.to(device_of(model))) for part in parts_of(model, x)]
+        parts = [ask(part.to(device_of(model))) for part in parts_of(model, x)]
         return torch.cat([part.double().cpu() for part in parts])
+
+
+def pass_of(model: nn.Module, images: int) -> Pass | None:
+    """Return a pass over `images` images in all; None of a network that is none of ours."""
+    return Pass(model, images) if isinstance(model, Classifier) else None
 
 
 def settle_target(model: nn.Module, x: Tensor, target: Target) -> Settled:

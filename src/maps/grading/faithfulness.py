@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from ...models.engine import Pass
 from ...runtime import progress
 from ..attribution import Target, target_scores
-from .explainer import Explainer, logits_of, maps_of, settle_target
+from .explainer import Explainer, logits_of, maps_of, pass_of, settle_target
 from .similarity import Map, Mask, brain_masks, cell_means, cells_of
 
 Array = NDArray[np.float64]
@@ -67,9 +68,10 @@ def faithfulness(
     cell = [max(edge, n / FINEST) for edge, n in zip(edges, x.shape[2:], strict=True)]
     wanted = settled if isinstance(settled, list) else [settled] * len(x)
     rng = np.random.default_rng(seed)
-    people = []
+    people, run = [], pass_of(explainer.model, len(x) * (2 + (4 + DRAWS) * (STEPS - 1)))
     for i in progress(range(len(x)), total=len(x), desc="deletion"):
-        deletion = _Deletion(explainer.model, x[i, 0].cpu().numpy(), brains[i], cell, wanted[i])
+        image = x[i, 0].cpu().numpy()
+        deletion = _Deletion(explainer.model, image, brains[i], cell, wanted[i], run)
         people.append(_measure(deletion, maps[i], rng))
     return {
         "available": True,
@@ -107,9 +109,16 @@ class _Deletion:
     """One image, its cells, and the model's score of it with some of them deleted."""
 
     def __init__(
-        self, model: nn.Module, image: Map, brain: Mask, cell: Sequence[float], target: int | str
+        self,
+        model: nn.Module,
+        image: Map,
+        brain: Mask,
+        cell: Sequence[float],
+        target: int | str,
+        run: Pass | None = None,
     ) -> None:
         self.model, self.image, self.brain, self.target = model, image, brain, target
+        self._run = run
         self.cells = cells_of(brain, cell)
         self.blurred = blurred_inside(image, brain, cell)
         sizes = np.bincount(self.cells[brain])
@@ -132,7 +141,7 @@ class _Deletion:
     def _scores(self, deleted: Sequence[float], place: Array) -> Array:
         where = np.where(self.brain, place[self.cells], np.inf)
         images = [np.where(where < share, self.blurred, self.image) for share in deleted]
-        logits = logits_of(self.model, torch.from_numpy(np.stack(images))[:, None])
+        logits = logits_of(self.model, torch.from_numpy(np.stack(images))[:, None], self._run)
         return log_odds(logits, self.target)
 
 
