@@ -55,7 +55,7 @@ def commands(path):
         line
         for token in tokens(path)
         if token.type in ("code_inline", "code_block", "fence")
-        for line in token.content.splitlines()
+        for line in token.content.replace("\\\n", " ").splitlines()  # continued by a backslash
     ]
     whole = re.compile(r"(?:\bpython|\bpy|torchrun .*--) main\.py( .*|$)")
     found = [match[1] for line in lines if (match := whole.search(line))]
