@@ -105,16 +105,10 @@ def test_every_command_is_one_that_the_parser_takes(page, monkeypatch, tmp_path)
 
 def test_commands_are_found_where_readers_see_them():
     readme = commands(PAGES["README.md"])
-    assert [
-        "--mode",
-        "full",
-        "--dataset",
-        "phantom_2d",
-        "--image_size",
-        "160",
-        "--epochs",
-        "8",
-    ] in readme
+    demo = "--mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160"
+    demo += " --test_fraction 0.4 --classes 2 --epochs 20 --precision fp32 --run demo"
+    assert demo.split() in readme  # goes on in a second line
+    assert demo in " ".join(Path("Makefile").read_text("utf-8").replace("\\\n", " ").split())
     cluster = commands(PAGES["docs/commands.md"])
     assert ["--mode", "train", "--dataset", "oasis_3d"] in cluster  # behind torchrun
 
