@@ -108,7 +108,7 @@ def test_commands_are_found_where_readers_see_them():
     demo = "--mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160"
     demo += " --test_fraction 0.4 --classes 2 --epochs 20 --precision fp32 --run demo"
     assert demo.split() in readme  # goes on in a second line
-    assert demo in " ".join(Path("Makefile").read_text("utf-8").replace("\\\n", " ").split())
+    assert demo in " ".join((ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ").split())
     cluster = commands(PAGES["docs/commands.md"])
     assert ["--mode", "train", "--dataset", "oasis_3d"] in cluster  # behind torchrun
 
