@@ -182,3 +182,14 @@ def test_detail_counts_along_every_axis_of_a_volume_but_not_from_slice_to_slice(
     left = [np.std(one.smooth(one.data, 1.0)[inside]) for one in (solid, slices)]
     assert left[0] < 0.01
     assert (left[1] < 0.01) == (axis > 0)
+
+
+@pytest.mark.parametrize("shape", [SLICES, SOLID])
+def test_fluid_between_folds_is_no_ventricle(shape):
+    plain = brain(50, shape)
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in plain.squeeze().shape], indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in (axes[1:] if shape == SLICES else axes)))
+    furrows = torch.from_numpy((radius > 0.6) & (radius < 0.7)).reshape(plain.shape)
+    share = Picture(plain).ventricles()
+    assert share > 0.01
+    assert Picture(torch.where(furrows, 0.1, plain)).ventricles() == pytest.approx(share, abs=0.005)
