@@ -83,10 +83,9 @@ def _wider_ventricles(picture: Picture) -> Float:
     wider = _WIDER * float(np.mean(picture.extent()[1]))
     move = wider * np.exp(-np.maximum(far - wider, 0) / (_DECAY * wider))
     share = np.minimum(move / np.maximum(far, 1e-6), 1)
-    places = np.indices(picture.data.shape)
-    return np.asarray(
-        ndimage.map_coordinates(picture.data, places + share * (nearest - places), order=1)
-    )
+    places = np.indices(picture.data.shape, np.float32)
+    places += share.astype(np.float32) * (nearest.astype(np.float32) - places)
+    return np.asarray(ndimage.map_coordinates(picture.data, places, order=1))
 
 
 CHANGES: Mapping[str, Change] = {

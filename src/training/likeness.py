@@ -36,7 +36,7 @@ NEIGHBOUR = 5
 #: Share of people like the validation people that both tests together may flag by mistake.
 FLAG_RATE = 0.05
 _TESTS = 2
-_REACH = 0.05  # of changed people: what is stranger than all the others of them is outside
+_REACH = 0.05  # share of changed people who must be as strange as a scan that is excused
 _COARSE = {"2d": (8, 28, 28), "3d": (16, 16, 16)}  # (slices, H, W) or X, Y, Z of a coarse image
 _AGAIN = "train again, or copy the checkpoint again"
 
@@ -207,6 +207,8 @@ def _changed(content: Any) -> Changed:
     for values in known:
         if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
             raise ValueError("distances or similarities that cannot be")
+    if not all(0 <= value <= 1 for value in (plain, changed, chance)):
+        raise ValueError("an accuracy that cannot be")
     return Changed(known[0], known[1], int(content["same_stage"]), (plain, changed), chance)
 
 

@@ -195,6 +195,12 @@ def test_changed_people_come_back_and_an_older_reference_opens():
             Reference.from_dict(stored | {"changed": damage}, 7)
     content = changed["blurred"].to_dict()
     damages = [{"distances": []}, {"distances": [float("nan")]}, {"accuracy": [1.0]}]
-    for part in [*damages, {"similarities": []}, {"similarities": None}, {"chance": None}]:
+    for part in [
+        *damages,
+        {"similarities": []},
+        {"similarities": None},
+        {"chance": None},
+        {"chance": float("nan")},
+    ]:
         with pytest.raises(CheckpointError, match="damaged"):
             Reference.from_dict(stored | {"changed": {"blurred": content | part}}, 7)
