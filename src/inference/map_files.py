@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..maps.attribution import Attribution
+from ..maps.attribution import STEP, Attribution, in_steps
 from ..preprocessing.io import write_nifti
 from ..preprocessing.raw.convert import read_any
 from ..preprocessing.space.grid import PlacedVolume, place_slices, place_volume, to_scan_grid
@@ -23,7 +23,6 @@ from .answers import Answer
 from .prepare import Prepared
 
 _WARNING = "A map shows what this model used, not where disease is."
-_STEP = 1 / 1024  # maps are written in steps of their maximum
 
 
 def write_answer_map(
@@ -48,19 +47,17 @@ def write_answer_map(
     parts = [
         attribution.raw_maps(part.to(device), target) for part in torch.split(prepared.images, size)
     ]
-    maps = np.concatenate(parts)
-    top = float(maps.max())
-    shares = (np.round(maps / (top or 1) / _STEP) * _STEP).astype(np.float32)
+    shares, _ = in_steps(np.concatenate(parts))
     volume, image = (_placed(arrays, prepared) for arrays in (shares, _grey(prepared)))
     name = prepared.item.name
     about = f"{attribution.method}, share of the map's maximum"
     path = folder / "maps" / f"{name}_map.nii.gz"
-    yield write_nifti(path, volume.data, volume.affine, description=about)
+    yield write_nifti(path, volume.data, volume.affine, description=about, step=STEP)
     beside = path.with_name(f"{name}_image.nii.gz")
     yield write_nifti(beside, image.data, volume.affine, description="processed image")
     in_scan, affine = _in_scan(volume, prepared)
     there = path.with_name(f"{name}_map_in_scan.nii.gz")
-    yield write_nifti(there, in_scan, affine, description=about)
+    yield write_nifti(there, in_scan, affine, description=about, step=STEP)
     figure = folder / "maps" / f"{name}.png"
     title = f"{name[:60]}: {answer['stage']}, p = {answer['probabilities'][answer['stage']]:.2f}"
     known = prepared.side_known

@@ -26,6 +26,8 @@ METHODS = (*CAM_METHODS, *INPUT_METHODS)
 #: Target: the log-odds of any dementia against none.
 DEMENTED = "demented"
 AUTO = "AUTO"
+#: Maps are kept in steps of their maximum: two bytes are enough, and the files pack well.
+STEP = 1 / 1024
 
 Target = int | Sequence[int] | Tensor | NDArray[np.integer[Any]] | str | None
 
@@ -245,6 +247,12 @@ def to_maximum(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     top = maps.reshape(len(maps), -1).max(axis=1).reshape(-1, *[1] * (maps.ndim - 1))
     scaled: NDArray[np.float32] = np.divide(maps, top, out=np.zeros_like(maps), where=top > 0)
     return scaled
+
+
+def in_steps(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Return a session's maps as shares of their one maximum, in steps of `STEP`, and it."""
+    strength = float(maps.max())
+    return (np.round(maps / (strength or 1) / STEP) * STEP).astype(np.float32), strength
 
 
 def finite(maps: Tensor, method: str) -> Tensor:

@@ -24,9 +24,7 @@ from ..predictions import per_person
 from ..preprocessing.slices import PLANES
 from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..training.logits import inference_batch, predict
-from .attribution import DEMENTED, Attribution, target_scores
-
-_STEP = 1 / 1024  # maps are kept in steps of their maximum: the files are a quarter
+from .attribution import DEMENTED, Attribution, in_steps, target_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +144,7 @@ class CaseMap:
 def make_map(attribution: Attribution, data: MriDataset, case: Case) -> CaseMap:
     """Explain the images of a case, and lay the map where they lie."""
     images = images_of(data, case)
-    maps = map_of(attribution, images, case)
-    strength = float(maps.max())
-    shares = (np.round(maps / (strength or 1) / _STEP) * _STEP).astype(np.float32)
+    shares, strength = in_steps(map_of(attribution, images, case))
     volume = placed(shares, case)
     image = placed(images[:, 0].numpy(), case)
     return CaseMap(case, images, image, volume, to_scan_grid(volume), strength)

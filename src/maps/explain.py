@@ -18,7 +18,7 @@ from .grading.grade import grade_maps
 from .groups import Collected
 from .map_run import MapRun, Section
 from .people_files import Explained, write_map
-from .planted import NO_MODEL, score_case, summarise_phantoms, who_counts
+from .planted import NO_MODEL, Scorer, summarise_phantoms, who_counts
 
 logger = logging.getLogger(__name__)
 _AVERAGED = 40  # scans in the mean image that finds the template
@@ -65,6 +65,7 @@ def explain_all(run: MapRun, collected: Collected | None) -> list[Explained]:
         What is on disk, with the scores of those phantoms that count.
     """
     counted = {case.name for case in who_counts(run.cases, run.data.settings)[0]}
+    scorer = Scorer(run.attribution, run.data) if counted else None
     explained = []
     for case in progress(run.cases, total=len(run.cases), desc="maps"):
         one = make_map(run.attribution, run.data, case)
@@ -72,8 +73,8 @@ def explain_all(run: MapRun, collected: Collected | None) -> list[Explained]:
         if collected is not None:
             collected.add(case.subject, case.truth, case.correct, one.image, one.volume)
         scores = None
-        if case.name in counted:
-            scores = score_case(run.attribution, run.data, case, one.images, one.scan)
+        if scorer is not None and case.name in counted:
+            scores = scorer.scores(case, one.images, one.scan)
         explained.append(Explained(case, path, row, scores))
     return explained
 

@@ -22,6 +22,7 @@ from ..preprocessing.io import write_nifti
 from ..report.map_figures.mosaic import mosaic
 from ..report.map_figures.person import PersonMap, person_figure, write_thumbnail
 from ..report.map_figures.viewer import write_view
+from .attribution import STEP
 from .cases import Case, CaseMap
 from .map_run import MapRun
 from .planted import Scores
@@ -55,9 +56,9 @@ def write_map(run: MapRun, one: CaseMap) -> tuple[Path, dict[str, Any]]:
     case, classes = one.case, run.classes
     path = run.folder / "maps" / f"{case.name}_map.nii.gz"
     about = f"{run.attribution.method}, share of the map's maximum"
-    write_nifti(path, one.volume.data, one.volume.affine, description=about)
+    write_nifti(path, one.volume.data, one.volume.affine, description=about, step=STEP)
     in_scan = path.with_name(f"{case.name}_map_in_scan.nii.gz")
-    write_nifti(in_scan, one.scan, case.record.frame.affine, description=about)
+    write_nifti(in_scan, one.scan, case.record.frame.affine, description=about, step=STEP)
     picture = write_thumbnail(path.with_name(f"{case.name}.png"), one.image, one.volume)
     return path, {
         "subject": case.subject,

@@ -25,8 +25,8 @@ from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..training.logits import inference_batch
 from .attribution import Attribution, capture, computing
 from .cases import Case, cell_of
-from .methods import CAM_METHODS, fuse, resize
-from .truth import MapScore, score_map, summarise
+from .methods import BY_PLACE, CAM_METHODS, fuse, resize
+from .truth import MapScore, Wanted, summarise
 
 Key = tuple[str, str]  # method, layers joined by +
 Scores = dict[Key, MapScore]
@@ -49,7 +49,7 @@ def summarise_phantoms(
         attribution: The run's own.
         data: Test people of a phantom data set.
         cases: Theirs; those that count are chosen here.
-        scores: Name of a case that counts -> its `score_case`.
+        scores: Name of a case that counts -> its `Scorer.scores`.
         n_bootstrap: Resamples of people.
         seed: Of the resampling.
 
@@ -62,7 +62,7 @@ def summarise_phantoms(
     if not chosen:
         return {"available": False, "reason": "no diseased person was classified correctly"}
     people = [case.subject for case in chosen]
-    own = _own_key(attribution)
+    own = _key(attribution)
     return {
         "available": True,
         "planted": planted,
@@ -92,28 +92,60 @@ def who_counts(cases: Sequence[Case], settings: dict[str, Any]) -> tuple[list[Ca
     return list(first.values()), planted
 
 
-def score_case(
-    attribution: Attribution, data: MriDataset, case: Case, images: Tensor, own: Volume
-) -> Scores:
-    """Score a person's map, those of other methods, and two that need no model.
+class Scorer:
+    """Scores a person's map, those of other methods, and two that need no model.
 
     Args:
         attribution: The run's own.
         data: Test people of a phantom data set.
-        case: Whose.
-        images: Of the case.
-        own: The run's own map ``(I, J, K)``.
     """
-    planted = _Planted(data, case, images)
-    cell = cell_of(attribution, images, case)
-    scores = {_own_key(attribution): planted.score(own, cell)}
-    for (method, layers), maps in _other_maps(attribution, case, images).items():
-        cell = cell_of(Attribution(attribution.model, method, layers), images, case)
-        scores[method, "+".join(layers)] = planted.score(to_scan_grid(placed(maps, case)), cell)
-    for name, volume in _rivals(planted.image).items():
-        cell = cell_of(attribution, images, case)
-        scores[name, NO_MODEL] = planted.score(to_scan_grid(volume), cell)
-    return scores
+
+    def __init__(self, attribution: Attribution, data: MriDataset) -> None:
+        self.attribution, self.data = attribution, data
+        model = attribution.model
+        assert isinstance(model, Classifier)
+        fine, last = (Attribution(model, method).layers for method in ("hirescam", "gradcam"))
+        wanted = {(method, last) for method in CAM_METHODS}
+        wanted |= {(method, fine) for method in BY_PLACE}
+        others = [Attribution(model, method, layers) for method, layers in sorted(wanted)]
+        own = _key(attribution)
+        #: Method and layers -> what makes those maps, for all but the run's own.
+        self.others = {_key(one): one for one in others if _key(one) != own}
+
+    def scores(self, case: Case, images: Tensor, own: Volume) -> Scores:
+        """Return the scores of one case.
+
+        Args:
+            case: Whose.
+            images: Of the case.
+            own: The run's own map ``(I, J, K)``.
+        """
+        planted = _Planted(self.data, case, images)
+        cell = cell_of(self.attribution, images, case)
+        scores = {_key(self.attribution): planted.score(own, cell)}
+        for key, maps in self._other_maps(case, images).items():
+            finest = cell_of(self.others[key], images, case)
+            scores[key] = planted.score(to_scan_grid(placed(maps, case)), finest)
+        for name, volume in _rivals(planted.image).items():
+            scores[name, NO_MODEL] = planted.score(to_scan_grid(volume), cell)
+        return scores
+
+    def _other_maps(self, case: Case, images: Tensor) -> dict[Key, NDArray[np.float32]]:
+        """Return the maps of all but the run's own, from one pass over the images."""
+        model = self.attribution.model
+        maps: dict[Key, list[Any]] = {key: [] for key in self.others}
+        layers = list(dict.fromkeys(name for one in self.others.values() for name in one.layers))
+        modules = [model.get_submodule(name) for name in layers]
+        device = next(model.parameters()).device
+        dim = "2d" if images.ndim == 4 else "3d"
+        for part in torch.split(images, inference_batch(dim, device)):
+            with computing(model, part) as x:
+                target = case.target if isinstance(case.target, str) else [case.target] * len(x)
+                pairs = dict(zip(layers, capture(model, modules, x, target), strict=True))
+                for key, other in self.others.items():
+                    one = fuse([CAM_METHODS[other.method](*pairs[name]) for name in other.layers])
+                    maps[key].append(resize(one, tuple(x.shape[2:])).cpu().numpy())
+        return {key: np.concatenate(parts) for key, parts in maps.items()}
 
 
 class _Planted:
@@ -128,14 +160,18 @@ class _Planted:
         self.truth = planted_change(data.settings, case.subject)
         ones = self.image.replaced(np.ones_like(self.image.data))
         self.seen: NDArray[np.bool_] = self.truth.brain & (to_scan_grid(ones, order=0) > 0)
+        self._wanted: dict[tuple[float, ...], Wanted] = {}
 
-    def score(self, scan: Volume, cell: Sequence[float]) -> MapScore:
+    def score(self, scan: Volume, cell: tuple[float, ...]) -> MapScore:
         """Score a map ``(I, J, K)`` that is as fine as `cell`, in voxels of the images' X, Y, Z."""
-        widths = np.abs(self.image.to_stored[:3, :3]) @ np.asarray(cell)
-        return score_map(scan, self.truth.change, self.seen, [float(edge) for edge in widths])
+        if cell not in self._wanted:
+            widths = np.abs(self.image.to_stored[:3, :3]) @ np.asarray(cell)
+            edges = [float(edge) for edge in widths]
+            self._wanted[cell] = Wanted(self.truth.change, self.seen, edges)
+        return self._wanted[cell].score(scan)
 
 
-def _own_key(attribution: Attribution) -> Key:
+def _key(attribution: Attribution) -> Key:
     return attribution.method, "+".join(attribution.layers) or "image"
 
 
@@ -151,28 +187,3 @@ def _rivals(image: PlacedVolume) -> dict[str, PlacedVolume]:
     edges = ndimage.gaussian_gradient_magnitude(image.data, widths)
     maps = {"centre": (distance.max() - distance) * brain, "edges": edges * brain}
     return {name: image.replaced(values) for name, values in maps.items()}
-
-
-def _other_maps(
-    attribution: Attribution, case: Case, images: Tensor
-) -> dict[tuple[str, tuple[str, ...]], NDArray[np.float32]]:
-    """Return (method, layers) -> maps of all but the run's own, from one pass over the images."""
-    model = attribution.model
-    assert isinstance(model, Classifier)
-    fine = Attribution(model, "hirescam").layers
-    last = Attribution(model, "gradcam").layers
-    wanted = {(method, last) for method in CAM_METHODS}
-    wanted |= {(method, fine) for method in ("layercam", "hirescam")}
-    wanted.discard((attribution.method, attribution.layers))
-    maps: dict[tuple[str, tuple[str, ...]], list[Any]] = {key: [] for key in sorted(wanted)}
-    layers = list(dict.fromkeys([*fine, *last]))
-    modules = [model.get_submodule(name) for name in layers]
-    device = next(model.parameters()).device
-    for part in torch.split(images, inference_batch(model.dim, device)):
-        with computing(model, part) as x:
-            target = case.target if isinstance(case.target, str) else [case.target] * len(x)
-            pairs = dict(zip(layers, capture(model, modules, x, target), strict=True))
-            for method, names in maps:
-                one = fuse([CAM_METHODS[method](*pairs[name]) for name in names])
-                maps[method, names].append(resize(one, tuple(x.shape[2:])).cpu().numpy())
-    return {key: np.concatenate(parts) for key, parts in maps.items()}

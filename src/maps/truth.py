@@ -60,39 +60,71 @@ class MapScore:
     auc: float | None
 
 
-def score_map(values: Floats, change: Floats, brain: Mask, resolution: Sequence[float]) -> MapScore:
-    """Score one map against the change that its person's disease made.
+class Wanted:
+    """What a map of one resolution could show of a known change; maps are scored against it.
 
     Args:
-        values: (X, Y, Z) map, >= 0, in any unit.
         change: (X, Y, Z) size of the change of the image, >= 0.
         brain: (X, Y, Z) voxels that count: in the brain and in the map's field of view. A change
             beyond them still counts as far as the smoothing carries it in.
         resolution: Full width at half maximum of the smoothing along X, Y and Z, in voxels.
 
+    Attributes:
+        smoothed: (n,) the change at the brain's voxels, as such a map could show it.
+        target: (n,) the fewest voxels that hold half of it.
+
     Raises:
-        ImageError: No voxel counts, none that counts is near any change, or the map is negative
-            or not finite.
+        ImageError: No voxel counts, or none that counts is near any change.
         ValueError: The shapes differ, or a resolution is negative or not finite.
     """
-    _check(values, change, brain, resolution)
-    wanted = smooth(change, resolution, brain)
-    target = _target(wanted)
-    found = np.asarray(values[brain], np.float64)
-    ranks = rankdata(found)
-    total, share = found.sum(), float(target.mean())
-    inside = found[target].sum() / total if total > 0 else 0.0
-    return MapScore(
-        pointing=bool(total > 0 and target[found == found.max()].mean() > 0.5),
-        energy_ratio=float(inside / share),
-        max_ratio=1 / share,
-        target_share=share,
-        rank_correlation=_correlation(ranks, rankdata(wanted)),
-        auc=_auc(ranks, target),
-    )
+
+    def __init__(self, change: Floats, brain: Mask, resolution: Sequence[float]) -> None:
+        if change.shape != brain.shape:
+            raise ValueError(f"change {change.shape} and brain {brain.shape}")
+        if len(resolution) != brain.ndim or not all(0 <= width < math.inf for width in resolution):
+            raise ValueError(f"resolution {tuple(resolution)} for {brain.ndim} axes")
+        if not brain.any():
+            raise ImageError("the map covers no voxel of the brain", hint="explain other slices")
+        self.brain = brain
+        self.smoothed = _smooth(change, resolution, brain)
+        self.target = _target(self.smoothed)
+        self._ranks = rankdata(self.smoothed)
+
+    def score(self, values: Floats) -> MapScore:
+        """Score one map.
+
+        Args:
+            values: (X, Y, Z) map, >= 0, in any unit.
+
+        Raises:
+            ImageError: The map is negative or not finite within the brain.
+            ValueError: Its shape is another.
+        """
+        found = self._found(values)
+        ranks = rankdata(found)
+        total, share = found.sum(), float(self.target.mean())
+        inside = found[self.target].sum() / total if total > 0 else 0.0
+        return MapScore(
+            pointing=bool(total > 0 and self.target[found == found.max()].mean() > 0.5),
+            energy_ratio=float(inside / share),
+            max_ratio=1 / share,
+            target_share=share,
+            rank_correlation=_correlation(ranks, self._ranks),
+            auc=_auc(ranks, self.target),
+        )
+
+    def _found(self, values: Floats) -> Array:
+        if values.shape != self.brain.shape:
+            raise ValueError(f"map {values.shape} and brain {self.brain.shape}")
+        found = np.asarray(values[self.brain], np.float64)
+        if not (np.isfinite(found).all() and found.min() >= 0):
+            raise ImageError(
+                "the map holds negative values or NaN", hint="look for NaN in the image"
+            )
+        return found
 
 
-def smooth(change: Floats, resolution: Sequence[float], brain: Mask) -> Array:
+def _smooth(change: Floats, resolution: Sequence[float], brain: Mask) -> Array:
     """Return (n,) the change at the brain's voxels, as a map of that resolution could show it."""
     sigma = [width * _SIGMA for width in resolution]
     box = _box(brain | (change > 0))  # beyond it, nothing is smoothed and nothing is asked for
@@ -141,18 +173,6 @@ def summarise(
         "pointing": {"value": float(pointing.mean()), "low": low, "high": high},
         **_intervals(columns, n_bootstrap, seed),
     }
-
-
-def _check(values: Floats, change: Floats, brain: Mask, resolution: Sequence[float]) -> None:
-    if not values.shape == change.shape == brain.shape:
-        raise ValueError(f"map {values.shape}, change {change.shape} and brain {brain.shape}")
-    if len(resolution) != values.ndim or not all(0 <= width < math.inf for width in resolution):
-        raise ValueError(f"resolution {tuple(resolution)} for {values.ndim} axes")
-    if not brain.any():
-        raise ImageError("the map covers no voxel of the brain", hint="explain other slices")
-    found = values[brain]
-    if not (np.isfinite(found).all() and found.min() >= 0):
-        raise ImageError("the map holds negative values or NaN", hint="look for NaN in the image")
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:

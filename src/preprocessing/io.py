@@ -173,6 +173,7 @@ def write_nifti(
     *,
     description: str = "",
     dtype: type[np.generic] = np.float32,
+    step: float | None = None,
 ) -> Path:
     """Write one volume, whole or not at all; the same values give the same bytes.
 
@@ -182,13 +183,16 @@ def write_nifti(
         affine: Index -> mm.
         description: For the header; its first 79 ASCII characters are kept.
         dtype: As which the numbers are written.
+        step: Write them as whole steps of this size instead, in two bytes each, with the step in
+            the header (``scl_slope``): every reader multiplies by it.
 
     Returns:
         `path`.
 
     Raises:
         ConfigError: `path` has another ending.
-        ImageError: `data` is no volume or not finite, or `affine` has no inverse.
+        ImageError: `data` is no volume, not finite, or too large for its steps, or `affine` has
+            no inverse.
     """
     if not path.name.endswith(_SUFFIX):
         raise ConfigError(f"{path} is no name of a packed NIfTI file", hint=f"end it in {_SUFFIX}")
@@ -198,13 +202,20 @@ def write_nifti(
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).sum())
         raise ImageError(f"{path.name}: {wrong} of {values.size} voxels are NaN or infinite")
+    if step is not None:
+        values = np.rint(values / np.float32(step))
+        if np.abs(values).max() > np.iinfo(np.int16).max:
+            raise ImageError(f"{path.name}: a value is over 32,767 steps of {step:g}")
+        values = values.astype(np.int16)
     image = nib.Nifti1Image(values, _invertible(affine, path))
+    if step is not None:
+        image.header.set_slope_inter(step, 0)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = description.encode("ascii", "replace")[:_LONGEST]
     with (
         atomic_file(path) as file,
         # No name and no time, so that the same volume is the same bytes.
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed,
     ):
         packed.write(image.to_bytes())
     return path

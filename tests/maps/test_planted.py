@@ -20,7 +20,7 @@ from src.maps import explain
 from src.maps.attribution import Attribution
 from src.maps.cases import find_cases, map_of
 from src.maps.groups import RunningMean
-from src.maps.planted import score_case, summarise_phantoms, who_counts
+from src.maps.planted import Scorer, summarise_phantoms, who_counts
 from src.maps.truth import MapScore
 from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
 from src.preprocessing.space.template import template
@@ -102,7 +102,7 @@ def truth_as_map(trained, case):
 def own_score(trained, case, volume):
     """Return the score of a map as if it were the run's own."""
     attribution, images = Attribution(trained.model), images_of(trained.data, case)
-    scores = score_case(attribution, trained.data, case, images, to_scan_grid(volume))
+    scores = Scorer(attribution, trained.data).scores(case, images, to_scan_grid(volume))
     return scores["hirescam", "+".join(attribution.layers)]
 
 
@@ -130,7 +130,7 @@ def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
     for case in right:
         images = images_of(trained.data, case)
         scan = to_scan_grid(placed(map_of(attribution, images, case), case))
-        scores[case.name] = score_case(attribution, trained.data, case, images, scan)
+        scores[case.name] = Scorer(attribution, trained.data).scores(case, images, scan)
     options = {"n_bootstrap": 100, "seed": 0}
     found = summarise_phantoms(attribution, trained.data, right, scores, **options)
     again = Attribution(trained.model, "gradcam")
@@ -138,7 +138,7 @@ def test_the_run_of_several_methods_gives_what_each_gives_alone(root):
     for case in right:
         images = images_of(trained.data, case)
         scan = to_scan_grid(placed(map_of(again, images, case), case))
-        own = score_case(again, trained.data, case, images, scan)
+        own = Scorer(again, trained.data).scores(case, images, scan)
         each.append(own["gradcam", "+".join(again.layers)])
     row = next(row for row in found["methods"] if row["method"] == "gradcam")
     assert row["auc"]["value"] == pytest.approx(np.mean([one.auc for one in each]), abs=5e-3)

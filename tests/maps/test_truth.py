@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from src.errors import ImageError
 from src.evaluation.metrics.intervals import wilson_interval
-from src.maps.truth import MapScore, score_map, smooth, summarise
+from src.maps.truth import MapScore, Wanted, summarise
 
 SHAPE = (11, 14, 9)
 SHARP = (0.0, 0.0, 0.0)
@@ -32,6 +32,14 @@ def change(brain) -> np.ndarray:
     points[3, 5, 4], points[8, 10, 3] = 1.0, 0.4
     blobs = ndimage.gaussian_filter(points, 1.0, truncate=2)
     return np.where(brain, blobs, 0).astype(np.float32)
+
+
+def score_map(values, change, brain, resolution) -> MapScore:
+    return Wanted(change, brain, resolution).score(values)
+
+
+def smooth(change, resolution, brain) -> np.ndarray:
+    return Wanted(change, brain, resolution).smoothed
 
 
 def line(values, change, brain=None, width=0.0) -> MapScore:

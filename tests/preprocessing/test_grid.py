@@ -245,9 +245,16 @@ def test_a_single_slice_is_one_plane_of_the_scan(tmp_path):
     assert back.sum() == 5 * 7
 
 
-def test_the_way_back_agrees_with_nibabel_and_ends_at_the_field_of_view():
+@pytest.mark.parametrize("askew", [False, True])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0)])
+def test_the_way_back_agrees_with_nibabel_and_ends_at_the_field_of_view(order, askew):
     rng = np.random.default_rng(1)
-    steps = nib.affines.from_matvec(np.diag([0.7, -0.9, 1.3])[[2, 0, 1]], (2.2, 1.1, 9.4))
+    turn = np.eye(3)
+    if askew:
+        turn[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    matrix = turn @ np.diag([0.7, -0.9, 1.3])[list(order)]
+    # The middle of the one grid lies a little beside that of the other.
+    steps = nib.affines.from_matvec(matrix, np.array([8.3, 5.9, 6.6]) - matrix @ [5, 4, 3.5])
     frame = Frame((17, 13, 15), nib.affines.from_matvec(np.diag([2, 1, 1.5]), (3, 4, 5)), np.eye(4))
     placed = PlacedVolume(rng.random((11, 9, 8)), steps, frame)
     image = nib.Nifti1Image(placed.data, placed.affine)

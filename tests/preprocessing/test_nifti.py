@@ -83,3 +83,16 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
 def test_other_endings_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"map.nii is no name(.|\n)*nii.gz"):
         write_nifti(tmp_path / "map.nii", volume(), AFFINE)
+
+
+def test_steps_are_two_bytes_each_and_every_reader_multiplies_by_them(tmp_path):
+    values = np.round(volume() * 100) / 128
+    path = write_nifti(tmp_path / "map.nii.gz", values, AFFINE, step=1 / 128)
+    image = nib.load(path)
+    assert image.get_data_dtype() == np.int16
+    assert (image.dataobj.slope, image.dataobj.inter) == (1 / 128, 0)
+    np.testing.assert_array_equal(image.get_fdata(), values)
+    write_nifti(path, values + 0.3 / 128, AFFINE, step=1 / 128)
+    np.testing.assert_array_equal(nib.load(path).get_fdata(), values)  # to the nearest step
+    with pytest.raises(ImageError, match=r"over 32,767 steps of 0\.001"):
+        write_nifti(path, values + 33, AFFINE, step=0.001)

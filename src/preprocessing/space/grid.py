@@ -227,11 +227,50 @@ def to_scan_grid(placed: PlacedVolume, order: int = 1) -> Float:
         ``(I, J, K)``, the axes of the scan's own file; 0 outside the processed voxels.
     """
     back = np.asarray(np.linalg.inv(placed.to_stored), dtype=np.float64)
+    along = _data_axes(back)
+    if along is not None:
+        return _axis_by_axis(placed, back, along, order)
     out: Float = ndimage.affine_transform(
         placed.data, back[:3, :3], back[:3, 3], placed.frame.shape, np.float32, order, "nearest"
     )
     out[~_in_view(placed, back)] = 0
     return out
+
+
+def _data_axes(back: Matrix) -> tuple[int, int, int] | None:
+    """Return the data axis that runs along I, J and K; None where one runs along none of them."""
+    used = np.abs(back[:3, :3]) > 1e-9  # over a whole head a millionth of a voxel
+    if (used.sum(axis=0) != 1).any() or (used.sum(axis=1) != 1).any():
+        return None
+    i, j, k = (int(axis) for axis in used.argmax(axis=0))
+    return i, j, k
+
+
+def _axis_by_axis(
+    placed: PlacedVolume, back: Matrix, along: tuple[int, int, int], order: int
+) -> Float:
+    """Return what `to_scan_grid` does, where no axis lies askew, in a quarter of the time.
+
+    Sums are of float64, as SciPy's are, so that equal voxels stay equal.
+    """
+    values = placed.data.transpose(along).astype(np.float64 if order else np.float32)
+    for axis in (2, 1, 0):  # the last first: its lines lie together, and the array is small
+        row, count = back[along[axis]], values.shape[axis]
+        numbers = np.arange(placed.frame.shape[axis])
+        at = row[axis] * numbers + row[3]
+        coarse = row.astype(np.float32)  # as `_in_view` has it
+        outside = _outside(coarse[axis] * numbers + coarse[3], count)
+        at = np.clip(at if order else np.floor(at + 0.5), 0, count - 1)
+        low = at.astype(int)
+        lower = values.take(low, axis)
+        if order:
+            share = (at - low).reshape(-1, *[1] * (2 - axis))
+            upper = values.take(np.minimum(low + 1, count - 1), axis)
+            lower *= 1 - share
+            lower += np.multiply(upper, share, out=upper)
+        values = lower
+        values[(slice(None),) * axis + (outside,)] = 0
+    return np.ascontiguousarray(values, np.float32)
 
 
 def _in_view(placed: PlacedVolume, back: Matrix) -> NDArray[np.bool_]:
@@ -240,8 +279,13 @@ def _in_view(placed: PlacedVolume, back: Matrix) -> NDArray[np.bool_]:
     i, j, k = np.ogrid[tuple(slice(edge) for edge in placed.frame.shape)]
     for row, edge in zip(back[:3].astype(np.float32), placed.data.shape, strict=True):
         at = row[0] * i + row[1] * j + (row[2] * k + row[3])
-        inside &= (at >= -0.5) & (at <= edge - 0.5)
+        inside &= ~_outside(at, edge)
     return inside
+
+
+def _outside(at: Float, count: int) -> NDArray[np.bool_]:
+    """Return whether an index along an axis of `count` voxels lies in none of them."""
+    return (at < -0.5) | (at > count - 0.5)
 
 
 def _scan_record(name: str, record: dict[str, Any]) -> ScanRecord:
