@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
 from ..data.augment import to_unit
@@ -181,6 +180,9 @@ class _Eye:
         """Return what each known change does to people."""
         if not people:
             return {}
+        # Imported here: it takes half a second, and most stages only read what was found.
+        from sklearn.metrics import balanced_accuracy_score
+
         labels = [one.label for one in people]
         plain = [self._stage(self._embed(self._first(one))) for one in people]
         found = {}

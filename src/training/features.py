@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import pickle
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,6 @@ from ..atomic import atomic_file
 from ..data.augment import to_unit
 from ..data.dataset import MriDataset
 from ..data.image_cache import ImageCache
-from ..models import torchvision_import  # noqa: F401 - before a network that travelled is unpacked
 from ..models.classifier import Classifier
 from ..models.device import choose_device
 from ..models.engine import Pass, digest
@@ -76,6 +77,17 @@ class _Work:
     def run(self) -> Pass:
         """The backbone where calls run: here, or on a worker, on a device of its own."""
         return Pass(place(self.model, choose_device(str(self.device))[0]).eval(), self.images)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self.model, self.cache, self.device, self.images)
+        return _unpacked, (self.model.dim, pickle.dumps(parts))
+
+
+def _unpacked(dim: str, parts: bytes) -> _Work:
+    """Return the work on the machine that it travelled to."""
+    if dim == "2d":  # before pickle looks for a network's class, which it may not be able to load
+        from ..models import torchvision_import  # noqa: F401
+    return _Work(*pickle.loads(parts))  # noqa: S301 - from the client that called
 
 
 def _compute(work: _Work, places: NDArray[np.int64], dask: str | None) -> Floats:

@@ -95,16 +95,16 @@ def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator
     planted = np.float32(disease) * (np.float32(1 - ageing) * ventricles - hippocampi + horns)
     place = healthy + planted
     inside = _sample(grid.mask, place) > 0.5
-    intensity = _sample(grid.intensity, place)
-    tissue = _sample(grid.tissue, place)
-    length = np.sqrt((planted**2).sum(axis=0))
+    place, healthy = place[:, inside], healthy[:, inside]  # the rest is 0
+    intensity, tissue = _sample(grid.intensity, place), _sample(grid.tissue, place)
+    length = np.sqrt((planted[:, inside] ** 2).sum(axis=0))
     change = np.abs(intensity - _sample(grid.intensity, healthy))
+    where = np.zeros_like(grid.near)
+    where[grid.near] = inside
     return Brain(
-        _on_grid(grid, intensity * inside),
-        _on_grid(grid, length * inside),
-        _on_grid(grid, change * inside),
+        *(_on_grid(where, values) for values in (intensity, length, change)),
         float(inside.sum()) * voxel**3 / 1000,
-        float(tissue[inside].sum(dtype=np.float64) / inside.sum()),
+        float(tissue.sum(dtype=np.float64) / inside.sum()),
     )
 
 
@@ -195,7 +195,7 @@ def _sample(template: Floats, coordinates: Floats) -> Floats:
     return values
 
 
-def _on_grid(grid: _Grid, values: Floats) -> Floats:
-    volume = np.zeros(grid.near.shape, np.float32)
-    volume[grid.near] = values
+def _on_grid(where: NDArray[np.bool_], values: Floats) -> Floats:
+    volume = np.zeros(where.shape, np.float32)
+    volume[where] = values
     return volume
