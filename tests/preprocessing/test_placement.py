@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -293,3 +294,20 @@ def test_fine_detail_is_averaged_not_sampled():
     inner = values[values.shape[0] // 2 - 8 : values.shape[0] // 2 + 8, 62:72, 34:40]
     assert inner.mean() == pytest.approx(0.5, abs=0.1)
     assert inner.std() < 0.1
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.05])
+def test_a_pitched_frame_is_sampled_as_scipy_samples_it(roll):
+    data = np.random.default_rng(3).random((41, 53, 37)).astype(np.float32)
+    to_ras = nib.affines.from_matvec(np.diag([3, 2.5, 4]), (-60, -75, -60))
+    matrix = np.diag([1.03, 0.97, 1.1, 1.0])
+    matrix[1:3, 1:3] = [[0.97, -0.1], [0.1, 1.1]]
+    matrix[0, 2] = roll
+    values, covered = in_template(placed(data, to_ras), Placement(matrix, 0.9))
+    target = template()
+    step = np.linalg.inv(to_ras) @ np.linalg.inv(matrix) @ target.affine
+    index = np.indices(target.t1.shape).reshape(3, -1).T
+    at = nib.affines.apply_affine(step, index).T.reshape(3, *target.t1.shape)
+    oracle = ndimage.map_coordinates(data, at, order=1, mode="nearest")
+    assert 0.3 < covered.mean() < 1
+    np.testing.assert_allclose(values[covered], oracle[covered], atol=1e-6)

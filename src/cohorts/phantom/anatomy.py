@@ -102,7 +102,9 @@ def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator
     where = np.zeros_like(grid.near)
     where[grid.near] = inside
     return Brain(
-        *(_on_grid(where, values) for values in (intensity, length, change)),
+        _on_grid(where, intensity),
+        _on_grid(where, length),
+        _on_grid(where, change),
         float(inside.sum()) * voxel**3 / 1000,
         float(tissue.sum(dtype=np.float64) / inside.sum()),
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from ...errors import ImageError
 from .fit import LIMITS, NINE, Array, Fit, Picture, Signs, starts
@@ -197,12 +197,48 @@ def in_template(
     sigma = 0.5 * np.sqrt(np.maximum(reach**2 - 1, 0))
     if order > 0 and sigma.max() > 0.25:
         data = ndimage.gaussian_filter(data, sigma, truncate=3, mode="nearest")
-    values = ndimage.affine_transform(
-        data, step[:3, :3], step[:3, 3], shape, np.float32, order=order, mode="nearest"
-    )
+    if order == 1 and not (step[0, 1:3].any() or step[1:3, 0].any()):  # pitch alone
+        values = _pitched(data, step, shape)
+    else:
+        values = ndimage.affine_transform(
+            data, step[:3, :3], step[:3, 3], shape, np.float32, order=order, mode="nearest"
+        )
     covered = np.ones(shape, bool)
     i, j, k = np.ogrid[tuple(slice(n) for n in shape)]
     for axis, slack in enumerate(np.maximum(reach, 1) / 2):
         place = step[axis, 0] * i + step[axis, 1] * j + step[axis, 2] * k + step[axis, 3]
         covered &= (place >= -slack) & (place <= data.shape[axis] - 1 + slack)
     return np.where(covered, values, 0).astype(np.float32), covered
+
+
+def _pitched(data: Float, step: Matrix, shape: tuple[int, ...]) -> Float:
+    """Return `data` at the places of another grid whose X runs along its own; linear.
+
+    All planes across X are sampled alike, so where, and with which weights, is told once for all:
+    a quarter of the time. Sums are of float64, as SciPy's are.
+    """
+    low, share = _neighbours(step[0, 0] * np.arange(shape[0]) + step[0, 3], data.shape[0])
+    flat = data.reshape(len(data), -1).astype(np.float64)
+    share = share[:, None]
+    lines = flat[low] * (1 - share) + flat[np.minimum(low + 1, len(flat) - 1)] * share
+    j, k = np.meshgrid(*map(np.arange, shape[1:]), indexing="ij", copy=False)
+    y, z = (step[row, 1] * j + step[row, 2] * k + step[row, 3] for row in (1, 2))
+    (below, up), (behind, fore) = _neighbours(y, data.shape[1]), _neighbours(z, data.shape[2])
+    places, weights = [], []
+    for right, of_y in ((0, 1 - up), (1, up)):
+        for above, of_z in ((0, 1 - fore), (1, fore)):
+            row = np.minimum(below + right, data.shape[1] - 1)
+            column = np.minimum(behind + above, data.shape[2] - 1)
+            places.append((row * data.shape[2] + column).ravel())
+            weights.append((of_y * of_z).ravel())
+    index = np.tile(np.arange(j.size), 4), np.concatenate(places)
+    plane = sparse.coo_array((np.concatenate(weights), index), (j.size, data[0].size))
+    sampled = (plane.tocsr() @ lines.T).T
+    return np.ascontiguousarray(sampled, np.float32).reshape(shape)
+
+
+def _neighbours(at: Array, count: int) -> tuple[NDArray[np.int64], Array]:
+    """Return the voxel below each place along an axis, and the share of the one above it."""
+    at = np.clip(at, 0, count - 1)
+    low = at.astype(np.int64)
+    return low, at - low
