@@ -152,6 +152,9 @@ class PhantomConfig:
         "what labels follow: the planted atrophy, or age alone, which opens ventricles too",
         ("disease", "age"),
     )
+    phantom_variety: float = option(
+        0.0, "how much sulci and ventricles of healthy people differ, 0 to 1"
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -165,6 +168,10 @@ class PhantomConfig:
         require(
             0 <= self.phantom_effect <= 1,
             f"--phantom_effect {self.phantom_effect:g} is not in 0 to 1 (above, space would fold)",
+        )
+        require(
+            0 <= self.phantom_variety <= 1,
+            f"--phantom_variety {self.phantom_variety:g} is not in 0 to 1",
         )
 
 

@@ -210,6 +210,40 @@ def test_tissue_fraction_falls_with_severity():
     assert fractions[0] - fractions[3] > 0.005
 
 
+def test_variety_widens_sulci_of_anybody_by_more_than_the_disease_takes():
+    def tissue(disease: float, person: int, variety: float) -> float:
+        rng = np.random.default_rng([11, person])
+        return phantom_anatomy.deform(4.0, disease, 0.1, rng, variety).tissue_fraction
+
+    alike, varied = ([tissue(0, person, v) for person in range(6)] for v in (0.0, 1.0))
+    lost = np.mean(alike) - np.mean([tissue(0.95, person, 0.0) for person in range(6)])
+    assert np.std(alike) < 0.5 * lost
+    assert np.std(varied) > 3 * lost
+    assert np.mean(varied) < np.mean(alike) - lost
+
+
+def test_wider_sulci_are_dark_and_the_brain_stays_as_large():
+    plain, wide = (
+        phantom_anatomy.deform(4.0, 0.0, 0.1, np.random.default_rng(2), v) for v in (0.0, 1.0)
+    )
+    assert wide.volume == plain.volume
+    inside = plain.intensity > 0
+    darker = wide.intensity[inside] / plain.intensity[inside]
+    assert darker.max() <= 1 + 1e-6
+    assert darker.min() == pytest.approx(0.15, abs=1e-6)  # fluid
+    assert 0.02 < (darker < 0.9).mean() < 0.7
+
+
+def test_variety_lets_ventricles_of_healthy_people_differ_more():
+    def spread(variety: float) -> float:
+        rng = np.random.default_rng(4)
+        drawn = (draw_traits(Person(1, 0, 1), 1.0, rng, variety=variety) for _ in range(200))
+        return float(np.std([one["ageing"] - 0.008 * (one["age"] - 60) for one in drawn]))
+
+    assert 0.03 < spread(0.0) < 0.07
+    assert 0.1 < spread(1.0) < 0.2
+
+
 def test_table_measures_the_tissue_fraction(cohort):
     for record in records(cohort):
         for row in record["rows"]:

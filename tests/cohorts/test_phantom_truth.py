@@ -20,12 +20,13 @@ SEED = 3
 STEP = 1024  # the files' rounding: 1 / 1024
 
 
-def settings(effect: float = 1.0, cause: str = "disease") -> dict:
+def settings(effect: float = 1.0, cause: str = "disease", variety: float = 0.0) -> dict:
     phantom = {
         "phantom_subjects": 8,
         "phantom_voxel": 4.0,
         "phantom_effect": effect,
         "phantom_cause": cause,
+        "phantom_variety": variety,
     }
     return {"cohort": "phantom", "split": {"seed": SEED, "val_fraction": 0.1}, "phantom": phantom}
 
@@ -47,6 +48,11 @@ def by_age(tmp_path_factory) -> Path:
     return made(tmp_path_factory, cause="age")
 
 
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory) -> Path:
+    return made(tmp_path_factory, variety=1.0)
+
+
 def record(root: Path, subject: str) -> dict:
     return json.loads((root / "truth" / f"{subject}.json").read_text(encoding="utf-8"))
 
@@ -61,12 +67,14 @@ def image(root: Path, subject: str, session: str = "MR1") -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_change_of_the_ill_is_that_of_the_file_up_to_its_rounding(cohort):
-    ill = [name for name in people(cohort) if record(cohort, name)["disease"] > 0]
+@pytest.mark.parametrize(("kind", "variety"), [("cohort", 0.0), ("varied", 1.0)])
+def test_change_of_the_ill_is_that_of_the_file_up_to_its_rounding(kind, variety, request):
+    root = request.getfixturevalue(kind)
+    ill = [name for name in people(root) if record(root, name)["disease"] > 0]
     assert len(ill) >= 4
     for name in ill:
-        file = nib.load(cohort / "truth" / f"{name}_change.nii.gz")
-        truth = planted_change(settings(), name)
+        file = nib.load(root / "truth" / f"{name}_change.nii.gz")
+        truth = planted_change(settings(variety=variety), name)
         assert truth.planted
         assert truth.change.shape == file.shape == (44, 52, 44)
         rounded = np.round(truth.change * STEP) / STEP

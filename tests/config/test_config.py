@@ -11,6 +11,7 @@ from src.cohorts.registry import COHORT_REGISTRY
 from src.config import BACKBONES, COHORTS, DEFAULT_BACKBONE, DataConfig, RunConfig, config_from_args
 from src.config.options import build_config, config_to_dict
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
+from src.models import create  # noqa: F401 - each network registers itself
 from src.models.registry import MODEL_REGISTRY
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
@@ -20,7 +21,8 @@ FLAGS = """
     class_weight_cap classes collect compile config crop dask data_dir data_root dataset debug
     device dim dropout epochs fold folds freeze_backbone grad_clip graded image_size input
     keep_memory layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
-    permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
+    permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
+    precision
     register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
     target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs weight_decay
     weights workers

@@ -31,6 +31,9 @@ TEMPORAL_HORNS = ((32.0, -12.0, -22.0), (6.0, 12.0, 6.0))
 STRUCTURES = (VENTRICLES, HIPPOCAMPI, TEMPORAL_HORNS)
 _NODES = (5, 6, 5)  # of the random anatomy
 _NODE_SD, _NODE_LIMIT = 2.0, 6.0  # mm per axis
+_SULCI_NODES = (7, 9, 12)  # of how wide the clefts are, place by place
+_SULCI_MEAN, _SULCI_SD = 0.35, 0.35  # share of tissue under which a voxel holds fluid
+_FLUID = 0.15  # intensity of fluid where that share is 0, of the tissue's own
 _MARGIN = 10.0  # mm around the brain that are sampled: _NODE_LIMIT along all three axes
 _BIAS_NODES, _BIAS = (3, 3, 3), 0.15
 _NOISE = 0.03  # of the brightest tissue
@@ -64,7 +67,8 @@ class _Grid:
     coordinates: Floats  # (C, P) template voxel coordinates
     fields: tuple[Floats, ...]  # (C, P) radial field of each of STRUCTURES at a = 1
     bases: tuple[Floats, ...]  # (nodes, voxels) per axis, of the random anatomy
-    bias_bases: tuple[Floats, ...]  # the same, of the bias field
+    sulci_bases: tuple[Floats, ...]  # the same, of the width of sulci
+    bias_bases: tuple[Floats, ...]  # and of the bias field
     intensity: Floats  # template maps, 0 to 1
     tissue: Floats
     mask: Floats
@@ -78,7 +82,13 @@ def grid_affine(voxel: float) -> tuple[Shape, NDArray[np.float64]]:
     return (x, y, z), affine
 
 
-def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator) -> Brain:
+def deform(
+    voxel: float,
+    disease: float,
+    ageing: float,
+    rng: np.random.Generator,
+    variety: float = 0.0,
+) -> Brain:
     """Return a brain with random anatomy.
 
     Args:
@@ -87,6 +97,7 @@ def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator
             hippocampi.
         ageing: Amplitude that opens (> 0) or narrows (< 0) the ventricles of healthy people too.
         rng: Source of the anatomy.
+        variety: How much the width of sulci differs between people and places, 0 to 1.
     """
     grid = _grid(voxel)
     ventricles, hippocampi, horns = grid.fields
@@ -96,9 +107,10 @@ def deform(voxel: float, disease: float, ageing: float, rng: np.random.Generator
     place = healthy + planted
     inside = _sample(grid.mask, place) > 0.5
     place, healthy = place[:, inside], healthy[:, inside]  # the rest is 0
-    intensity, tissue = _sample(grid.intensity, place), _sample(grid.tissue, place)
+    sulci = _sulci(grid, rng, variety)[inside] if variety else None
+    intensity, tissue = _seen(grid, place, sulci)
     length = np.sqrt((planted[:, inside] ** 2).sum(axis=0))
-    change = np.abs(intensity - _sample(grid.intensity, healthy))
+    change = np.abs(intensity - _seen(grid, healthy, sulci)[0])
     where = np.zeros_like(grid.near)
     where[grid.near] = inside
     return Brain(
@@ -137,8 +149,10 @@ def _grid(voxel: float) -> _Grid:
         near,
         coordinates,
         tuple(_radial(points, *structure) for structure in STRUCTURES),
-        tuple(_basis(n, size) for n, size in zip(_NODES, shape, strict=True)),
-        tuple(_basis(n, size) for n, size in zip(_BIAS_NODES, shape, strict=True)),
+        *(
+            tuple(_basis(n, size) for n, size in zip(nodes, shape, strict=True))
+            for nodes in (_NODES, _SULCI_NODES, _BIAS_NODES)
+        ),
         intensity,
         tissue,
         mask,
@@ -190,6 +204,23 @@ def _random_field(grid: _Grid, rng: np.random.Generator) -> Floats:
     nodes = _NODE_SD * rng.standard_normal((3, *_NODES), np.float32)
     field = _interpolate(np.clip(nodes, -_NODE_LIMIT, _NODE_LIMIT), grid.bases)
     return field[:, grid.near]
+
+
+def _sulci(grid: _Grid, rng: np.random.Generator, variety: float) -> Floats:
+    """Return (P,) the share of tissue under which a voxel holds fluid, 0 to 0.9."""
+    field = _interpolate(rng.standard_normal(_SULCI_NODES, np.float32), grid.sulci_bases)
+    spread = _SULCI_SD * (rng.standard_normal(dtype=np.float32) + field[grid.near])
+    return np.asarray(np.clip(variety * (_SULCI_MEAN + spread), 0, 0.9), np.float32)
+
+
+def _seen(grid: _Grid, place: Floats, sulci: Floats | None) -> tuple[Floats, Floats]:
+    """Return T1 intensity and share of tissue at places of the template, with wider sulci."""
+    intensity, tissue = _sample(grid.intensity, place), _sample(grid.tissue, place)
+    if sulci is None:
+        return intensity, tissue
+    left = np.maximum(tissue - sulci, 0) / (1 - sulci)
+    share = np.minimum(left / np.maximum(tissue, np.float32(1e-3)), 1)
+    return intensity * (_FLUID + (1 - _FLUID) * share), left
 
 
 def _sample(template: Floats, coordinates: Floats) -> Floats:

@@ -117,6 +117,7 @@ def _parameters(config: PhantomConfig, seed: int) -> dict[str, Any]:
         "voxel": config.phantom_voxel,
         "effect": config.phantom_effect,
         "cause": config.phantom_cause,
+        "variety": config.phantom_variety,
     }
 
 
@@ -126,8 +127,9 @@ def _make_person(person: Person, root: Path, parameters: dict[str, Any]) -> None
         return
     seed, voxel = parameters["seed"], parameters["voxel"]
     rng = np.random.default_rng([seed, person.index])
-    traits = draw_traits(person, parameters["effect"], rng, parameters["cause"])
-    brain = deform(voxel, traits["disease"], traits["ageing"], rng)
+    variety = parameters["variety"]
+    traits = draw_traits(person, parameters["effect"], rng, parameters["cause"], variety)
+    brain = deform(voxel, traits["disease"], traits["ageing"], rng, variety)
     rows = []
     for session in range(1, person.sessions + 1):
         # New gain, bias and noise; the anatomy and the disease stay.

@@ -23,6 +23,8 @@ SEVERITY, SEVERITY_SD = (0.0, 0.4, 0.75, 1.0), 0.08
 AMPLITUDE = 0.95  # of the radial fields at severity 1
 AGE = (74, 9)  # mean and standard deviation of rated people, in years
 AGE_NOISE = 5.0  # standard deviation in years of what else decides, where labels follow age
+#: Standard deviation of what else opens ventricles in everybody, and its growth with variety.
+AGEING_SD, AGEING_VARIETY = 0.05, 0.10
 AGEING = {"disease": 0.008, "age": 0.02}  # opening of the ventricles per year over 60
 
 
@@ -89,7 +91,11 @@ def _stage_counts(rated: int) -> list[int]:
 
 
 def draw_traits(
-    person: Person, effect: float, rng: np.random.Generator, cause: str = "disease"
+    person: Person,
+    effect: float,
+    rng: np.random.Generator,
+    cause: str = "disease",
+    variety: float = 0.0,
 ) -> dict[str, Any]:
     """Draw who a person is; what depends on the stage does so through `effect` or age alone."""
     severity = rng.normal(SEVERITY[person.stage or 0], SEVERITY_SD)
@@ -99,7 +105,8 @@ def draw_traits(
     age = int(rng.integers(18, 60) if person.stage is None else rated_age)
     age = age if person.age is None else person.age
     # A confounder: ventricles open with age in everybody.
-    ageing = np.clip(AGEING[cause] * (age - 60) + rng.normal(0, 0.05), -0.25, 0.8)
+    other = rng.normal(0, AGEING_SD + AGEING_VARIETY * variety)
+    ageing = np.clip(AGEING[cause] * (age - 60) + other, -0.25, 0.8)
     return {
         "stage": None if person.stage is None else STAGES[person.stage],
         "severity": severity,

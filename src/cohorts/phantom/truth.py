@@ -93,6 +93,7 @@ def _brain(
 ) -> tuple[Brain, float]:
     """Return the person's brain, and the planted amplitude, unless another one is given."""
     rng = np.random.default_rng([seed, person.index])  # the stream that the cohort draws from
-    traits = draw_traits(person, config.phantom_effect, rng, config.phantom_cause)
+    variety = config.phantom_variety
+    traits = draw_traits(person, config.phantom_effect, rng, config.phantom_cause, variety)
     amplitude = traits["disease"] if disease is None else disease
-    return deform(config.phantom_voxel, amplitude, traits["ageing"], rng), amplitude
+    return deform(config.phantom_voxel, amplitude, traits["ageing"], rng, variety), amplitude
