@@ -16,8 +16,8 @@ MODEL := checkpoints/kaggle_model/best_model.pth
 
 # Two classes and 64 test people, so that every interval can be told; float32, so that every processor says the same.
 demo: .venv/demo.stamp
-	$(BIN)/python main.py --mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160 --test_fraction 0.4 \
-	  --classes 2 --epochs 20 --precision fp32 --run demo
+	$(BIN)/python main.py --mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160 --phantom_variety 1 \
+	  --test_fraction 0.4 --classes 2 --epochs 12 --precision fp32 --run demo
 
 # Without the images nothing is installed. A second call trains nothing, unless the images were preprocessed again.
 model:
