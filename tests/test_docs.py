@@ -105,8 +105,9 @@ def test_every_command_is_one_that_the_parser_takes(page, monkeypatch, tmp_path)
 
 def test_commands_are_found_where_readers_see_them():
     readme = commands(PAGES["README.md"])
-    demo = "--mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160 --phantom_variety 1"
-    demo += " --test_fraction 0.4 --classes 2 --epochs 12 --precision fp32 --run demo"
+    demo = "--mode full --dataset phantom_3d --volume_size 64 --phantom_subjects 160"
+    demo += " --phantom_variety 1 --test_fraction 0.4 --classes 2 --epochs 12"
+    demo += " --precision fp32 --run demo"
     assert demo.split() in readme  # goes on in a second line
     assert demo in " ".join((ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ").split())
     cluster = commands(PAGES["docs/commands.md"])
