@@ -29,6 +29,7 @@ from typing import NoReturn
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
+from .files import file_error, is_refusal
 from .report.failures import failures_in, forget_failure, note_failure
 from .runtime import (
     Terminated,
@@ -231,6 +232,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             _say(f"error: {error}")
             return 3 if isinstance(error, AuditFailed) else 2
+        except OSError as error:
+            if args.debug or not is_refusal(error):
+                raise
+            _say(f"error: {file_error(error, None, 'used')}")
+            return 2
         except KeyboardInterrupt as stop:
             return _stopped(stop)
 

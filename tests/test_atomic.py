@@ -1,11 +1,19 @@
 """Files are there whole, or not at all."""
 
+import errno
+import io
 import json
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from src.atomic import atomic_file, write_json
+from src.files import FileError
+from src.runtime import Terminated
 
 
 def test_text_is_utf8_with_plain_line_ends_in_folders_that_are_made(tmp_path):
@@ -58,3 +66,110 @@ def test_what_no_reader_could_parse_is_refused_and_the_old_file_stays(tmp_path, 
         write_json(path, content)
     assert path.read_text(encoding="utf-8") == "1\n"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+WRITER = """
+import os, sys, time
+from src.atomic import atomic_file
+with atomic_file(sys.argv[1]) as file:
+    file.write(b"x" * 5000)
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def writer(path):
+    """Start a process that writes `path`, and return it when it is in the middle of it."""
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"writing\n"
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files there have no such locks")
+def test_what_killed_writers_left_is_used_again_and_the_living_are_left_alone(tmp_path):
+    path = tmp_path / "model.pth"
+    for _ in range(3):
+        process = writer(path)
+        process.kill()
+        process.wait()
+    assert [one.name for one in tmp_path.iterdir()] == [".model.pth.0.part"]
+    living = [writer(path), writer(path)]
+    with atomic_file(path) as file:
+        file.write(b"third")
+    assert path.read_bytes() == b"third"
+    assert len(list(tmp_path.glob(".*.part"))) == 2
+    for process in living:
+        process.kill()
+        process.wait()
+    with atomic_file(path) as file:
+        file.write(b"last")
+    assert [one.name for one in tmp_path.iterdir()] == ["model.pth"]
+    assert path.read_bytes() == b"last"
+
+
+def test_two_threads_write_one_file_and_one_of_them_is_there_whole(tmp_path):
+    def write(letter: bytes) -> None:
+        for _ in range(40):
+            with atomic_file(tmp_path / "x") as file:
+                file.write(letter * 3000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, [b"a", b"b", b"c", b"d"]))
+    content = (tmp_path / "x").read_bytes()
+    assert len(content) == 3000
+    assert len(set(content)) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path):
+    with atomic_file(tmp_path / ("ä" * 125 + ".csv")) as file:
+        file.write(b"1")
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"1"]
+    told = r"the name is too long(.|\n)*fix: give a shorter name"
+    with pytest.raises(FileError, match=told), atomic_file(tmp_path / ("x" * 300)) as file:
+        file.write(b"1")
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_full_disk_is_told_also_where_torch_hides_it(tmp_path, hidden):
+    class Full(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = r"x\.pth cannot be written: the disk is full\n  fix: free"
+    with pytest.raises(FileError, match=told), atomic_file(tmp_path / "x.pth"):
+        torch.save({"a": torch.zeros(9)}, Full()) if hidden else Full().write(b"")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wish_to_end_while_torch_writes_is_that_wish(tmp_path):
+    class Stopped(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, _):
+            raise Terminated("kept")
+
+    with pytest.raises(Terminated, match="kept"), atomic_file(tmp_path / "x.pth"):
+        torch.save({"a": torch.zeros(9)}, Stopped())
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_another_file_is_not_told_of_the_written_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent") as caught, atomic_file(tmp_path / "x"):
+        (tmp_path / "absent").read_bytes()
+    assert not isinstance(caught.value, FileError)
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    with pytest.raises(FileError, match="x cannot be written: it is a folder"):
+        write_json(tmp_path / "x", 1)
+    (tmp_path / "z").write_bytes(b"")
+    with pytest.raises(FileError, match=r"a part of the path is a file|is in the way"):
+        write_json(tmp_path / "z" / "x", 1)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["x", "z"]

@@ -36,7 +36,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..atomic import atomic_file
-from ..errors import ConfigError, ImageError, ManifestError, MriError, counted
+from ..errors import ConfigError, ImageError, ManifestError, counted
+from ..files import FileError, told
 from ..manifest import MANIFEST, Manifest
 from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
@@ -184,16 +185,15 @@ class ImageCache:
         shape, needed = (len(self._names), *first.shape), len(self._names) * first.nbytes
         header = {"descr": first.dtype.str, "fortran_order": False, "shape": shape}
         try:
-            self._require_space(needed)
+            with told(self.path.parent, "written"):
+                self._require_space(needed)
             with atomic_file(self.path) as file:
                 np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
                 layout = _Layout(file.tell(), shape, first.dtype)
                 every = chain([first], self._others(first))
                 for image in progress(every, total=shape[0], desc="images"):
                     file.write(image)
-        except MriError:
-            raise
-        except OSError as error:
+        except FileError as error:
             raise ConfigError(
                 f"the image cache cannot be written to {self.path.parent}: {error.strerror}",
                 hint=f"--cache_dir FOLDER that can be written, with {needed / 1e9:.1f} GB free",

@@ -262,11 +262,11 @@ def test_a_folder_that_cannot_be_written_names_the_flag(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("src.atomic.tempfile.mkstemp", refuse)
-        with pytest.raises(ConfigError, match=r"written to .*Permission denied(.|\n)*--cache_dir"):
+        patch.setattr("src.atomic._temporary", refuse)
+        with pytest.raises(ConfigError, match=r"written to .*no permission(.|\n)*--cache_dir"):
             read_all(manifest)
     read_all(manifest)
-    monkeypatch.setattr("src.atomic.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("src.atomic._temporary", refuse)
     read_all(manifest)  # what is there needs no writing
 
 
@@ -285,7 +285,7 @@ def test_a_disk_that_is_full_is_told_before_and_while_writing(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(image_cache, "progress", full)
-    with pytest.raises(ConfigError, match=r"No space left on device(.|\n)*--cache_dir"):
+    with pytest.raises(ConfigError, match=r"the disk is full(.|\n)*--cache_dir"):
         read_all(manifest)
     assert not list((tmp_path / ".cache").iterdir())
 
