@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from src.atomic import write_json
 from src.cohorts import oasis
 from src.cohorts.registry import Cohort
 from src.config import PreprocessConfig
 from src.data.image_cache import ImageCache
 from src.data.splits import split_by_person
+from src.files import write_json
 from src.labels import STAGES
 from src.manifest import SETTINGS, Manifest
 from src.preprocessing.processed import list_scans, processed_table

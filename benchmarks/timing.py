@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from src.atomic import write_json
+from src.files import write_json
 from src.runtime import usable_cores
 
 RESULTS = Path("results/benchmarks")

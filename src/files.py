@@ -1,21 +1,30 @@
-"""Read what a path names: a regular file, or one sentence that says what is in the way.
+"""Files, read and written: only regular ones, whole or not at all, or one sentence why not.
 
 A pipe waits for ever and a device never ends, so neither is opened, whatever its name. What the
 system refuses (no right, no room, a name too long) becomes a `FileError` that a person can act on.
+What is written is renamed to its place when it is whole, whenever a process is killed.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataNotFoundError, MriError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 #: Bytes of a table or a JSON file above which it is none that this project reads.
 MOST_TEXT = 1 << 29
@@ -51,6 +60,12 @@ _REASONS = {
     errno.ENOTEMPTY: ("the folder is not empty", "move the folder away"),
 }
 
+_LONGEST = 200  # bytes of a name that a temporary one may carry; file systems take 255
+_WRITERS = 9  # processes that write one file at once, each into a temporary file with a number
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+#: What a library may hide behind an error of its own: the disk cannot take more.
+_HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
 
 class FileError(MriError, OSError):
     """The system does not let a file be read or written."""
@@ -62,9 +77,9 @@ def shown(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def is_refusal(error: BaseException) -> bool:
+def is_refusal(error: OSError) -> bool:
     """Return whether the system, and no fault of the program, is behind an error."""
-    return isinstance(error, OSError) and error.errno in _REASONS
+    return error.errno in _REASONS
 
 
 def file_error(error: OSError, path: str | os.PathLike[str] | None, doing: str) -> FileError:
@@ -98,7 +113,7 @@ def told(path: str | os.PathLike[str] | None, doing: str = "read") -> Iterator[N
         raise file_error(error, path, doing) from None
 
 
-def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Open a regular file for reading.
 
     Raises:
@@ -179,3 +194,118 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def stream(path: str | os.PathLike[str]) -> io.BytesIO:
     """Return a text file's bytes for a parser that wants a file; raises as `read_bytes`."""
     return io.BytesIO(read_bytes(path, MOST_TEXT))
+
+
+@contextmanager
+def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` and rename it to `path` when the block ends well.
+
+    The temporary file of a killed process is used again by the next that writes the same file, so
+    none piles up.
+
+    Args:
+        path: Final place; missing parent folders are made.
+        mode: ``"wb"`` or ``"w"`` (UTF-8).
+
+    Yields:
+        The open file. When the block raises, nothing stays behind.
+
+    Raises:
+        FileError: The system does not let it be written: no right, no room, a folder in its place.
+    """
+    path = Path(path)
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    with told(path, "written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = _temporary(path)
+    try:
+        with os.fdopen(descriptor, mode, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            temporary.chmod(0o644)  # it is made for its owner alone: a group could not read it
+            if fcntl is not None:  # while it is locked, so that nobody else takes it
+                temporary.replace(path)
+        if fcntl is None:
+            temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        _raise_told(error, path, temporary)
+        raise
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Write `content` as indented JSON, with NaN refused so that every reader can parse it."""
+    path = Path(path)
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    with atomic_file(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """Open a temporary file of `path`, empty: one that no living process holds, if one is left."""
+    name = os.fsencode(path.name)
+    stem = path.name
+    if len(name) > _LONGEST:  # it could not be made longer
+        stem = hashlib.blake2b(name, digest_size=16).hexdigest()
+    if fcntl is not None:
+        for number in range(_WRITERS):
+            temporary = path.with_name(f".{stem}.{number}.part")
+            descriptor = _locked(temporary)
+            if descriptor is not None:
+                _remove_left(path.with_name(f".{stem}.{number + 1}.part"))
+                return descriptor, temporary
+    descriptor, found = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=".part")
+    return descriptor, Path(found)
+
+
+def _locked(temporary: Path) -> int | None:
+    """Open a file, empty, and lock it; the lock dies with its owner.
+
+    Returns:
+        A descriptor; None where another process holds it, or the file system knows no locks.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if temporary.stat().st_ino == os.fstat(descriptor).st_ino:  # and not renamed meanwhile
+            os.ftruncate(descriptor, 0)
+            return descriptor
+    except OSError as error:
+        if not isinstance(error, BlockingIOError | FileNotFoundError) and (
+            error.errno not in _NO_LOCKS
+        ):
+            os.close(descriptor)
+            raise
+    os.close(descriptor)
+    return None
+
+
+def _remove_left(temporary: Path) -> None:
+    """Remove what one of two writers left that were killed together."""
+    if temporary.exists():
+        descriptor = _locked(temporary)
+        if descriptor is not None:
+            temporary.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _raise_told(error: BaseException, path: Path, temporary: Path) -> None:
+    """Raise what the system refused as a sentence, also where a library hides it, or a wish to end.
+
+    torch turns whatever a write raises into a RuntimeError that speaks of positions. An error that
+    names another file is that file's, and stays what it is.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(error, MriError | KeyboardInterrupt):
+        if isinstance(seen, KeyboardInterrupt):
+            raise seen from None
+        if isinstance(seen, OSError) and seen.filename in (None, str(temporary)):
+            hidden = seen is not error
+            if seen.errno in (_HIDDEN if hidden else _REASONS):
+                raise file_error(seen, path, "written") from None
+        seen = seen.__cause__ or seen.__context__

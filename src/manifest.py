@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from .atomic import atomic_file
 from .errors import DataNotFoundError, LeakageError, ManifestError, counted
+from .files import atomic_file, read_json, stream
 from .labels import STAGES
 
 MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
@@ -93,7 +93,7 @@ class Manifest:
                 hint = f"python main.py --mode preprocess --dataset {folder.name}"
             raise DataNotFoundError(path, hint=hint)
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+            table = pd.read_csv(stream(path), dtype=str, keep_default_na=False, na_values=[""])
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ManifestError(f"{path} is not a CSV table: {error}") from None
         settings = folder / SETTINGS
@@ -208,7 +208,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(
             f"{path} is damaged: {error}", hint=f"remove {path.parent} and preprocess again"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from src.atomic import write_json
+from src.files import write_json
 from src.labels import STAGES
 from src.manifest import Manifest
 

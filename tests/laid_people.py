@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from src.atomic import write_json
 from src.cohorts.registry import COHORT_REGISTRY
 from src.config import PreprocessConfig
 from src.data.dataset import MriDataset
+from src.files import write_json
 from src.labels import class_scheme
 from src.manifest import SETTINGS, Manifest
 from src.preprocessing.laid_files import write_as_pictures, write_as_volume

@@ -13,7 +13,7 @@ from map_examples import blob, brain
 from PIL import Image
 from result_examples import CLASSES, evaluate_result
 
-from src.atomic import write_json
+from src.files import write_json
 from src.preprocessing.io import write_nifti
 
 #: A tag, a way out of the folder, a table's separators, right-to-left signs, and great length.

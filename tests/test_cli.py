@@ -13,8 +13,8 @@ from command_line import files, refused, words
 from tiny_runs import kept_loggers
 
 from src import cli as main
-from src.atomic import write_json
 from src.errors import ImageError
+from src.files import write_json
 from src.manifest import Manifest
 from src.runtime import Place
 from src.training import processes

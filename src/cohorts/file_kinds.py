@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from ..files import open_file
+
 #: Endings of files that hold a whole scan, longest first.
 SUFFIXES = (".nii.gz", ".img.gz", ".mgh.gz", ".nii", ".img", ".mgz", ".mgh")
 #: Endings of images and archives that other programs write and this one does not read.
@@ -33,7 +35,7 @@ def is_dicom(path: str | Path) -> bool:
     Old exports have no preamble: their first byte is that of the first element.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_file(Path(path)) as file:
             head = file.read(_HEAD)
     except OSError:
         return False

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import counted
+from ..files import read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def find_copies(
     regular = {size for i, size in enumerate(sizes) if i not in unlike}
     sought = {sizes[i] for i in unlike} & regular
     keys = {
-        i: (stages[i], hashlib.sha256((root / path).read_bytes()).digest())
+        i: (stages[i], hashlib.sha256(read_bytes(root / path)).digest())
         for i, path in enumerate(paths)
         if sizes[i] in sought
     }

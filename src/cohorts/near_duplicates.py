@@ -21,6 +21,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..errors import ImageError
+from ..files import read_bytes
 from .pictures import decode_picture
 
 #: Thumbnail, width x height in pixels: a quarter of an OASIS slice.
@@ -77,7 +78,7 @@ def near_duplicate_clusters(
 
 def _thumbnail(path: Path) -> np.ndarray:
     """Return the image as HEIGHT x WIDTH grey levels, or zeros where it is no image."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
         image = decode_picture(content, path.name, quarter=True)
         if image.shape[0] < HEIGHT or image.shape[1] < WIDTH:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted
+from ..files import read_bytes
 from .cells import known_cell
 from .workbook import OLE, ZIP, workbook_rows
 
@@ -69,7 +70,7 @@ def read_text_table(
     try:
         if path.stat().st_size > MAX_TABLE:
             raise ManifestError(f"{path} is larger than {MAX_TABLE / 1e6:.0f} MB", hint=hint)
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
     rows, said = _rows(path, data)

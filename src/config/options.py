@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
+from ..files import read_json
 
 C = TypeVar("C")
 
@@ -204,7 +205,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):

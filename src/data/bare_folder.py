@@ -15,6 +15,7 @@ from ..cohorts.near_duplicates import near_duplicate_clusters
 from ..cohorts.people_names import Named, read_name
 from ..config import DATASETS, DataConfig, dataset_flags
 from ..errors import DataNotFoundError, ManifestError, counted
+from ..files import read_bytes
 from ..labels import stage_from_folder
 from ..manifest import MANIFEST, PEOPLE_UNKNOWN, SPLITS, Manifest
 from .image_file import fingerprint
@@ -114,7 +115,7 @@ def _row(folder: Path, path: Path) -> dict[str, Any]:
         "path": relative,
         "label": stage,
         "split": _FOLDER_SPLITS[path.parts[-3].lower()],
-        "fingerprint": fingerprint(path.read_bytes()),
+        "fingerprint": fingerprint(read_bytes(path)),
         "unknown": named is None,
     }
 

@@ -35,9 +35,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..errors import ConfigError, ImageError, ManifestError, counted
-from ..files import FileError, told
+from ..files import FileError, atomic_file, open_file, told
 from ..manifest import MANIFEST, Manifest
 from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
@@ -151,7 +150,7 @@ class ImageCache:
     def _open(self) -> _Layout | None:
         """Return the layout of a file that is whole; None where it is not, or not there."""
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 shape, _, dtype = read_header(file)
                 layout = _Layout(file.tell(), shape, dtype)
                 size = os.fstat(file.fileno()).st_size

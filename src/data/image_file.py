@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
 from ..errors import DataNotFoundError, ImageError
+from ..files import read_bytes
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
 _AGAIN = "remove it and run --mode preprocess again"
@@ -30,7 +31,7 @@ def read_content(path: str | Path) -> bytes:
     """
     path = Path(path)
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         hint = "run --mode preprocess again; it makes what is missing"
         raise DataNotFoundError(path, hint=hint) from None

@@ -18,12 +18,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..atomic import atomic_file, write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.run_data import as_made, open_run_data
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
 from ..errors import ConfigError, LeakageError, ManifestError, counted
+from ..files import atomic_file, read_json, read_text, write_json
 from ..manifest import SAME_PEOPLE, Manifest
 from .out_of_fold import Unit
 
@@ -124,7 +124,7 @@ class Study:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             stored = content["identity"]
             unit = Unit.from_dict(content, self.data.scheme)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,4 +176,4 @@ def _keep(path: Path, text: str) -> Path:
 
 
 def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+    return path.is_file() and read_text(path) == text

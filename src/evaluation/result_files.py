@@ -6,7 +6,6 @@ stage belongs to: with ``--classes 2`` a MildDemented person is of class Demente
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
 from ..errors import MriError, counted
+from ..files import atomic_file, read_json, write_json
 from ..predictions import Predictions
 from ..report.answer import answer
 from ..report.documents.write import DOCUMENTS, write_documents
@@ -105,7 +104,7 @@ def remove_results(folder: Path, figures: Path) -> bool:
         Whether there were any.
     """
     try:
-        scored = json.loads((folder / METRICS).read_text(encoding="utf-8"))["kind"] == "evaluate"
+        scored = read_json(folder / METRICS)["kind"] == "evaluate"
     except (OSError, ValueError, KeyError, TypeError):
         scored = False
     if not scored:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
+from ..files import atomic_file, stream, write_json
 from ..predictions import FEW_PEOPLE, Integers, as_binary, unweighted
 from ..report.comparison import difference_figure, log_table, markdown, sentence
 from ..report.titles import LESS_IS_BETTER
@@ -179,7 +179,7 @@ def _fold_sizes(one: ScoredRun) -> tuple[float, float] | None:
     Those who choose the epoch are learnt from too.
     """
     try:
-        table = pd.read_csv(one.folder / "folds.csv", usecols=["repeat", "fold", "side"])
+        table = pd.read_csv(stream(one.folder / "folds.csv"), usecols=["repeat", "fold", "side"])
     except (OSError, ValueError):
         return None
     tested = table["side"] == "test"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataNotFoundError, counted
+from ..files import stream
 from ..predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
 from ..report.find_run import how_to_have
 from ..report.metrics_schema import ResultError, read_metrics
@@ -114,7 +115,7 @@ def read_run(folder: str | Path, name: str) -> ScoredRun:
 
 def _read_people(path: Path, classes: Sequence[str]) -> Predictions:
     text = {"subject": "str", "class": "str"}
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(stream(path), dtype=text, keep_default_na=False, na_values=[""])
     if table["subject"].isna().any():
         raise ValueError("a row has no subject")
     several = table.groupby("subject")["class"].nunique(dropna=False)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import write_json
 from ..data.splits import with_fold
+from ..files import write_json
 from ..manifest import read_settings
 from ..runtime import progress, said_once
 from .cross_validation import Study

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import write_json
 from ..config import RunConfig
+from ..files import open_file, read_json, write_json
 from ..runtime import progress
 from .answers import Answer
 from .ensemble import Ensemble
@@ -94,7 +94,7 @@ class AnswerRecords:
         """Remove records and maps of all scans but these, and what a killed run left half done."""
         records = [self._path(name) for name in names]
         kept = {path.name for path in records}
-        maps = {name for path in records for name in json.loads(path.read_bytes())["files"]}
+        maps = {name for path in records for name in read_json(path)["files"]}
         for path in _files_in(self.folder / FOLDER):
             if path.name not in kept:
                 path.unlink()
@@ -104,7 +104,7 @@ class AnswerRecords:
 
     def _read(self, item: Input) -> GivenAnswer | None:
         try:
-            content = json.loads(self._path(item.name).read_bytes())
+            content = read_json(self._path(item.name))
             if content["key"] != self._key(item):
                 return None
             logits = np.array(content["logits"], float)
@@ -130,7 +130,7 @@ def _digest(paths: list[Path]) -> list[tuple[str, Any]]:
     """Return name and hash of the content of each file."""
     found = []
     for path in paths:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found.append((path.name, hashlib.file_digest(file, "blake2b").hexdigest()[:32]))
     return found
 

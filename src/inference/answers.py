@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import atomic_file
 from ..errors import counted
+from ..files import atomic_file
 from ..training.changes import CHANGES, changes_of
 from .ensemble import OLDER, Ensemble, Said, combined
 from .inputs import Input

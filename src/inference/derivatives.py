@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
 from ..errors import counted
+from ..files import atomic_file, write_json
 
 logger = logging.getLogger(__name__)
 PIPELINE = "mri-ad"

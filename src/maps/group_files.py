@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import atomic_file
+from ..files import atomic_file
 from ..preprocessing.io import write_nifti
 from ..preprocessing.space.placement import Placement
 from ..preprocessing.space.template import EDGE, template

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..data.sessions import images_of, placed, plane_of
+from ..files import atomic_file
 from ..preprocessing.io import write_nifti
 from ..report.map_figures.mosaic import mosaic
 from ..report.map_figures.person import PersonMap, person_figure, write_thumbnail

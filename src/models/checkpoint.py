@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from ..atomic import atomic_file
 from ..errors import CheckpointError, nearest
+from ..files import atomic_file, require_file
 
 FORMAT = 2
 _KEYS = {
@@ -58,6 +58,7 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no such weight file: {path}", hint=_those_there(path))
+    require_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

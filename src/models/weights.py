@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..files import open_file
 from ..runtime import weight_cache
 from .checkpoint import load_tensors
 
@@ -64,7 +65,7 @@ def _hash_in(name: str) -> str:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 
 from ..cohorts.file_kinds import scan_stem
+from ..files import open_file
 
 _GZIP = b"\x1f\x8b"
 _HEADER = 1024  # bytes that tell a format
@@ -77,7 +78,7 @@ def _header_file(path: Path) -> Path:
 
 
 def _is_packed(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(2) == _GZIP
 
 
@@ -86,7 +87,7 @@ def _is_named_packed(path: Path) -> bool:
 
 
 def _opened(path: Path) -> Any:
-    return gzip.open(path, "rb") if _is_packed(path) else path.open("rb")
+    return gzip.open(path, "rb") if _is_packed(path) else open_file(path)
 
 
 def _holder(path: Path, files: ExitStack) -> FileHolder:

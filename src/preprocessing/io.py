@@ -21,9 +21,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..cohorts.pictures import decode_picture
 from ..errors import ConfigError, ImageError
+from ..files import atomic_file, read_bytes
 from .container import open_scan
 from .header import header_place
 from .intensity import checked_intensities
@@ -120,7 +120,7 @@ def read_slice(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        pixels = decode_picture(path.read_bytes(), path.name)
+        pixels = decode_picture(read_bytes(path), path.name)
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read: {error.strerror}") from None
     if min(pixels.shape) < MIN_EDGE:

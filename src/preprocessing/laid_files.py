@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..errors import ImageError
+from ..files import atomic_file
 from .io import write_nifti
 from .space.grid import Frame
 

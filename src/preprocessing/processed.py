@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import atomic_file, write_json
 from ..cohorts.pictures import PICTURES, jpeg_quality
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, ManifestError, counted
+from ..files import atomic_file, read_bytes, write_json
 from ..manifest import PEOPLE_UNKNOWN, REJECTED, SETTINGS, Manifest, count_people
 from ..parallel import run_parallel
 from ..runtime import usable_cores
@@ -200,7 +200,7 @@ def _jpeg_quality(raw: Manifest) -> int | None:
     if not paths.str.lower().str.endswith(PICTURES).all():
         return None
     chosen = paths.iloc[:: -(-len(paths) // _LOOKED_AT)]
-    found = [jpeg_quality((raw.root / path).read_bytes()) for path in chosen]
+    found = [jpeg_quality(read_bytes(raw.root / path)) for path in chosen]
     known = [quality for quality in found if quality is not None]
     return int(np.median(known)) if len(known) == len(found) else None
 

@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..config import PreprocessConfig
 from ..errors import DataNotFoundError, ImageError, ManifestError, in_one_line
+from ..files import atomic_file, read_json
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
 from .resample import brain_box, brain_cube, whole_slab
@@ -80,7 +80,7 @@ def read_record(out: str | Path, name: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(path)
         _ = [record["key"], *(file["path"] for file in record["files"])]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None

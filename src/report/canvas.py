@@ -15,7 +15,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..atomic import atomic_file
+from ..files import atomic_file
 
 #: Held while text is measured or drawn: the font cache is shared by all figures.
 DRAWING = threading.RLock()

@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from ..atomic import write_json
+from ..files import read_json, write_json
 
 FAILURES = "failed.json"
 
@@ -17,7 +16,7 @@ FAILURES = "failed.json"
 def failures_in(folder: Path) -> dict[str, str]:
     """Return stage -> why it failed; a file that cannot be read tells of none."""
     try:
-        content = json.loads((folder / FAILURES).read_text(encoding="utf-8"))
+        content = read_json(folder / FAILURES)
     except (OSError, ValueError):
         return {}
     known = content if isinstance(content, dict) else {}

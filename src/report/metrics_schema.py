@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError  # type: ignore[imp
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
 from ..errors import DataNotFoundError, MriError
+from ..files import read_json
 
 SCHEMA = "metrics/2"
 SCHEMA_FILE = Path(__file__).with_name("metrics.schema.json")
@@ -61,7 +62,7 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataNotFoundError(path, hint=_AGAIN)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
         raise ResultError(f"{path} is damaged: {error}", hint=_AGAIN) from None
     try:
@@ -73,7 +74,7 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
 
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    return Draft202012Validator(read_json(SCHEMA_FILE))
 
 
 def _sentence(error: ValidationError) -> str:

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..atomic import write_json
 from ..audit.audit import Audit, audit_folder, format_audit
 from ..audit.figure import pairs_figure
 from ..audit.mend import how_to_mend
 from ..config import RunConfig, dataset_flags
 from ..errors import AuditFailed, DataNotFoundError
+from ..files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from ..atomic import atomic_file, write_json
 from ..config import RunConfig
 from ..errors import CheckpointError, ConfigError
+from ..files import atomic_file, write_json
 from ..inference.ensemble import open_ensemble, run_name_of
 from ..inference.onnx import (
     BATCHES,

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.run_data import as_made
+from ..files import write_json
 from ..maps.explain import against_truth, explain_all, find_template, grade_some
 from ..maps.grading.figure import grade_figure
 from ..maps.group_files import write_together

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, counted
+from ..files import write_json
 from ..inference.answer_records import AnswerRecords, GivenAnswer
 from ..inference.answers import (
     OUTSIDE,

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ..atomic import atomic_file, write_json
 from ..audit.before_training import refuse_leaks
 from ..config import RunConfig
 from ..config.options import config_to_dict
@@ -20,6 +19,7 @@ from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
 from ..evaluation.result_files import remove_results
+from ..files import atomic_file, write_json
 from ..maps.map_run import clear_maps
 from ..models.create import create_model
 from ..models.device import open_accelerator, seed_everything

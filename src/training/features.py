@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..atomic import atomic_file
 from ..data.augment import to_unit
 from ..data.dataset import MriDataset
 from ..data.image_cache import ImageCache
+from ..files import atomic_file, open_file
 from ..models.classifier import Classifier
 from ..models.device import choose_device
 from ..models.engine import Pass, digest
@@ -134,7 +134,7 @@ def _read_cache(path: Path) -> dict[str, Floats]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
             return dict(zip(stored["fingerprints"].tolist(), stored["features"], strict=True))
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logger.warning("%s is damaged (%s): the features are computed again", path, error)

@@ -5,12 +5,12 @@ Runs have the same name where only a seed, a loss or other settings differ.
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
+from ..files import read_json
 from .checkpoint_content import BEST
 
 _PARTS = ("data", "preprocess", "model", "train")
@@ -44,7 +44,7 @@ def replaces(config: RunConfig, settings: dict[str, Any]) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..atomic import atomic_file, write_json
 from ..errors import CheckpointError
+from ..files import atomic_file, write_json
 from ..models.checkpoint import load_tensors
 from ..predictions import Predictions
 

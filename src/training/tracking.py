@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..atomic import write_json
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError
+from ..files import write_json
 from ..manifest import read_settings
 from ..optional import optional
 from ..runtime import stay_private

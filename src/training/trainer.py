@@ -17,11 +17,11 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..atomic import write_json
 from ..config import RunConfig, TrainConfig
 from ..data.dataset import MriDataset, own_dataset, require_people
 from ..data.loaders import choose_validation
 from ..errors import ConfigError, counted, require_kind
+from ..files import write_json
 from ..models.calibration import fit_calibration
 from ..models.checkpoint import load_checkpoint, save_checkpoint
 from ..models.classifier import Classifier, require_classifier

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.cohorts import named_copies
 from src.cohorts.kaggle_jpg import COHORT, index_kaggle_jpg
 from src.cohorts.kaggle_names import recover_people
 from src.cohorts.named_copies import find_copies
@@ -223,8 +224,8 @@ def test_equal_pictures_under_regular_names_are_no_copies(tmp_path):
 
 
 def test_only_files_that_may_be_copies_are_opened(tmp_path, monkeypatch):
-    opened, read = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read(path))
+    opened, read = [], named_copies.read_bytes
+    monkeypatch.setattr(named_copies, "read_bytes", lambda p: opened.append(p.name) or read(p))
     for name, content in {"27": b"ab", "28": b"abc", "x y": b"ab", "z y": b"abcd"}.items():
         (tmp_path / name).write_bytes(content)
     paths = ["27", "28", "x y", "z y"]

@@ -262,11 +262,11 @@ def test_a_folder_that_cannot_be_written_names_the_flag(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("src.atomic._temporary", refuse)
+        patch.setattr("src.files._temporary", refuse)
         with pytest.raises(ConfigError, match=r"written to .*no permission(.|\n)*--cache_dir"):
             read_all(manifest)
     read_all(manifest)
-    monkeypatch.setattr("src.atomic._temporary", refuse)
+    monkeypatch.setattr("src.files._temporary", refuse)
     read_all(manifest)  # what is there needs no writing
 
 

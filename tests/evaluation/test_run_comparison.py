@@ -15,7 +15,6 @@ import pytest
 from matplotlib import image as picture
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from src.atomic import write_json
 from src.config import RunConfig
 from src.config.options import build_config
 from src.errors import ConfigError, DataNotFoundError
@@ -30,6 +29,7 @@ from src.evaluation.metrics.significance import (
 )
 from src.evaluation.run_comparison import compare_runs
 from src.evaluation.scored_runs import read_run
+from src.files import write_json
 from src.labels import class_scheme
 from src.manifest import SAME_PEOPLE
 from src.predictions import Predictions, as_binary, per_person, take_rows

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.atomic import write_json
 from src.cohorts.registry import Cohort
 from src.errors import ImageError, ManifestError
+from src.files import write_json
 from src.manifest import COLUMNS, KEY, Manifest
 from src.preprocessing.processed import (
     _tell_two_stages,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from src.atomic import write_json
 from src.config import RunConfig
 from src.config.options import build_config, config_to_dict
 from src.data.run_data import as_made
 from src.evaluation.result_files import remove_results
+from src.files import write_json
 from src.stages.train import _scores_go_with_their_model
 from src.training.replaced import replaces
 

@@ -149,10 +149,9 @@ def _grid(voxel: float) -> _Grid:
         near,
         coordinates,
         tuple(_radial(points, *structure) for structure in STRUCTURES),
-        *(
-            tuple(_basis(n, size) for n, size in zip(nodes, shape, strict=True))
-            for nodes in (_NODES, _SULCI_NODES, _BIAS_NODES)
-        ),
+        _bases(_NODES, shape),
+        _bases(_SULCI_NODES, shape),
+        _bases(_BIAS_NODES, shape),
         intensity,
         tissue,
         mask,
@@ -183,6 +182,10 @@ def _radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floa
         weight = np.exp(-((offset / np.array(widths)[:, None]) ** 2).sum(axis=0) / 2)
         total -= offset * weight
     return total.astype(np.float32)
+
+
+def _bases(nodes: tuple[int, ...], shape: Shape) -> tuple[Floats, ...]:
+    return tuple(_basis(n, size) for n, size in zip(nodes, shape, strict=True))
 
 
 def _basis(nodes: int, size: int) -> Floats:

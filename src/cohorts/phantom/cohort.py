@@ -9,7 +9,6 @@ Source of the template: Fonov et al. (2011), doi:10.1016/j.neuroimage.2010.07.03
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -21,9 +20,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from ...atomic import atomic_file, write_json
 from ...config import PhantomConfig
 from ...errors import ManifestError, counted
+from ...files import atomic_file, read_json, write_json
 from ...manifest import Manifest
 from ...parallel import run_parallel
 from ..oasis import FOLDERS, index_session_tree
@@ -174,7 +173,7 @@ def _recorded(root: Path) -> dict[str, Any] | None:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError:  # damaged: as good as not there
         return {}
     return content if isinstance(content, dict) else {}

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...atomic import atomic_file
 from ...data.image_cache import ImageCache
 from ...errors import ImageError, counted
+from ...files import atomic_file, stream
 from ...manifest import Manifest
 from ...predictions import Array
 
@@ -146,7 +146,7 @@ def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | 
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
     path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
     if path.is_file():
-        return pd.read_csv(path, dtype={"subject": str}).set_index("subject")
+        return pd.read_csv(stream(path), dtype={"subject": str}).set_index("subject")
     images = counted(len(manifest), "image")
     logger.info("dark voxels of %s are measured, once", images)
     measured = measure_dark_voxels(manifest, cache)

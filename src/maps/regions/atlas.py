@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...errors import DataNotFoundError, ImageError, ManifestError
+from ...files import read_text, require_file
 from ...preprocessing.io import MAX_VOXELS
 from ...preprocessing.space.template import template
 from .coarse_atlas import REGIONS, label_regions
@@ -105,7 +106,7 @@ def read_labels(path: str | Path) -> dict[int, str]:
     if path.stat().st_size > _MAX_TEXT:
         raise ManifestError(f"{path.name} is larger than 1 MB, too large for names", hint=_LINES)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
         raise ManifestError(f"{path.name} is no text in UTF-8", hint=_LINES) from None
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -159,6 +160,7 @@ def _clean(name: str) -> str:
 def _read_numbers(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return the (I, J, K) numbers of an atlas image and its affine."""
     try:
+        require_file(path)
         image = nib.load(path)
         shape = _spatial(image.shape, path.name)
         data = np.asarray(image.dataobj).reshape(shape)

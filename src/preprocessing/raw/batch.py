@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...atomic import atomic_file
 from ...config import ScanConfig
 from ...errors import DataNotFoundError, ImageError, counted, in_one_line
+from ...files import atomic_file, read_bytes
 from ...parallel import run_parallel
 from ..notes import tell_notes
 from .laid import Grid
@@ -157,7 +157,7 @@ def _entry(job: Job, scan: StandardScan | None, reason: str | None) -> str:
         numbers = f"<p>{html.escape(', '.join(pairs))}</p>"
         jpeg = target.with_name(f"{name}.jpg")
         if jpeg.is_file():
-            code = base64.b64encode(jpeg.read_bytes()).decode()
+            code = base64.b64encode(read_bytes(jpeg)).decode()
             alt = f"six planes of {html.escape(name, quote=True)}"
             picture = f'<img alt="{alt}" src="data:image/jpeg;base64,{code}">'
     return (

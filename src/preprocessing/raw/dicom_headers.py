@@ -15,6 +15,7 @@ from typing import Any
 
 from ...cohorts.file_kinds import is_dicom
 from ...errors import ImageError, MriError
+from ...files import require_file
 from ...optional import pydicom
 
 #: What tells two images of one place apart: attribute -> what it is called in messages.
@@ -116,6 +117,7 @@ def _header(path: Path) -> Any:
     reader.config.settings.reading_validation_mode = reader.config.IGNORE
     tags = [*MARKS, *_SERIES, *_PLACE, *_PIXELS, *_IDS, *_GROUPS]
     # Files without a preamble are let in: an image is what has rows and columns.
+    require_file(path)
     return reader.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
 
 

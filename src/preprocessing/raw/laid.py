@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...atomic import atomic_file
 from ...errors import ManifestError
+from ...files import atomic_file, open_file
 from .convert import RawScan
 from .register import Registration
 
@@ -114,7 +114,7 @@ def read_laid(path: str | Path, shape: tuple[int, int, int]) -> LaidScan:
         ManifestError: It is damaged, or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as content:
             laid = LaidScan(content["head"], content["brain"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None

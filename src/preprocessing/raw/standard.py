@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...atomic import atomic_file, write_json
 from ...cohorts.file_kinds import scan_stem
 from ...config import ScanConfig
 from ...errors import ImageError, ManifestError, in_one_line
+from ...files import atomic_file, read_json, write_json
 from ..io import write_nifti
 from .brain import even_out, find_brain, is_stripped, whole_content
 from .convert import RawScan, read_any
@@ -121,7 +121,7 @@ def read_standard(target: str | Path) -> StandardScan:
     target = Path(target)
     path = _record(target)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         to_native = np.array(content["to_native"], dtype=float)
         if to_native.shape != (4, 4) or not np.isfinite(to_native).all():
             raise ValueError("to_native is no 4 x 4 matrix")
@@ -156,7 +156,7 @@ def _finished(target: Path, key: str, *, laid: bool) -> StandardScan | str | Non
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError:
         return None
     if not isinstance(content, dict) or content.get("key") != key:

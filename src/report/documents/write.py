@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...atomic import atomic_file
+from ...files import atomic_file
 from ...predictions import FEW_PEOPLE
 from ..answer import answer
 from ..estimates import NOT_ESTIMABLE, Counts, counts_of, of_majority, rests_on_few

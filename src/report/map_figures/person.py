@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...atomic import atomic_file
 from ...errors import ImageError
+from ...files import atomic_file
 from ...preprocessing.space.grid import PlacedVolume
 from ..canvas import write_figure
 from .drawing import (

@@ -17,8 +17,8 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...atomic import atomic_file
 from ...errors import ImageError
+from ...files import atomic_file
 from ...preprocessing.space.grid import Matrix, PlacedVolume
 from .drawing import (
     BRIGHTEST,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...errors import MriError, counted
+from ...files import stream
 from ...manifest import MANIFEST, REJECTED, SETTINGS, Manifest, read_settings
 from ..documents.markdown import people
 from ..set_aside import BIAS, shares_by_stage, warning_of
@@ -134,7 +135,7 @@ def _set_aside(path: Path) -> tuple[list[str], int, set[str]]:
     """Return reasons with counts, the number of scans, and the people."""
     if not path.is_file():
         return [], 0, set()
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = pd.read_csv(stream(path), dtype=str, keep_default_na=False)
     counts = table["reason"].value_counts()
     lines = [f"{n} {_scans(n)}: {shown(reason)}" for reason, n in counts.head(_REASONS).items()]
     rest = int(counts.iloc[_REASONS:].sum())

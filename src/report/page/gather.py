@@ -11,6 +11,7 @@ import pandas as pd
 from ...config import RunConfig
 from ...config.options import build_config
 from ...errors import DataNotFoundError, ManifestError, MriError
+from ...files import stream
 from ...manifest import read_settings
 from ..failures import failures_in
 from ..find_run import how_to_have
@@ -158,7 +159,7 @@ def _table(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(stream(path), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         hint = "run the stage again"
         raise ManifestError(f"{path} is not a CSV table: {error}", hint=hint) from None

@@ -17,8 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...atomic import atomic_file
 from ...errors import ImageError
+from ...files import atomic_file, read_text
 from ..documents.run_facts import limits
 from .answers import answers_of
 from .commands import commands
@@ -131,7 +131,7 @@ def _environment() -> Environment:
 
 
 def _asset(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return read_text(_HERE / name)
 
 
 def _policy(style: str, script: str) -> Markup:

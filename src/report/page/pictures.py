@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...errors import ImageError
+from ...files import open_file, require_file
 from ...preprocessing.io import MAX_VOXELS
 from ..map_figures.drawing import MAP_COLOURS, grey_limits, peak, share_of_maximum
 from ..map_figures.viewer import cubes
@@ -54,7 +55,7 @@ def picture(path: Path, alt: str, width: int) -> Picture:
         ImageError: It is damaged, or too large.
     """
     try:
-        with Image.open(path) as opened:
+        with open_file(path) as file, Image.open(file) as opened:
             if opened.width * opened.height > _MAX_PIXELS:
                 raise ImageError(f"{path} has {opened.width} x {opened.height} pixels")
             image = opened.convert("RGB")
@@ -113,6 +114,7 @@ def colours() -> list[list[int]]:
 
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
+        require_file(path)
         found = nib.load(path)  # type: ignore[attr-defined]
         if len(found.shape) != 3 or np.prod(found.shape) > MAX_VOXELS:
             raise ImageError(f"{path} has {list(found.shape)} voxels")

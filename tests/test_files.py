@@ -1,8 +1,9 @@
-"""Files are there whole, or not at all."""
+"""Files are there whole, or not at all, and only regular ones are read."""
 
 import errno
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -11,8 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from src.atomic import atomic_file, write_json
-from src.files import FileError
+from src import cli
+from src.errors import DataNotFoundError
+from src.files import (
+    FileError,
+    atomic_file,
+    open_file,
+    read_bytes,
+    read_json,
+    read_text,
+    require_file,
+    shown,
+    stream,
+    write_json,
+)
 from src.runtime import Terminated
 
 
@@ -70,7 +83,7 @@ def test_what_no_reader_could_parse_is_refused_and_the_old_file_stays(tmp_path, 
 
 WRITER = """
 import os, sys, time
-from src.atomic import atomic_file
+from src.files import atomic_file
 with atomic_file(sys.argv[1]) as file:
     file.write(b"x" * 5000)
     file.flush()
@@ -173,3 +186,69 @@ def test_a_folder_in_the_place_of_the_file_is_told(tmp_path):
     with pytest.raises(FileError, match=r"a part of the path is a file|is in the way"):
         write_json(tmp_path / "z" / "x", 1)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["x", "z"]
+
+
+# Reading
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+def test_pipes_devices_and_folders_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, kind in (("pipe.nii.gz", "a pipe"), ("zero", "a device"), ("", "a folder")):
+        for read in (read_bytes, read_text, read_json, open_file, require_file, stream):
+            with pytest.raises(FileError, match=f"is {kind}, not a file"):
+                read(tmp_path / name)
+
+
+def test_what_is_not_there_and_what_is_too_large_are_told(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"not found: .*absent"):
+        read_bytes(tmp_path / "absent")
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "x", most=5) == b"12345"
+    with pytest.raises(FileError, match="x has 5 bytes, and 4 are the most"):
+        read_bytes(tmp_path / "x", most=4)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"{", b"\xff", b"1" * 5000])
+def test_json_that_cannot_be_followed_is_a_value_error(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r".+"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_file_without_the_right_to_read_it_is_told_with_the_way(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"")
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # the administrator may read everything
+    with pytest.raises(
+        FileError, match=r"cannot be read: no permission(.|\n)*chmod u\+r "
+    ):
+        read_text(tmp_path / "x")
+
+
+def test_a_name_that_is_no_text_is_shown_escaped(tmp_path):
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m.nii")
+    assert shown(name) == r"caf\xe9\n\x1b[31m.nii"
+    assert shown("größe.nii") == "größe.nii"
+    with pytest.raises(DataNotFoundError, match=r"caf\\xe9"):
+        read_bytes(tmp_path / name)
+
+
+def test_the_command_line_tells_what_the_system_refuses(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/x.npy")
+
+    monkeypatch.setattr(cli, "run_stage", refuse)
+    assert cli.main(["--mode", "train"]) == 2
+    assert capsys.readouterr().err.startswith("error: /data/x.npy cannot be used: the disk is full")
+
+    def bug(*_, **__):
+        raise OSError("no number: a fault of the program")
+
+    monkeypatch.setattr(cli, "run_stage", bug)
+    with pytest.raises(OSError, match="a fault"):
+        cli.main(["--mode", "train"])
