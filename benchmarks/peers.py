@@ -98,7 +98,7 @@ def run(
         place = Path(name)
         common = first_plan(place, scans, edge)
         found = measure(python, place, "preprocess", common, rounds)
-        agree = compare_places(place, Path(common["processed"]))
+        agree = compare_places(place, Path(common["processed"]), common["raw"])
         content["tasks"].append(row("preprocess", "", "cpu", found, agree))
         ready = write_ready(place, Path(common["processed"]))
         for device in devices:
@@ -259,20 +259,18 @@ def results(place: Path, task: str, call: int = 0) -> dict[str, Any]:
     return {path.stem: dict(np.load(path)) for path in sorted(place.glob(pattern))}
 
 
-def compare_places(place: Path, processed: Path) -> dict[str, Any]:
+def compare_places(place: Path, processed: Path, raw: Sequence[str]) -> dict[str, Any]:
     """Return the least correlation of each peer's volumes with ours, at the same places in mm.
 
     Raises:
         MriError: It is too low: they do not show the same.
     """
     found: dict[str, float] = {}
-    rows = volumes(processed, "test").rows
     for way, made in results(place, "preprocess").items():
         for number, theirs in enumerate(made.get("images", ())):
-            name = rows["subject"].iloc[number]
-            record = read_record(processed, f"{name}_{rows['session'].iloc[number]}")
+            record = read_record(processed, f"{Path(raw[number]).name.partition('.')[0]}_MR1")
             assert record is not None
-            ours = np.load(processed / rows["path"].iloc[number]).astype(np.float32)
+            ours = np.load(processed / record["files"][0]["path"]).astype(np.float32)
             moved = on_grid(ours, record, made["affines"][number], theirs.shape)
             inside = (moved > 0) & (theirs > 0)
             alike = float(np.corrcoef(moved[inside], theirs[inside])[0, 1])

@@ -62,9 +62,16 @@ def worked() -> float:
 
 
 def peak(device: str) -> float:
-    """Return the largest memory so far in MiB: of the GPU, else of this process."""
+    """Return the largest memory so far in MiB: of the GPU, else of this process.
+
+    What Linux hands on to a started process as its largest may have been its parent's.
+    """
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    for line in status.read_text(encoding="utf-8").splitlines() if status.is_file() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 2**10
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (2**20 if sys.platform == "darwin" else 2**10)
 
