@@ -35,7 +35,6 @@ from src.models.create import create_model
 from src.models.device import make_accelerator
 from src.models.registry import ModelEntry
 from src.runtime import keep_memory
-from src.stages import preprocess as preprocess_stage
 from src.training.epoch import Passes
 from src.training.logits import inference_batch, place, predict
 from src.training.optimisation import make_optimizer
@@ -141,13 +140,15 @@ def volumes(processed: Path, split: str) -> MriDataset:
 
 def preprocess(plan: Plan) -> Task:
     """Raw scans into a processed folder with its image cache, on disk."""
+    from src.stages import preprocess as stage  # here: other tasks need not load what it loads
+
     keep_memory()  # as the command line does
     config = settings(Path(plan["root"]), plan["edge"])
     out = config.data.processed_dir
 
     def call() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        list(preprocess_stage.run(config))
+        list(stage.run(config))
         ImageCache(Manifest.read(out)).build()
 
     return call, lambda _: {}
