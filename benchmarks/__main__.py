@@ -26,8 +26,8 @@ EVERYWHERE = (
     "inference",
     "maps",
 )
-#: A CUDA GPU; hours of reading and gigabytes of disk.
-ON_REQUEST = ("cuda", "cohort")
+#: A CUDA GPU; hours of reading and gigabytes of disk; a network, and ten minutes.
+ON_REQUEST = ("cuda", "cohort", "peers")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
