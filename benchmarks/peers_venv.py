@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from src.atomic import write_json
 from src.errors import MriError
+from src.files import write_json
 
 from .timing import RESULTS
 

@@ -225,7 +225,7 @@ def test_a_file_without_the_right_to_read_it_is_told_with_the_way(tmp_path, monk
 
     monkeypatch.setattr(os, "open", refuse)  # the administrator may read everything
     with pytest.raises(
-        FileError, match=r"cannot be read: no permission(.|\n)*chmod u\+r "
+        FileError, match=r"cannot be read: there is no permission(.|\n)*chmod u\+r "
     ):
         read_text(tmp_path / "x")
 
