@@ -8,7 +8,8 @@ traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,29 @@ class MriError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  fix: {self.hint}" if self.hint else self.message
+
+
+@contextmanager
+def foreign_bytes(kind: type[MriError], what: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever a library raises at bytes that others wrote into an error of ours.
+
+    A list of what it may raise is never complete, so the block should hold its one call. What the
+    system refuses (a file that is gone, or has no right) becomes that error too.
+
+    Args:
+        kind: Class of the error.
+        what: The start of its sentence: ``"x.nii cannot be read"``.
+        hint: How to mend it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MriError) and not isinstance(error, OSError):
+            raise
+        first = (str(getattr(error, "message", error)).splitlines() or [""])[0][:200]
+        why = "it takes more memory than there is" if isinstance(error, MemoryError) else first
+        mended = hint or getattr(error, "hint", "")
+        raise kind(f"{what}: {why or type(error).__name__}", hint=mended) from None
 
 
 def in_one_line(error: Exception) -> str:

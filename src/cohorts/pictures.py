@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ImageError, foreign_bytes
 
 MAX_PIXELS = 4096**2
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -36,12 +36,13 @@ def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArr
     try:
         with Image.open(io.BytesIO(content)) as image:  # the header: memory is not taken yet
             width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # noqa: BLE001 - it has no error of its own for most damage
         raise ImageError(f"{name} cannot be read: it is damaged, or no picture") from None
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} is {width} x {height} pixels, more than {MAX_PIXELS}")
     size = cv2.IMREAD_REDUCED_GRAYSCALE_4 if quarter else cv2.IMREAD_GRAYSCALE
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), size | cv2.IMREAD_ANYDEPTH)
+    with foreign_bytes(ImageError, f"{name} is damaged"):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), size | cv2.IMREAD_ANYDEPTH)
     if pixels is None:
         raise ImageError(f"{name} is damaged: it cannot be decoded")
     if pixels.dtype != np.uint8:

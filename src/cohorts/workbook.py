@@ -11,13 +11,11 @@ from __future__ import annotations
 import datetime
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
-from ..errors import ManifestError, counted
+from ..errors import ManifestError, counted, foreign_bytes
 
 #: First bytes of a ZIP archive, which an .xlsx is.
 ZIP = b"PK\x03\x04"
@@ -27,11 +25,6 @@ MAX_UNPACKED = 100_000_000  # bytes
 MAX_ROWS = 1_048_576  # of a sheet, by Excel's own limit
 MAX_CELLS = 20_000_000
 _HINT = "open it in a spreadsheet program and save it as CSV UTF-8"
-#: What openpyxl raises at files that are damaged or no workbooks.
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, ParseError, OSError, EOFError, NotImplementedError),
-    *(KeyError, ValueError, TypeError, AttributeError, IndexError),
-)
 
 
 def workbook_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[str]]:
@@ -49,12 +42,8 @@ def workbook_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[str]]:
         ManifestError: The workbook is damaged, too large, or has formulas without stored values.
     """
     _refuse_size(path, data)
-    try:
+    with foreign_bytes(ManifestError, f"{path} is no Excel workbook", _HINT):
         rows, unknown, said = _read(data)
-    except _DAMAGED as error:
-        raise ManifestError(f"{path} is no Excel workbook: {error}", hint=_HINT) from None
-    except OverflowError as error:
-        raise ManifestError(f"{path}: {error}", hint=_HINT) from None
     if unknown:
         raise ManifestError(
             f"{path}: {counted(len(unknown), 'formula has', 'formulas have')} no stored value, "
@@ -66,11 +55,11 @@ def workbook_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[str]]:
 
 
 def _refuse_size(path: Path, data: bytes) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-    except _DAMAGED as error:
-        raise ManifestError(f"{path} is no Excel workbook: {error}", hint=_HINT) from None
+    with (
+        foreign_bytes(ManifestError, f"{path} is no Excel workbook", _HINT),
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+    ):
+        size = sum(part.file_size for part in archive.infolist())
     if size > MAX_UNPACKED:
         raise ManifestError(
             f"{path} unpacks to {size / 1e6:.0f} MB, more than {MAX_UNPACKED / 1e6:.0f} MB",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
-from ..errors import DataNotFoundError, ImageError
+from ..errors import DataNotFoundError, ImageError, foreign_bytes
 from ..files import read_bytes
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
@@ -64,13 +64,11 @@ def decode(path: Path, content: bytes) -> Images:
             error.hint = error.hint or _AGAIN
             raise
     file = io.BytesIO(content)
-    try:
+    with foreign_bytes(ImageError, f"{path} is damaged", _AGAIN):  # a header is Python's syntax
         shape, fortran, dtype = read_header(file)
         # A view: no memory is taken on the word of a header.
         values = np.frombuffer(content, dtype, math.prod(shape), file.tell())
         stored = values.reshape(shape, order="F" if fortran else "C")
-    except ValueError as error:
-        raise ImageError(f"{path} is damaged: {error}", hint=_AGAIN) from None
     if stored.ndim != 3 or stored.dtype != np.float16:
         raise ImageError(f"{path} holds {stored.ndim}D {stored.dtype}, not a float16 volume")
     return np.ascontiguousarray(stored)

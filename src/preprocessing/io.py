@@ -9,31 +9,23 @@ voxel indices, to mm.
 from __future__ import annotations
 
 import gzip
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
-from ..errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError, foreign_bytes
 from ..files import atomic_file, read_bytes
-from .container import open_scan
+from .container import open_scan, read_floats
 from .header import header_place
 from .intensity import checked_intensities
 
 MAX_VOXELS = 512**3  # 0.5 GB as float32; a whole head at 0.5 mm
 MIN_EDGE = 8
-_UNREADABLE = (
-    *(ImageFileError, HeaderDataError),
-    *(OSError, EOFError, ValueError, KeyError, struct.error, zlib.error, OverflowError),
-)
 _SUFFIX = ".nii.gz"
 _LONGEST = 79  # bytes of a description that the header holds
 
@@ -90,15 +82,10 @@ def read_volume(path: str | Path, axes: str | None = None) -> Volume:
         ImageError: The file is damaged, empty, 4D, not finite, or larger than `MAX_VOXELS`.
     """
     path = Path(path)
-    try:
-        with open_scan(path) as image:
-            shape = _spatial_shape(image.shape, path)
-            place = header_place(image, axes, path.name)
-            data = _read_data(image, path).reshape(shape)
-    except ImageError:
-        raise
-    except _UNREADABLE as error:
-        raise ImageError(f"{path.name} cannot be read: {_first_line(error)}") from None
+    with foreign_bytes(ImageError, f"{path.name} cannot be read"), open_scan(path) as image:
+        shape = _spatial_shape(image.shape, path)
+        place = header_place(image, axes, path.name)
+        data = _read_data(image, path).reshape(shape, order="F")
     data, notes = checked_intensities(data, path.name)
     x, y, z = (float(edge) for edge in place.voxel_size[np.argsort(place.orientation[:, 0])])
     return Volume(
@@ -157,13 +144,9 @@ def _read_data(image: Any, path: Path) -> NDArray[Any]:
         raise ImageError(f"{path.name} holds {kind}, not one number per voxel")
     scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
     if scaled or kind.kind == "f" or kind.itemsize > 2:
-        return np.asarray(image.dataobj, dtype=np.float32)
+        return read_floats(image, path).reshape(image.shape, order="F")
     data: NDArray[Any] = image.dataobj.get_unscaled()
     return data.astype(kind.newbyteorder("="), copy=False)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def write_nifti(

@@ -2,6 +2,8 @@
 
 import gzip
 import itertools
+import os
+import tracemalloc
 
 import cv2
 import nibabel as nib
@@ -10,6 +12,7 @@ import pytest
 from conftest import ellipsoid, save_analyze
 
 from src.errors import ImageError
+from src.preprocessing import container
 from src.preprocessing.io import read_slice, read_volume
 
 CODES = [
@@ -130,3 +133,91 @@ def test_slices_are_grey_and_checked(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), np.full((26, 22), 7, np.uint8))
     with pytest.raises(ImageError, match="empty"):
         read_slice(tmp_path / "d.png")
+
+
+# What a header claims, and what its file holds
+
+
+def _lying(tmp_path, name, edit, shape=(9, 10, 11)):
+    path = tmp_path / name
+    _nifti(path, np.ones(shape, np.int16))
+    packed = name.endswith(".gz")
+    content = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
+    edit(content)
+    path.write_bytes(gzip.compress(bytes(content)) if packed else bytes(content))
+    return path
+
+
+def _claims_512_of_float64(content):
+    content[42:48] = np.array([512] * 3, "<i2").tobytes()
+    content[70:74] = np.array([64, 64], "<i2").tobytes()
+    del content[452:]
+
+
+def _claims_notes_of_2_gb(content):
+    content[108:112] = np.array([2.0e9], "<f4").tobytes()
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (_claims_512_of_float64, r"claims 512 x 512 x 512 voxels, 1,073,741,824 bytes, and holds"),
+        (_claims_notes_of_2_gb, r"claims 2,000,000,000 bytes or more before its voxels"),
+    ],
+)
+def test_claims_are_held_against_the_file_before_memory_is_taken(tmp_path, name, edit, says):
+    path = _lying(tmp_path, name, edit)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=rf"{name} cannot be read: it {says}"):
+            read_volume(path)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int32, np.uint16])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.img"])
+@pytest.mark.parametrize("scale", [None, (0.37, -5.0)])
+def test_numbers_that_come_in_pieces_are_those_that_nibabel_reads(
+    tmp_path, monkeypatch, kind, name, scale
+):
+    monkeypatch.setattr(container, "_PIECE", 77)  # several pieces, the last one shorter
+    rng = np.random.default_rng(1)
+    values = rng.integers(1, 60_000, (9, 10, 11)).astype(kind)
+    image = (nib.Nifti1Pair if name.endswith("img") else nib.Nifti1Image)(values, np.eye(4))
+    if scale:
+        image.header.set_slope_inter(*scale)
+    nib.save(image, tmp_path / name)
+    wanted = np.asarray(nib.load(tmp_path / name).dataobj, dtype=np.float32)
+    found = read_volume(tmp_path / name).stored
+    np.testing.assert_array_equal(found.astype(np.float32), wanted)
+    assert not scale or found.dtype == np.float32
+
+
+def test_a_large_volume_of_float64_takes_its_float32_and_a_piece(tmp_path):
+    values = np.random.default_rng(0).random((150, 160, 170))
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii")
+    tracemalloc.start()
+    try:
+        with container.open_scan(tmp_path / "a.nii") as image:
+            container.read_floats(image, tmp_path / "a.nii")
+        assert tracemalloc.get_traced_memory()[1] < 4 * values.size + 1.2 * 8 * container._PIECE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_of_mgh_that_nibabel_cannot_follow_is_one_sentence(tmp_path):
+    nib.save(nib.MGHImage(np.ones((9, 10, 11), np.float32), np.eye(4)), tmp_path / "a.mgh")
+    content = bytearray((tmp_path / "a.mgh").read_bytes())
+    content[20:24] = (77).to_bytes(4, "big")  # a type that is none
+    (tmp_path / "a.mgh").write_bytes(content)
+    with pytest.raises(ImageError, match=r"a\.mgh cannot be read: "):
+        read_volume(tmp_path / "a.mgh")
+
+
+def test_a_pipe_is_no_scan(tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    with pytest.raises(ImageError, match="is a pipe, not a file"):
+        read_volume(tmp_path / "a.nii.gz")

@@ -13,15 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...errors import DataNotFoundError, ImageError, ManifestError
-from ...files import read_text, require_file
+from ...errors import DataNotFoundError, ImageError, ManifestError, foreign_bytes
+from ...files import read_text
+from ...preprocessing.container import open_scan
 from ...preprocessing.io import MAX_VOXELS
 from ...preprocessing.space.template import template
 from .coarse_atlas import REGIONS, label_regions
@@ -36,7 +34,6 @@ _NUMBERS, _NAMES = (
 )
 _SPACE = "an atlas must be in MNI space, as its own affine says"
 _LINES = "one region a line: number and name, between them a blank, a comma or a tab"
-_UNREADABLE = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -159,17 +156,10 @@ def _clean(name: str) -> str:
 
 def _read_numbers(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return the (I, J, K) numbers of an atlas image and its affine."""
-    try:
-        require_file(path)
-        image = nib.load(path)
+    with foreign_bytes(ImageError, f"{path.name} cannot be read"), open_scan(path) as image:
         shape = _spatial(image.shape, path.name)
         data = np.asarray(image.dataobj).reshape(shape)
         affine = np.asarray(image.affine, dtype=float)
-    except ImageError:
-        raise
-    except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{path.name} cannot be read: {reason}") from None
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
         raise ImageError(f"{path.name} has an affine without an inverse", hint=_SPACE)
     return _whole(data, path.name), affine

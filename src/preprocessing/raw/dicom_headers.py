@@ -8,13 +8,13 @@ Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (multi-frame functional gro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...cohorts.file_kinds import is_dicom
-from ...errors import ImageError, MriError
+from ...errors import ImageError, foreign_bytes
 from ...files import require_file
 from ...optional import pydicom
 
@@ -121,16 +121,9 @@ def _header(path: Path) -> Any:
     return reader.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path) -> AbstractContextManager[None]:
     """Say whatever pydicom's parser meets in a damaged header as an `ImageError`."""
-    try:
-        yield
-    except MriError:
-        raise
-    except Exception as error:  # noqa: BLE001 - it has no error of its own for most damage
-        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ImageError(f"{path.name} has a DICOM header that cannot be read: {why}") from None
+    return foreign_bytes(ImageError, f"{path.name} has a DICOM header that cannot be read")
 
 
 def _slices(path: Path) -> Iterator[Slice]:

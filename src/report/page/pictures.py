@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...errors import ImageError
-from ...files import open_file, require_file
+from ...errors import ImageError, foreign_bytes
+from ...files import open_file
+from ...preprocessing.container import open_scan, read_floats
 from ...preprocessing.io import MAX_VOXELS
 from ..map_figures.drawing import MAP_COLOURS, grey_limits, peak, share_of_maximum
 from ..map_figures.viewer import cubes
@@ -54,13 +54,14 @@ def picture(path: Path, alt: str, width: int) -> Picture:
     Raises:
         ImageError: It is damaged, or too large.
     """
-    try:
-        with open_file(path) as file, Image.open(file) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise ImageError(f"{path} has {opened.width} x {opened.height} pixels")
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} is no readable picture: {error}") from None
+    with (
+        foreign_bytes(ImageError, f"{path} is no readable picture"),
+        open_file(path) as file,
+        Image.open(file) as opened,
+    ):
+        if opened.width * opened.height > _MAX_PIXELS:
+            raise ImageError(f"{path} has {opened.width} x {opened.height} pixels")
+        image = opened.convert("RGB")
     if image.width > width:
         height = max(1, round(image.height * width / image.width))
         image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -113,14 +114,11 @@ def colours() -> list[list[int]]:
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    try:
-        require_file(path)
-        found = nib.load(path)  # type: ignore[attr-defined]
-        if len(found.shape) != 3 or np.prod(found.shape) > MAX_VOXELS:
+    with foreign_bytes(ImageError, f"{path} is no readable volume"), open_scan(path) as found:
+        if len(found.shape) != 3 or np.prod([float(n) for n in found.shape]) > MAX_VOXELS:
             raise ImageError(f"{path} has {list(found.shape)} voxels")
-        return np.asarray(found.dataobj, np.float32), np.asarray(found.affine)
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise ImageError(f"{path} is no readable volume: {error}") from None
+        values = read_floats(found, path).reshape(found.shape, order="F")
+        return values, np.asarray(found.affine)
 
 
 def _mosaic(values: NDArray[Any], *, lossless: bool) -> dict[str, Any]:
