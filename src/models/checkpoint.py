@@ -7,23 +7,26 @@ and val), ``train_counts``, ``stamps``, ``versions``, ``epoch``; and of validati
 also ``reference`` (how training people look to the model) and ``frame`` (the grid their scans
 share), which new scans are compared with and laid on. Names of people are never stored, only
 their hashes.
+
+A file ends with a hash of all its bytes, as the comment that a ZIP archive may have: a bit that a
+disk or a copy changed is found before a weight is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import pickle
 import struct
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from ..errors import CheckpointError, nearest
-from ..files import atomic_file, require_file
+from ..errors import CheckpointError, foreign_bytes, nearest
+from ..files import atomic_file, open_file
 
 FORMAT = 2
 _KEYS = {
@@ -33,11 +36,12 @@ _KEYS = {
     "ordinal": bool,
     **dict.fromkeys(("backbone", "dim", "dataset"), str),
 }
-#: What torch.load raises for a damaged file, beside the errors of reading and of pickle.
-_DAMAGED = (
-    *(RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError, LookupError),
-    *(AssertionError, OverflowError, struct.error, zipfile.BadZipFile),
-)
+#: The comment at the end of the archive: these words, then 64 hexadecimal digits.
+_SEAL = b"mri-ad blake2b-256 "
+_DIGITS = 64
+#: In the content of a sealed file, so that a seal that is gone is missed.
+_SEALED = "sealed"
+_AGAIN = "copy the file again, or train again"
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -58,33 +62,72 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no such weight file: {path}", hint=_those_there(path))
-    require_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            _why_not_unpickled(path, error), hint="train again, or copy the file again"
-        ) from None
-    except _DAMAGED as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} is truncated or no checkpoint: {first}",
-            hint="train again, or copy the file again",
-        ) from None
+    with open_file(path) as file:
+        sealed = _check_seal(file, path)
+        file.seek(0)
+        content = _unpickled(file, path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not a dictionary of weights"
         )
+    if content.pop(_SEALED, False) and not sealed:
+        raise CheckpointError(f"{path} is damaged: the hash at its end is gone", hint=_AGAIN)
     return content
 
 
-def save_checkpoint(path: str | Path, content: dict[str, Any]) -> Path:
-    """Write a checkpoint whole or not at all, stamped with format and library versions."""
-    path = Path(path)
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+def save_tensors(path: str | Path, content: dict[str, Any]) -> Path:
+    """Write a dictionary of tensors and plain values, whole or not at all, sealed by its hash."""
+    path, packed = Path(path), io.BytesIO()
+    torch.save({**content, _SEALED: True}, packed)
+    body = packed.getbuffer()
+    # The last two bytes of an archive are the length of its comment.
+    end = struct.pack("<H", len(_SEAL) + _DIGITS) + _SEAL
+    digest = hashlib.blake2b(body[:-2], digest_size=32)
+    digest.update(end)
     with atomic_file(path) as file:
-        torch.save({"format": FORMAT, "versions": versions, **content}, file)
+        file.write(body[:-2])
+        file.write(end + digest.hexdigest().encode())
     return path
+
+
+def save_checkpoint(path: str | Path, content: dict[str, Any]) -> Path:
+    """Write a checkpoint, as `save_tensors`, stamped with format and library versions."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return save_tensors(path, {"format": FORMAT, "versions": versions, **content})
+
+
+def _check_seal(file: IO[bytes], path: Path) -> bool:
+    """Return whether a file ends with a seal, which must be that of its bytes.
+
+    Raises:
+        CheckpointError: It is that of other bytes.
+    """
+    size = file.seek(0, io.SEEK_END)
+    digits = max(size - _DIGITS, 0)
+    file.seek(max(digits - len(_SEAL), 0))
+    end = file.read()
+    if not end.startswith(_SEAL):
+        return False
+    file.seek(0)
+    digest = hashlib.blake2b(digest_size=32)
+    left = digits
+    while left:
+        piece = file.read(min(left, 1 << 20))
+        digest.update(piece)
+        left -= len(piece)
+    if digest.hexdigest().encode() != end[len(_SEAL) :]:
+        raise CheckpointError(
+            f"{path} is damaged: its bytes are not those that were written", hint=_AGAIN
+        )
+    return True
+
+
+def _unpickled(file: IO[bytes], path: Path) -> Any:
+    with foreign_bytes(CheckpointError, f"{path} is truncated or no checkpoint", _AGAIN):
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(_why_not_unpickled(path, error), hint=_AGAIN) from None
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

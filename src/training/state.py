@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import CheckpointError
-from ..files import atomic_file, write_json
-from ..models.checkpoint import load_tensors
+from ..files import write_json
+from ..models.checkpoint import load_tensors, save_tensors
 from ..predictions import Predictions
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
         }
-        with atomic_file(folder / LAST) as file:
-            torch.save(last, file)
+        save_tensors(folder / LAST, last)
         write_json(folder / HISTORY, self.history)
         self.kept = self.epoch
 

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,8 +79,38 @@ def test_a_truncated_file(tmp_path, share):
     path = save_checkpoint(tmp_path / "best.pth", content())
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(CheckpointError, match=r"best\.pth is truncated or no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"best\.pth is (truncated or no checkpoint|damaged)"):
         load_checkpoint(path)
+
+
+def test_any_bit_that_changed_is_found(tmp_path):
+    path = save_checkpoint(tmp_path / "best.pth", content())
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    last = range(8 * (len(whole) - 105), 8 * len(whole), 3)  # the archive's end, and the seal
+    for bit in [*rng.integers(0, 8 * len(whole), 700).tolist(), *last]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(
+            CheckpointError, match=r"best\.pth is damaged: .*\n  fix: copy the file"
+        ):
+            load_checkpoint(path)
+    path.write_bytes(whole)
+    load_checkpoint(path)
+
+
+def test_a_file_of_an_earlier_version_has_no_hash_and_is_read(tmp_path):
+    torch.save({"format": 2, **content()}, tmp_path / "old.pth")
+    assert load_checkpoint(tmp_path / "old.pth")["backbone"] == "simple"
+
+
+def test_other_programs_read_a_sealed_file(tmp_path):
+    path = save_checkpoint(tmp_path / "best.pth", content())
+    assert torch.load(path, weights_only=True)["classes"] == ["NonDemented", "Demented"]
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert archive.comment.startswith(b"mri-ad blake2b-256 ")
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
