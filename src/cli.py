@@ -21,7 +21,8 @@ import importlib
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -29,7 +30,7 @@ from typing import NoReturn
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
-from .files import file_error, is_refusal
+from .files import file_error, is_refusal, require_writable, sole_writer
 from .report.failures import failures_in, forget_failure, note_failure
 from .runtime import (
     Terminated,
@@ -49,6 +50,7 @@ FULL = ("preprocess", "train", "evaluate", "gradcam")
 #: Stages of `FULL` whose failure leaves what the report can be made of.
 LATE = ("evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "predict")
+_PATIENCE = 120.0  # seconds that a report waits for another process to write it
 #: What spreads the stages that torchrun does not.
 SPREAD_BY = {
     "preprocess": "--workers N on one machine, --dask ADDRESS on several",
@@ -110,13 +112,31 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     """
     logger.info("== %s ==", ": ".join(filter(None, [name, _about(name, config)])))
     written = []
-    for path in importlib.import_module(f".stages.{name}", __package__).run(config):
-        logger.info("wrote %s", path)
-        written.append(path)
+    with _alone(name, config):
+        for path in importlib.import_module(f".stages.{name}", __package__).run(config):
+            logger.info("wrote %s", path)
+            written.append(path)
     if name in LATE:
         forget_failure(config.results_dir / config.run_name, name)
     give_memory_back()  # the next stage may start processes that need some
     return written
+
+
+@contextmanager
+def _alone(name: str, config: RunConfig) -> Iterator[None]:
+    """Let one process at a time write what a stage writes; of a job's processes the first asks."""
+    folders = {"preprocess": config.data.data_root, "train": config.checkpoint_dir}
+    folder = folders.get(name, config.results_dir)
+    require_writable(folder)
+    if place_in_job().index:
+        yield
+        return
+    what = config.data.name if name == "preprocess" else config.run_name
+    parts = [name, config.crossval.repeat, config.crossval.fold]  # a job array writes one folder
+    lock = folder / ".".join(["", what, *(str(one) for one in parts if one is not None), "lock"])
+    patience = _PATIENCE if name == "report" else 0.0  # it ends evaluate and gradcam both
+    with sole_writer(lock, f"{folder / what} ({name})", patience):
+        yield
 
 
 def _about(name: str, config: RunConfig) -> str:
@@ -223,7 +243,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         stopped by hand, 143 by SIGTERM.
     """
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
-    args = build_parser().parse_args(words)
+    parser = build_parser()
+    empty = [word for word in words if word.startswith("--") and word.endswith("=--")]
+    if empty:  # argparse takes the two hyphens away, and what is left is no value
+        parser.error(f"{empty[0]}: '--' is no value")
+    args = parser.parse_args(words)
     with sigterm_interrupts():
         try:
             return _run(args)

@@ -12,8 +12,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +39,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _FULL = "free some space there, then run the same again"
+_WAIT = "wait until it has ended, or give this run a name of its own: --run NAME"
 _ELSEWHERE = "name another folder with --results_dir, --checkpoint_dir, --data_root or --cache_dir"
 #: What the system calls it -> what is wrong, and what mends it; the others are told as they are.
 _REASONS = {
@@ -63,6 +67,7 @@ _REASONS = {
 _LONGEST = 200  # bytes of a name that a temporary one may carry; file systems take 255
 _WRITERS = 9  # processes that write one file at once, each into a temporary file with a number
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_ROOM = 50_000_000  # bytes that must be free before work begins
 #: What a library may hide behind an error of its own: the disk cannot take more.
 _HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -248,13 +253,15 @@ def _temporary(path: Path) -> tuple[int, Path]:
     stem = path.name
     if len(name) > _LONGEST:  # it could not be made longer
         stem = hashlib.blake2b(name, digest_size=16).hexdigest()
-    if fcntl is not None:
-        for number in range(_WRITERS):
-            temporary = path.with_name(f".{stem}.{number}.part")
+    for number in range(_WRITERS):
+        temporary = path.with_name(f".{stem}.{number}.part")
+        try:
             descriptor = _locked(temporary)
-            if descriptor is not None:
-                _remove_left(path.with_name(f".{stem}.{number + 1}.part"))
-                return descriptor, temporary
+        except _NoLocksError:
+            break
+        if descriptor is not None:
+            _remove_left(path.with_name(f".{stem}.{number + 1}.part"))
+            return descriptor, temporary
     descriptor, found = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=".part")
     return descriptor, Path(found)
 
@@ -263,11 +270,14 @@ def _locked(temporary: Path) -> int | None:
     """Open a file, empty, and lock it; the lock dies with its owner.
 
     Returns:
-        A descriptor; None where another process holds it, or the file system knows no locks.
+        A descriptor; None where another process holds it.
 
     Raises:
+        _NoLocksError: The system, or its file system, knows no locks.
         OSError: It cannot be opened.
     """
+    if fcntl is None:
+        raise _NoLocksError
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(temporary, flags, 0o600)
     try:
@@ -275,14 +285,80 @@ def _locked(temporary: Path) -> int | None:
         if temporary.stat().st_ino == os.fstat(descriptor).st_ino:  # and not renamed meanwhile
             os.ftruncate(descriptor, 0)
             return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
     except OSError as error:
-        if not isinstance(error, BlockingIOError | FileNotFoundError) and (
-            error.errno not in _NO_LOCKS
-        ):
-            os.close(descriptor)
-            raise
+        os.close(descriptor)
+        if error.errno in _NO_LOCKS:
+            raise _NoLocksError from error
+        raise
     os.close(descriptor)
     return None
+
+
+class _NoLocksError(Exception):
+    """Nothing can be locked here."""
+
+
+@contextmanager
+def sole_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Be the only process that writes something while the block runs; a killed one does not count.
+
+    Where the file system knows no locks, nothing is held.
+
+    Args:
+        lock: A file that stands for it; it is there while the block runs.
+        what: What is written, in words.
+        patience: Seconds to wait for another process.
+
+    Raises:
+        FileError: Another process writes it.
+    """
+    until = time.monotonic() + patience
+    try:
+        with told(lock, "written"):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            while (descriptor := _locked(lock)) is None:
+                if time.monotonic() >= until:
+                    raise FileError(f"another process{_owner(lock)} is writing {what}", hint=_WAIT)
+                time.sleep(0.2)
+    except _NoLocksError:
+        yield
+        return
+    try:
+        os.write(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _owner(lock: Path) -> str:
+    try:
+        return f" ({shown(read_text(lock))})"
+    except (OSError, ValueError):  # it has just ended
+        return ""
+
+
+def require_writable(folder: Path) -> None:
+    """Raise unless `folder` can be written, or made, and its disk has some room.
+
+    Raises:
+        FileError: It cannot.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise FileError(
+            f"{shown(folder)} cannot be a folder: {shown(there)} is a file",
+            hint="name another with --results_dir or --checkpoint_dir, or move the file away",
+        )
+    with told(folder, "written"):
+        tempfile.TemporaryFile(dir=there).close()
+        free = shutil.disk_usage(there).free
+    if free < _ROOM:
+        raise FileError(
+            f"only {free / 1e6:.0f} MB are free where {shown(folder)} is written", hint=_FULL
+        )
 
 
 def _remove_left(temporary: Path) -> None:

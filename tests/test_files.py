@@ -4,16 +4,21 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from src import cli
-from src.errors import DataNotFoundError
+from src import cli, files
+from src.config import config_from_args
+from src.errors import ConfigError, DataNotFoundError
 from src.files import (
     FileError,
     atomic_file,
@@ -22,7 +27,9 @@ from src.files import (
     read_json,
     read_text,
     require_file,
+    require_writable,
     shown,
+    sole_writer,
     stream,
     write_json,
 )
@@ -252,3 +259,110 @@ def test_the_command_line_tells_what_the_system_refuses(monkeypatch, capsys):
     monkeypatch.setattr(cli, "run_stage", bug)
     with pytest.raises(OSError, match="a fault"):
         cli.main(["--mode", "train"])
+
+
+# One writer at a time
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from src.files import sole_writer
+with sole_writer(Path(sys.argv[1]), "results/a"):
+    print("holding", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files there have no such locks")
+def test_a_second_writer_is_told_of_the_first_and_a_killed_one_does_not_count(tmp_path):
+    lock = tmp_path / "results" / ".a.evaluate.lock"
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"holding\n"
+    told = rf"another process \({process.pid} on .+\) is writing results/a\n  fix: wait until"
+    with pytest.raises(FileError, match=told), sole_writer(lock, "results/a"):
+        pytest.fail("two writers")
+    assert lock.exists()
+    process.kill()
+    process.wait()
+    with sole_writer(lock, "results/a"):
+        assert lock.read_text(encoding="utf-8").startswith(f"{os.getpid()} on ")
+    assert not lock.exists()
+
+
+def test_who_is_patient_waits_for_the_other(tmp_path):
+    order = []
+
+    def hold():
+        with sole_writer(tmp_path / "lock", "x"):
+            held.set()
+            time.sleep(0.4)
+            order.append("first")
+
+    held = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(hold)
+        held.wait()
+        with sole_writer(tmp_path / "lock", "x", patience=30):
+            order.append("second")
+        done.result()
+    assert order == ["first", "second"]
+
+
+def test_where_nothing_can_be_locked_work_goes_on(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with sole_writer(tmp_path / "lock", "x"), atomic_file(tmp_path / "x") as file:
+        file.write(b"1")
+    assert (tmp_path / "x").read_bytes() == b"1"
+
+
+def test_a_folder_is_proved_before_the_work(tmp_path, monkeypatch):
+    require_writable(tmp_path / "not" / "yet")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "x").write_bytes(b"")
+    with pytest.raises(FileError, match=r"x/y cannot be a folder: .*x is a file"):
+        require_writable(tmp_path / "x" / "y")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    with pytest.raises(FileError, match=r"only 3 MB are free where .*(.|\n)*fix: free some space"):
+        require_writable(tmp_path)
+
+
+def test_every_stage_asks_first_and_leaves_no_lock(tmp_path, monkeypatch):
+    words = ["--results_dir", str(tmp_path / "results"), "--run", "a"]
+    lock = tmp_path / "results" / ".a.evaluate.lock"
+    with sole_writer(lock, "x"), pytest.raises(FileError, match=r"results/a \(evaluate\)"):
+        cli.run_stage("evaluate", config_from(words))
+    monkeypatch.setattr(cli.importlib, "import_module", lambda *_: SimpleNamespace(run=seen.append))
+    seen = Seen()
+    cli.run_stage("evaluate", config_from(words))
+    assert seen.locks == [".a.evaluate.lock"]
+    assert not list((tmp_path / "results").iterdir())
+
+
+def config_from(words):
+    return config_from_args(cli.build_parser().parse_args(words))
+
+
+class Seen:
+    """A stage that notes the locks that are there while it runs."""
+
+    def append(self, config):
+        self.locks = [path.name for path in config.results_dir.iterdir()]
+        return []
+
+
+@pytest.mark.parametrize("word", ["--mode=--", "--config=--"])
+def test_two_hyphens_are_no_value(word, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([word])
+    assert stop.value.code == 2
+    assert "'--' is no value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "a\x1b[31m", "a\nb", "\udcff"])
+def test_names_of_runs_can_be_printed_and_written(name):
+    with pytest.raises(ConfigError, match=r"--run .*(printed|bytes)"):
+        config_from(["--run", name])

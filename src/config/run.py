@@ -42,6 +42,9 @@ def name_run(dataset: str, backbone: str, classes: int = 4) -> str:
     return f"{dataset}_{backbone}" + ("" if classes == 4 else f"_{classes}classes")
 
 
+_LONGEST_RUN = 100  # bytes: names of files are made of it, and 255 are the most
+
+
 @checked
 @dataclass(frozen=True)
 class RunConfig:
@@ -85,6 +88,12 @@ class RunConfig:
             not self.run.strip(".") or "/" in self.run or "\\" in self.run
         )
         require(not bad, f"--run {self.run!r} is no plain folder name")
+        name = self.run or ""
+        require(name.isprintable(), f"--run {self.run!a} holds characters that cannot be printed")
+        require(
+            len(name.encode("utf-8", "surrogateescape")) <= _LONGEST_RUN,
+            f"--run {name[:20]}... has more than {_LONGEST_RUN} bytes",
+        )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
         require(

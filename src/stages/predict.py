@@ -17,7 +17,7 @@ from typing import Any
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..errors import ConfigError, ImageError, counted
-from ..files import write_json
+from ..files import require_writable, write_json
 from ..inference.answer_records import AnswerRecords, GivenAnswer
 from ..inference.answers import (
     OUTSIDE,
@@ -39,7 +39,7 @@ from ..maps.attribution import Attribution
 from ..models.device import choose_device
 from ..runtime import progress, usable_cores
 from ..training.likeness import FLAG_RATE
-from .preflight import check_before, require_writable
+from .preflight import check_before
 
 logger = logging.getLogger(__name__)
 SCHEMA = "predict/1"

@@ -6,12 +6,12 @@ must not be found after a night of preprocessing.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..config import MAP_TARGETS, RunConfig
-from ..errors import ConfigError, UnknownNameError
+from ..errors import UnknownNameError
 from ..evaluation.open_checkpoint import entry_of
+from ..files import require_writable
 from ..labels import class_scheme
 from ..maps.attribution import resolve_layers
 from ..maps.regions.atlas import read_atlas
@@ -50,25 +50,6 @@ def check_before(config: RunConfig, *stages: str) -> None:
             _check_target(config.explain.target, config.data.classes)
     if named & MAPPING and config.explain.atlas and config.explain.atlas_labels:
         read_atlas(config.explain.atlas, config.explain.atlas_labels)
-
-
-def require_writable(folder: Path) -> None:
-    """Raise unless `folder` is one that can be written, or can be made.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ConfigError(
-            f"{folder} cannot be a folder: {there} is a file",
-            hint="name another with --results_dir or --checkpoint_dir, or move the file away",
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"{folder} cannot be written: no permission in {there}",
-            hint="name another with --results_dir or --checkpoint_dir",
-        )
 
 
 def _check_checkpoint(path: Path, dim: str) -> None:
