@@ -1,7 +1,7 @@
 """What is wrong with a command is found before any image is opened."""
 
+import errno
 import json
-import os
 import shlex
 import shutil
 
@@ -12,9 +12,10 @@ import torch
 from command_line import files, refused, words
 from tiny_runs import kept_loggers, run_config, train_once
 
-from src import cli
+from src import cli, files
 from src.data.image_cache import ImageCache
-from src.errors import CheckpointError, ConfigError, MriError
+from src.errors import CheckpointError, MriError
+from src.files import FileError
 from src.models.checkpoint import load_checkpoint, save_checkpoint
 from src.stages import preprocess
 from src.stages.preflight import check_before
@@ -82,8 +83,11 @@ def test_it_is_found_before_images_are(processed_2d, tmp_path, capsys, no_image,
 
 
 def test_a_folder_without_permission_is_named(processed_2d, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ConfigError, match=f"cannot be written: no permission in {tmp_path}"):
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/tmp123")
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(FileError, match="results cannot be written: there is no permission"):
         check_before(run_config(processed_2d, tmp_path), "train")
 
 
