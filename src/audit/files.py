@@ -23,6 +23,7 @@ from PIL import Image
 
 from ..cohorts.pictures import decode_picture
 from ..errors import ImageError
+from ..preprocessing.slice_files import read_file
 from ..report.canvas import plain
 from ..runtime import progress, usable_cores
 from .pose import Picture, frames, thumbnails
@@ -78,12 +79,12 @@ def read_pictures(path: Path) -> list[Picture]:
     Raises:
         ValueError or OSError: The file is damaged.
     """
-    return _decode(path.read_bytes(), path.suffix.lower())[1]
+    return _decode(read_file(path), path.suffix.lower())[1]
 
 
 def _read_one(path: Path) -> tuple[_Facts, Picture | None]:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         facts, pictures = _decode(data, path.suffix.lower())
         small = np.stack([thumbnails(frames(picture)) for picture in pictures])
     except _DAMAGED as error:

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from ..atomic import atomic_file
 from ..errors import ConfigError, ImageError, ManifestError, MriError, counted
 from ..manifest import MANIFEST, Manifest
+from ..preprocessing.slice_files import how_to_remake
 from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
 
@@ -226,7 +227,7 @@ class ImageCache:
         if fingerprint(content) != self.fingerprints[number]:
             raise ImageError(
                 f"{path} is not the file that the manifest lists: its fingerprint is another",
-                hint="remove it and run --mode preprocess again",
+                hint=how_to_remake(path),
             )
         return image
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
 from ..errors import DataNotFoundError, ImageError
+from ..preprocessing.slice_files import how_to_remake, read_file
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
-_AGAIN = "remove it and run --mode preprocess again"
 
 
 def read_content(path: str | Path) -> bytes:
@@ -30,7 +30,7 @@ def read_content(path: str | Path) -> bytes:
     """
     path = Path(path)
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         hint = "run --mode preprocess again; it makes what is missing"
         raise DataNotFoundError(path, hint=hint) from None
@@ -60,7 +60,7 @@ def decode(path: Path, content: bytes) -> Images:
         try:
             return decode_picture(content, str(path))
         except ImageError as error:
-            error.hint = error.hint or _AGAIN
+            error.hint = error.hint or how_to_remake(path)
             raise
     file = io.BytesIO(content)
     try:
@@ -69,7 +69,7 @@ def decode(path: Path, content: bytes) -> Images:
         values = np.frombuffer(content, dtype, math.prod(shape), file.tell())
         stored = values.reshape(shape, order="F" if fortran else "C")
     except ValueError as error:
-        raise ImageError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+        raise ImageError(f"{path} is damaged: {error}", hint=how_to_remake(path)) from None
     if stored.ndim != 3 or stored.dtype != np.float16:
         raise ImageError(f"{path} holds {stored.ndim}D {stored.dtype}, not a float16 volume")
     return np.ascontiguousarray(stored)
