@@ -177,7 +177,7 @@ def milliseconds_a_file(folder: Path, count: int = 500, size: int = 12_000) -> f
     return taken / count * 1e3
 
 
-def one_scan(path: Path, out: Path, dim: str, *, packed: bool) -> None:
+def one_scan(path: Path, out: Path, dim: str, *, packed: bool = False) -> None:
     """Make the files of one scan, as a worker does."""
     settings = PreprocessConfig(num_slices=SLICES, image_size=IMAGE, volume_size=CUBE)
     make_scan(out, Scan("one", (path,), (), ("train/Mild",), "LAS", dim, packed=packed), settings)

@@ -22,8 +22,8 @@ FLAGS = """
     keep_memory layer let_in loss lr maps method min_age  mode n4 num_slices official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_voxel precision
     register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
-    slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs weight_decay
-    weights workers
+    slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
+    weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 
 
