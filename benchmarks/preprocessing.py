@@ -7,7 +7,9 @@ little brighter than the last so that no two files are equal. Ours is the whole 
 worker processes: table, split, slices or cubes, hashes, records, manifest. The plain way is a loop:
 ``nibabel.load(path).get_fdata()``, minimum to maximum, ``scipy.ndimage.zoom`` of every slice or of
 the volume, with its default splines (order 3) and with lines (order 1), PNG or npy. It finds no
-brain, crops and smooths nothing and hashes nothing. All files are in the page cache for both, and
+brain, crops and smooths nothing and hashes nothing. In 2D ours is run twice: with a PNG per slice,
+as the plain way, and with one ZIP per scan (``--slice_files zip``). What it takes here to make a
+file is told too. All files are in the page cache for both, and
 are made anew in each round; ``TMPDIR=/dev/shm`` leaves the disk out altogether.
 
 Starting the two processes is told by itself: it is paid once, and they stay for later rounds.
@@ -39,7 +41,9 @@ from scipy import ndimage
 from src.cohorts.phantom.cohort import make_phantom
 from src.config import PhantomConfig, PreprocessConfig, RunConfig
 from src.config.options import build_config
+from src.data.image_file import fingerprint, read_content
 from src.errors import MriError
+from src.files import atomic_file
 from src.manifest import Manifest
 from src.preprocessing.io import read_slice
 from src.preprocessing.scan import Scan, make_scan
@@ -51,6 +55,7 @@ SCANS, ROUNDS, WORKERS = 24, 3, 2
 SLICES, IMAGE, CUBE = 20, 224, 128
 ALIKE = 0.98  # least correlation with the plain way inside the brain
 OURS = f"ours, --workers {WORKERS}"
+ZIPS = "ours, --slice_files zip"
 _TABLE = "ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay"
 Volume = NDArray[np.float64]
 
@@ -109,14 +114,23 @@ def measure(root: Path, dim: str, rounds: int) -> dict[str, Any]:
     agreement = compare(root, dim, paths)
     plain = plain_2d if dim == "2d" else plain_3d
     ways: dict[str, Callable[[], object]] = {OURS: partial(ours, root, dim)}
+    if dim == "2d":
+        require_same(root)
+        ways[ZIPS] = partial(ours, root, dim, "zip")
     ways |= {f"zoom, order {k}": partial(plain, paths, root / "plain", k) for k in (3, 1)}
     seconds = in_turns(ways, rounds)
-    one: dict[str, Callable[[], object]] = {OURS: partial(one_scan, paths[0], root / "one", dim)}
+    one: dict[str, Callable[[], object]] = {
+        way: partial(one_scan, paths[0], root / "one", dim, packed=way == ZIPS)
+        for way in ways
+        if way in (OURS, ZIPS)
+    }
     one |= {f"zoom, order {k}": partial(plain, paths[:1], root / "plain", k) for k in (3, 1)}
     result = {
         "agreement": agreement,
         "seconds_per_scan": {w: [t / len(paths) for t in seconds[w]] for w in ways},
         "times_ours": {way: ratio(seconds[way], seconds[OURS]) for way in ways},
+        "times_zips": {way: ratio(seconds[way], seconds[ZIPS]) for way in ways if ZIPS in ways},
+        "ms_to_make_a_file": milliseconds_a_file(root / "made"),
         "seconds_to_start": max(cold - statistics.median(seconds[OURS]), 0.0),
         "peak_mb": {way: peak(call) for way, call in one.items()},
     }
@@ -124,18 +138,49 @@ def measure(root: Path, dim: str, rounds: int) -> dict[str, Any]:
     return result
 
 
-def ours(root: Path, dim: str) -> None:
+def ours(root: Path, dim: str, slice_files: str = "png") -> None:
     """Run the whole stage into a new folder."""
     shutil.rmtree(root / f"data/oasis_{dim}", ignore_errors=True)
     places = {"dataset": "oasis", "data_root": root / "data", "workers": WORKERS, "dim": dim}
+    places |= {"slice_files": slice_files}
     sizes = {"num_slices": SLICES, "image_size": IMAGE, "volume_size": CUBE}
     list(preprocess.run(build_config(RunConfig, {**places, **sizes})))
 
 
-def one_scan(path: Path, out: Path, dim: str) -> None:
+def require_same(root: Path) -> None:
+    """Check that ZIPs hold the pictures that lie apart now.
+
+    Raises:
+        MriError: They do not.
+    """
+    out = root / "data/oasis_2d"
+    apart = Manifest.read(out).table
+    ours(root, "2d", "zip")
+    together = Manifest.read(out).table
+    read = [fingerprint(read_content(out / path)) for path in together["path"]]
+    same = [apart["fingerprint"].tolist(), together["fingerprint"].tolist(), read]
+    if same[0] != same[1] or same[0] != same[2]:
+        raise MriError("the slices in ZIPs are not those in PNGs")
+    ours(root, "2d")
+
+
+def milliseconds_a_file(folder: Path, count: int = 500, size: int = 12_000) -> float:
+    """Return the time to make a file as large as a slice, after the others."""
+    folder.mkdir()
+    content = bytes(size)
+    start = time.perf_counter()
+    for number in range(count):
+        with atomic_file(folder / f"{number}.png") as file:
+            file.write(content)
+    taken = time.perf_counter() - start
+    shutil.rmtree(folder)
+    return taken / count * 1e3
+
+
+def one_scan(path: Path, out: Path, dim: str, *, packed: bool = False) -> None:
     """Make the files of one scan, as a worker does."""
     settings = PreprocessConfig(num_slices=SLICES, image_size=IMAGE, volume_size=CUBE)
-    make_scan(out, Scan("one", (path,), (), ("train/Mild",), "LAS", dim), settings)
+    make_scan(out, Scan("one", (path,), (), ("train/Mild",), "LAS", dim, packed=packed), settings)
 
 
 def plain_volume(path: Path) -> Volume:
@@ -244,6 +289,9 @@ def print_table(dim: str, scans: int, result: dict[str, Any]) -> None:
         f"\n{dim}, {scans} scans; r = {same['correlation']:.3f} with the plain way scaled as ours"
     )
     for way, seconds in result["seconds_per_scan"].items():
-        line = f"{way:<22} {statistics.median(seconds) * 1e3:7.1f} ms a scan"
-        print(f"{line} {spread(result['times_ours'][way])}, {result['peak_mb'][way]:.0f} MB")
+        line = f"{way:<24} {statistics.median(seconds) * 1e3:7.1f} ms a scan"
+        line += f" {spread(result['times_ours'][way])}"
+        line += f", of ZIPs {spread(result['times_zips'][way])}" if result["times_zips"] else ""
+        print(f"{line}, {result['peak_mb'][way]:.0f} MB")
+    print(f"making a file takes {result['ms_to_make_a_file']:.2f} ms here")
     print(f"starting {WORKERS} processes: {result['seconds_to_start']:.1f} s, once")

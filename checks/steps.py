@@ -33,13 +33,14 @@ PARAMETERS = {  # with four classes
 def check_preprocessing(bench: Bench, checks: Checks) -> None:
     """Step 1: orientation, files, people, values, and what a second run does."""
     from src.manifest import Manifest
+    from src.preprocessing.slice_files import file_of
 
     _check_orientation(bench, checks)
     for dim in SHAPES:
         folder = bench.processed(dim)
         table = Manifest.read(folder).table
         files = sorted(path for path in folder.rglob("PHAN_*") if path.suffix != ".json")
-        listed = sorted(folder / path for path in table["path"])
+        listed = sorted({file_of(folder / path) for path in table["path"]})
         checks.equal(files, listed, f"{dim}: {len(listed)} files, the manifest lists each")
         sides = table.groupby("subject")["split"].nunique()
         people = f"{len(sides)} people, {table['split'].nunique()} sides"
@@ -94,7 +95,7 @@ def _check_second_run(bench: Bench, checks: Checks) -> None:
     list(preprocess.run(config))
     written = [path.name for path, when in times().items() if before.get(path) != when]
     checks.equal(written, [], f"a second run writes none of {len(before)} files again")
-    gone = min(path for path in before if path.suffix == ".png")
+    gone = min(path for path in before if path.suffix in (".png", ".zip"))
     gone.unlink()
     list(preprocess.run(config))
     scans = {path.name[:13] for path, when in times().items() if before.get(path) != when}

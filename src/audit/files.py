@@ -24,7 +24,7 @@ from PIL import Image
 
 from ..cohorts.pictures import decode_picture
 from ..data.image_file import read_header
-from ..files import read_bytes
+from ..preprocessing.slice_files import read_file
 from ..report.canvas import plain
 from ..runtime import progress, usable_cores
 from .pose import Picture, frames, thumbnails
@@ -79,12 +79,12 @@ def read_pictures(path: Path) -> list[Picture]:
     Raises:
         ValueError or OSError: The file is damaged.
     """
-    return _decode(read_bytes(path), path.suffix.lower())[1]
+    return _decode(read_file(path), path.suffix.lower())[1]
 
 
 def _read_one(path: Path) -> tuple[_Facts, Picture | None]:
     try:
-        data = read_bytes(path)
+        data = read_file(path)
         facts, pictures = _decode(data, path.suffix.lower())
         small = np.stack([thumbnails(frames(picture)) for picture in pictures])
     except Exception as error:  # noqa: BLE001 - whatever a parser raises, the file is a finding

@@ -53,6 +53,12 @@ class DataConfig:
     cache_dir: Path | None = option(
         None, "folder of the image cache (default: .cache in the processed data set)"
     )
+    slice_files: str = option(
+        "png",
+        "2D: png, a picture file per slice; zip, one file per scan with the same pictures in it, "
+        "which is faster to write where making a file is slow",
+        ("png", "zip"),
+    )
     classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", CLASSES)
     min_age: float = option(0.0, "leave out people younger than this, in years")
     official_split: bool = option(

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, ImageError, ManifestError, counted
 from ..files import FileError, atomic_file, open_file, told
 from ..manifest import MANIFEST, Manifest
+from ..preprocessing.slice_files import how_to_remake
 from ..runtime import progress, usable_cores
 from .image_file import Images, decode, fingerprint, read_content, read_header
 
@@ -225,7 +226,7 @@ class ImageCache:
         if fingerprint(content) != self.fingerprints[number]:
             raise ImageError(
                 f"{path} is not the file that the manifest lists: its fingerprint is another",
-                hint="remove it and run --mode preprocess again",
+                hint=how_to_remake(path),
             )
         return image
 

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
 from ..errors import DataNotFoundError, ImageError, foreign_bytes
-from ..files import read_bytes
+from ..preprocessing.slice_files import how_to_remake, read_file
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
-_AGAIN = "remove it and run --mode preprocess again"
 
 
 def read_content(path: str | Path) -> bytes:
@@ -31,7 +30,7 @@ def read_content(path: str | Path) -> bytes:
     """
     path = Path(path)
     try:
-        return read_bytes(path)
+        return read_file(path)
     except FileNotFoundError:
         hint = "run --mode preprocess again; it makes what is missing"
         raise DataNotFoundError(path, hint=hint) from None
@@ -61,10 +60,12 @@ def decode(path: Path, content: bytes) -> Images:
         try:
             return decode_picture(content, str(path))
         except ImageError as error:
-            error.hint = error.hint or _AGAIN
+            error.hint = error.hint or how_to_remake(path)
             raise
     file = io.BytesIO(content)
-    with foreign_bytes(ImageError, f"{path} is damaged", _AGAIN):  # a header is Python's syntax
+    with foreign_bytes(
+        ImageError, f"{path} is damaged", how_to_remake(path)
+    ):  # a header is Python's syntax
         shape, fortran, dtype = read_header(file)
         # A view: no memory is taken on the word of a header.
         values = np.frombuffer(content, dtype, math.prod(shape), file.tell())

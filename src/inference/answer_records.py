@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..config import RunConfig
 from ..files import open_file, read_json, write_json
+from ..preprocessing.slice_files import file_of
 from ..runtime import progress
 from .answers import Answer
 from .ensemble import Ensemble
@@ -127,9 +128,9 @@ class AnswerRecords:
 
 
 def _digest(paths: list[Path]) -> list[tuple[str, Any]]:
-    """Return name and hash of the content of each file."""
+    """Return name and hash of the content of each file, of a ZIP of slices once."""
     found = []
-    for path in paths:
+    for path in dict.fromkeys(file_of(path) for path in paths):
         with open_file(path) as file:
             found.append((path.name, hashlib.file_digest(file, "blake2b").hexdigest()[:32]))
     return found

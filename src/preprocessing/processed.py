@@ -38,7 +38,12 @@ def scan_names(table: pd.DataFrame) -> pd.Series:
 
 
 def list_scans(
-    manifest: Manifest, cohort: Cohort, dim: str, unsided: Collection[str] = ()
+    manifest: Manifest,
+    cohort: Cohort,
+    dim: str,
+    unsided: Collection[str] = (),
+    *,
+    packed: bool = False,
 ) -> list[Scan]:
     """Group the rows by session: one volume each, or the slices of one.
 
@@ -47,6 +52,7 @@ def list_scans(
         cohort: What it declares.
         dim: ``"2d"`` or ``"3d"``.
         unsided: Names of scans whose raw file did not say which side is left.
+        packed: Whether the slices of a scan go into one ZIP.
     """
     if dim == "3d" and cohort.layout == "slice" and PEOPLE_UNKNOWN in manifest.stamps:
         raise ConfigError(
@@ -70,6 +76,7 @@ def list_scans(
             axes=cohort.axes,
             dim=dim,
             side_known=cohort.side_known and names[start] not in unsided,
+            packed=packed and dim == "2d",
         )
         for start, end in pairwise([*starts, len(table)])
     ]

@@ -77,7 +77,7 @@ def _resample(
     along = [_along_axis(*one) for one in zip(data.shape, shape, step, offset, sigma, strict=True)]
     matrix = np.diag([*step, 1.0])
     matrix[:3, 3] = offset
-    return _multiply(data, along), matrix
+    return along_axes(data, along), matrix
 
 
 def _along_axis(count: int, size: int, step: float, offset: float, sigma: float) -> Float:
@@ -95,8 +95,8 @@ def _along_axis(count: int, size: int, step: float, offset: float, sigma: float)
     return together
 
 
-def _multiply(data: Float, along: list[Float]) -> Float:
-    """Return `data` with each axis multiplied by its matrix.
+def along_axes(data: Float, along: list[Float]) -> Float:
+    """Return `data` with each axis multiplied by its matrix, ``(M, N)`` of mostly zeros.
 
     Sparse times dense is fast along the first axis of an array. Files hold X together and Z
     apart, so Z comes first without a copy, then Y, and X after the one transposition. An axis

@@ -29,6 +29,7 @@ from ..files import atomic_file, read_json
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
 from .resample import brain_box, brain_cube, whole_slab
+from .slice_files import file_of, slice_path, write_files
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
@@ -48,6 +49,7 @@ class Scan:
         axes: Orientation the cohort declares, or None.
         dim: ``"2d"`` or ``"3d"``.
         side_known: Whether the cohort, and the scan before it was prepared, tell left from right.
+        packed: Whether its slices go into one ZIP, see `slice_files`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Scan:
     axes: str | None
     dim: str
     side_known: bool = True
+    packed: bool = False
 
 
 def scan_key(scan: Scan, settings: PreprocessConfig) -> str:
@@ -65,6 +68,7 @@ def scan_key(scan: Scan, settings: PreprocessConfig) -> str:
     parts = [
         *(VERSION, vars(settings), stats, scan.slices, scan.folders),
         *(scan.axes, scan.dim, scan.side_known),
+        *(["packed"] if scan.packed else []),
     ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -92,7 +96,7 @@ def is_done(out: Path, scan: Scan, settings: PreprocessConfig) -> bool:
     record = read_record(out, scan.name)
     if record is None or record["key"] != scan_key(scan, settings):
         return False
-    return all((out / file["path"]).is_file() for file in record["files"])
+    return all(file.is_file() for file in {file_of(out / one["path"]) for one in record["files"]})
 
 
 def remove_scan(out: Path, name: str) -> None:
@@ -102,7 +106,7 @@ def remove_scan(out: Path, name: str) -> None:
         return
     root = out.resolve()
     for file in record["files"]:
-        path = (root / file["path"]).resolve()
+        path = file_of(root / file["path"]).resolve()
         if root in path.parents:
             path.unlink(missing_ok=True)
     (out / RECORDS / f"{name}.json").unlink(missing_ok=True)
@@ -143,20 +147,27 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     remove_scan(out, scan.name)
     files: list[dict[str, Any]] = []
     grids: list[dict[str, Any]] = []
+
+    def contents(pieces: Iterator[_Piece]) -> Iterator[tuple[Path, memoryview]]:
+        for piece in pieces:
+            content = piece.encoded()
+            files.append(
+                {
+                    **{"path": piece.path, "slice": piece.slice},
+                    "fingerprint": hashlib.blake2b(content, digest_size=16).hexdigest(),
+                    "to_stored": np.round(piece.to_stored, 6).tolist(),
+                }
+            )
+            grids.append({"grid": list(piece.data.shape), "stored": piece.stored})
+            yield out / piece.path, content
+
     try:
         key = scan_key(scan, settings)
         volume = None if scan.slices else read_volume(scan.sources[0], scan.axes)
-        for piece in _pieces(scan, volume, settings):
-            files.append({"path": piece.path, "slice": piece.slice})
-            content = piece.encoded()
-            with atomic_file(out / piece.path) as file:
-                file.write(content)
-            files[-1]["fingerprint"] = hashlib.blake2b(content, digest_size=16).hexdigest()
-            files[-1]["to_stored"] = np.round(piece.to_stored, 6).tolist()
-            grids.append({"grid": list(piece.data.shape), "stored": piece.stored})
+        write_files(contents(_pieces(scan, volume, settings)))
     except (ImageError, FileNotFoundError) as error:
         for written in files:
-            (out / str(written["path"])).unlink(missing_ok=True)
+            file_of(out / str(written["path"])).unlink(missing_ok=True)
         return in_one_line(error)
     # Slices of several sizes are no array: their images can be used, but no map goes back.
     grid = grids[0] if all(grid == grids[0] for grid in grids) else {"grid": None, "stored": None}
@@ -296,7 +307,7 @@ def _stored_slices(shape: tuple[int, ...], slices: tuple[int, ...]) -> dict[str,
 
 
 def _slice_path(scan: Scan, position: int, index: int) -> str:
-    return f"{scan.folders[position]}/{scan.name}_slice{index:02d}.png"
+    return slice_path(scan.folders[position], scan.name, index, packed=scan.packed)
 
 
 def _png(pixels: NDArray[Any]) -> memoryview:

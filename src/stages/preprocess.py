@@ -63,7 +63,9 @@ def run(config: RunConfig) -> Iterator[Path]:
         raw, aside, unsided = standard_scans(raw, config, workers_of(config))
         unusable.append(aside)
     manifest = _with_split(raw, config)
-    scans = list_scans(manifest, cohort, config.data.model_dim, unsided)
+    packed = config.data.slice_files == "zip"
+    scans = list_scans(manifest, cohort, config.data.model_dim, unsided, packed=packed)
+    _tell_slice_files(config)
     todo = [scan for scan in scans if not is_done(out, scan, config.preprocess)]
     stale = recorded(out) - {scan.name for scan in scans}
     if todo or stale:
@@ -84,6 +86,13 @@ def run(config: RunConfig) -> Iterator[Path]:
     by_stage = set_aside_by_stage(manifest.table[~bad], pd.concat(unusable))
     _tell_by_stage(by_stage)
     yield from write_dataset(out, manifest, len(rejected), config, set_aside=by_stage)
+
+
+def _tell_slice_files(config: RunConfig) -> None:
+    if config.data.model_dim == "2d" and config.data.slice_files == "zip":
+        logger.info("the slices of a scan are PNGs in one ZIP; --slice_files png writes them apart")
+    elif config.data.model_dim == "2d":
+        logger.info("slices are PNGs, a file each; --slice_files zip keeps a scan's in one file")
 
 
 def _tell_by_stage(found: dict[str, Any]) -> None:

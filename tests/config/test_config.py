@@ -24,8 +24,8 @@ FLAGS = """
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
     register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
-    target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs weight_decay
-    weights workers
+    slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
+    weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 
 

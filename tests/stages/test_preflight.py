@@ -12,7 +12,8 @@ import torch
 from command_line import files, refused, words
 from tiny_runs import kept_loggers, run_config, train_once
 
-from src import cli, files
+import src.files
+from src import cli
 from src.data.image_cache import ImageCache
 from src.errors import CheckpointError, MriError
 from src.files import FileError
@@ -86,7 +87,7 @@ def test_a_folder_without_permission_is_named(processed_2d, tmp_path, monkeypatc
     def refuse(dir):
         raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/tmp123")
 
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(src.files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(FileError, match="results cannot be written: there is no permission"):
         check_before(run_config(processed_2d, tmp_path), "train")
 

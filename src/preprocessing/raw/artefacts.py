@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..resample import brain_box
+
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 _BLOCK = 6.0  # edge of the blocks of air: means over so many voxels hold next to no noise
@@ -74,6 +76,8 @@ def detail(brain: Float, mask: Mask) -> dict[str, float]:
         ``noise``, its deviation as a share of the brain's mean; ``ringing``, the strongest stripe
         in times of the detail beside it. A number that cannot be measured is not there.
     """
+    near = brain_box(mask)
+    brain, mask = brain[near], mask[near]
     inside = ndimage.binary_erosion(mask, iterations=2)
     if inside.sum() < 1000:
         return {}

@@ -8,6 +8,7 @@ doi:10.1016/j.compbiomed.2024.108845 (deepbet, whose wheel carries its weights).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,7 @@ from .register import as_itk
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_FIELD_EDGE = 4.0  # mm: brightness changes slowly, so its field is found on a coarse grid
+_FIELD_EDGE = 5.0  # mm: brightness changes slowly, so its field is found on a coarse grid
 _ROUNDS = (50, 50, 50)
 #: A skull-stripped scan: this share of its voxels is background of one value, and what is left is
 #: as large as a brain. A head is three times as large.
@@ -35,19 +36,37 @@ def even_out(scan: RawScan) -> Float:
     """Return the scan divided by its slowly changing brightness (N4)."""
     sitk = simple_itk()
     data = scan.data - min(float(scan.data.min()), 0.0)
-    image = as_itk(data, scan.affine)
-    head = sitk.OtsuThreshold(image, 0, 1, 200)
-    factors = [max(1, round(_FIELD_EDGE / edge)) for edge in image.GetSpacing()]
-    factors = [min(f, max(n // 16, 1)) for f, n in zip(factors, image.GetSize(), strict=True)]
+    steps = [
+        min(max(1, round(_FIELD_EDGE / edge)), max(n // 16, 1))
+        for edge, n in zip(scan.voxel_size, data.shape, strict=True)
+    ]
+    first = [(n - 1) % step // 2 for n, step in zip(data.shape, steps, strict=True)]
+    place = np.diag([*steps, 1.0])
+    place[:3, 3] = first
+    every = tuple(slice(at, None, step) for at, step in zip(first, steps, strict=True))
+    image = as_itk(data[every], scan.affine @ place)
     method = sitk.N4BiasFieldCorrectionImageFilter()
     method.SetMaximumNumberOfIterations(list(_ROUNDS))
     try:
-        method.Execute(sitk.Shrink(image, factors), sitk.Shrink(head, factors))
+        method.Execute(image, sitk.OtsuThreshold(image, 0, 1, 200))
         field = sitk.GetArrayFromImage(method.GetLogBiasFieldAsImage(image)).transpose(2, 1, 0)
     except RuntimeError as error:
         why = (str(error).strip().splitlines() or ["it fails"])[-1]
         raise ImageError(f"its brightness cannot be evened out: {why[:160]}") from None
-    return np.asarray(data / np.exp(np.clip(field, -3, 3)), dtype=np.float32)
+    return data * _between(np.exp(-np.clip(field, -3, 3)), data.shape, steps, first)
+
+
+def _between(
+    coarse: Float, shape: tuple[int, ...], steps: Sequence[int], first: Sequence[int]
+) -> Float:
+    """Return values of every n-th voxel at all voxels, ``(X, Y, Z)``, by cubic splines."""
+    for size, count, step, at in zip(shape, coarse.shape, steps, first, strict=True):
+        # A spline is linear in its values: SciPy is shown those of single places.
+        along = ndimage.affine_transform(
+            np.eye(count), (1 / step, 1), (-at / step, 0), (size, count), order=3, mode="nearest"
+        )
+        coarse = np.tensordot(coarse, along.astype(np.float32), (0, 1))  # this axis comes last
+    return coarse
 
 
 def is_stripped(scan: RawScan) -> bool:

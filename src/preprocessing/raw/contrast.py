@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..resample import brain_box
 from ..space.template import EDGE, template
 from .convert import RawScan
 from .register import Registration, resample
@@ -54,7 +55,11 @@ def contrast(scan: RawScan, brain: Float, mask: Mask, placement: Registration) -
     grey, white, dark = (float(np.median(values)) for values in found)
     near = _near(laid / white, core)
     back = np.asarray(np.linalg.inv(placement.to_native), dtype=np.float64)
-    usual = resample(near, t1.affine, back, brain.shape, scan.affine)[mask] * white
+    box = brain_box(mask)
+    place = np.eye(4)
+    place[:3, 3] = [one.start for one in box]
+    brain, mask = brain[box], mask[box]
+    usual = resample(near, t1.affine, back, mask.shape, scan.affine @ place)[mask] * white
     seen = usual > 0  # the template's grid ends below the brain
     return {
         "grey_to_white": grey / white,

@@ -24,7 +24,7 @@ from ..space.template import template
 from .artefacts import detail, ghosts
 from .contrast import contrast
 from .convert import RawScan
-from .register import Registration, resample
+from .register import Registration, field_of_view, resample
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -112,7 +112,7 @@ def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | Non
         values["correlation"] = placement.correlation
         place = (placement.to_native, t1.t1.shape, t1.affine)
         laid = resample(mask.astype(np.float32), scan.affine, *place) > 0.5
-        seen = resample(np.ones(mask.shape, np.float32), scan.affine, *place) > 0.5
+        seen = field_of_view(mask.shape, scan.affine, *place)
         both = float((laid & t1.brain).sum())
         values["overlap"] = 2 * both / max(float(laid.sum() + t1.brain.sum()), 1.0)
         values["cut"] = 1 - float((seen & t1.brain).sum()) / float(t1.brain.sum())

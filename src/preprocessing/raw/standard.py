@@ -33,7 +33,7 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 #: Raise when the same settings no longer give the same files.
-VERSION = 3
+VERSION = 4
 #: The grid that is cut to: OASIS-1's field of view around the template's brain.
 CUT_SHAPE, CUT_CENTRE = (176, 208, 176), (0.0, -17.0, 5.0)
 #: The template's own grid.
