@@ -8,14 +8,13 @@ reads by path through `read_file` knows of no difference.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
-from ..errors import ImageError
-from ..files import atomic_file
+from ..errors import DataNotFoundError, ImageError, foreign_bytes
+from ..files import atomic_file, open_file, read_bytes
 
 _ENDING = ".zip"
 _LARGEST = 2**26  # bytes of a slice: 16 times those of the largest that preprocessing makes
@@ -67,17 +66,17 @@ def read_file(path: Path) -> bytes:
         ImageError: The ZIP is damaged, or claims more than a slice can hold.
     """
     if not (_is_packed(path) and path.parent.is_file()):
-        return path.read_bytes()
-    try:
-        with ZipFile(path.parent) as together:
-            member = together.getinfo(path.name)
-            if member.file_size > _LARGEST:  # before memory is taken
+        return read_bytes(path)
+    with open_file(path.parent) as file:
+        damaged = foreign_bytes(ImageError, f"{path.parent} is damaged", how_to_remake(path))
+        with damaged, ZipFile(file) as together:
+            member = together.NameToInfo.get(path.name)
+            if member is not None and member.file_size > _LARGEST:  # before memory is taken
                 raise ImageError(f"{path} claims {member.file_size} bytes")
-            return together.read(member)
-    except KeyError:
-        raise FileNotFoundError(f"{path.parent} holds no {path.name}") from None
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ImageError(f"{path.parent} is damaged: {error}", hint=how_to_remake(path)) from None
+            content = b"" if member is None else together.read(member)
+    if member is None:
+        raise DataNotFoundError(path, hint="run --mode preprocess again; it makes what is missing")
+    return content
 
 
 def how_to_remake(path: Path) -> str:
