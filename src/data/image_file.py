@@ -63,9 +63,8 @@ def decode(path: Path, content: bytes) -> Images:
             error.hint = error.hint or how_to_remake(path)
             raise
     file = io.BytesIO(content)
-    with foreign_bytes(
-        ImageError, f"{path} is damaged", how_to_remake(path)
-    ):  # a header is Python's syntax
+    # A header is Python's syntax, so its parser may raise anything.
+    with foreign_bytes(ImageError, f"{path} is damaged", how_to_remake(path)):
         shape, fortran, dtype = read_header(file)
         # A view: no memory is taken on the word of a header.
         values = np.frombuffer(content, dtype, math.prod(shape), file.tell())
