@@ -38,6 +38,7 @@ from .runtime import (
     give_memory_back,
     keep_memory,
     place_in_job,
+    print_any_name,
     sigterm_interrupts,
 )
 
@@ -242,6 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 done but for a late stage of ``--mode full``, 2 bad input, 3 audit failed, 130
         stopped by hand, 143 by SIGTERM.
     """
+    print_any_name()
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser = build_parser()
     empty = [word for word in words if word.startswith("--") and word.endswith("=--")]
@@ -315,7 +317,8 @@ def _say(sentence: str) -> None:
         if not speaks_first():
             return
         sentence = "\n" + sentence  # the progress bar of process 0 may stand in this line
-    print(sentence.replace("python main.py", COMMAND), file=sys.stderr)
+    if sys.stderr is not None:  # print would take None for the standard output
+        print(sentence.replace("python main.py", COMMAND), file=sys.stderr)
 
 
 def _underscored(word: str) -> str:

@@ -82,6 +82,11 @@ def shown(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def is_text(name: str) -> bool:
+    """Return whether the bytes of a file's name are UTF-8; the others come as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def is_refusal(error: OSError) -> bool:
     """Return whether the system, and no fault of the program, is behind an error."""
     return error.errno in _REASONS
@@ -224,7 +229,9 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = _temporary(path)
     try:
-        with os.fdopen(descriptor, mode, encoding=encoding, newline=newline) as file:
+        # A name that is no text can stand in a text: JSON's readers get it back as it was.
+        errors = None if encoding is None else "backslashreplace"
+        with os.fdopen(descriptor, mode, -1, encoding, errors, newline) as file:
             yield file
             file.flush()
             temporary.chmod(0o644)  # it is made for its owner alone: a group could not read it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import os
 import signal
@@ -100,6 +101,13 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") ->
         disable=place_in_job().index > 0,
     )
     return bar
+
+
+def print_any_name() -> None:
+    """Escape what the terminal's encoding cannot show, such as names that are no text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

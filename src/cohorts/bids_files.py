@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ManifestError, counted
+from .folders import names_that_are_text
 
 logger = logging.getLogger(__name__)
 
@@ -164,12 +165,13 @@ def _images(folder: Path) -> Iterable[str]:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            found = {entry.name: entry for entry in entries}
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         logger.warning("%s cannot be read and is left out: %s", folder, error.strerror)
         return []
+    return [found[name] for name in names_that_are_text(folder, found)]
 
 
 def _tell_unknown(root: Path, unknown: list[str]) -> None:

@@ -10,11 +10,12 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataNotFoundError, ManifestError, counted
+from ..files import is_text, shown
 from ..labels import NO_STAGE, STAGES, is_diagnosis, stage_from_folder
 from .file_kinds import NOT_READ, SUFFIXES, is_dicom, scan_stem
 
@@ -58,10 +59,28 @@ def visible_files(root: Path, skip: tuple[str, ...] = ()) -> Iterator[tuple[str,
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            found = {entry.name: entry for entry in entries}
     except OSError as error:
-        logger.warning("%s cannot be read and is left out: %s", folder, error.strerror)
+        logger.warning("%s cannot be read and is left out: %s", shown(folder), error.strerror)
         return []
+    return [found[name] for name in names_that_are_text(folder, found)]
+
+
+def names_that_are_text(folder: str | Path, names: Iterable[str]) -> list[str]:
+    """Return the names in order, but for those whose bytes are no text, which are told in a line.
+
+    Such names come from old disks and from archives of other systems; no table can hold them.
+    """
+    text: list[str] = []
+    other: list[str] = []
+    for name in sorted(names):
+        (text if is_text(name) else other).append(name)
+    if other:
+        logger.warning(
+            "%s: left out %s whose name is no text, such as %s; rename it to use it",
+            *(shown(folder), counted(len(other), "file"), shown(other[0])),
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -209,8 +228,9 @@ def _scans_below(folder: Path) -> Iterator[Path]:
     """Yield scans; name what only looks like one, so that nothing is left out without a line."""
     unread: list[Path] = []
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        seen = [Path(place) / name for name in sorted(files) if not name.startswith(".")]
+        visible = ([n for n in names if not n.startswith(".")] for names in (folders, files))
+        folders[:], kept = (names_that_are_text(place, names) for names in visible)
+        seen = [Path(place) / name for name in kept]
         others = []
         for path in seen:
             if path.name.lower().endswith(SUFFIXES):

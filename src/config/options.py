@@ -206,7 +206,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
     try:
         content = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of bytes that are no text
         raise ConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(
