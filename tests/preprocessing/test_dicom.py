@@ -353,3 +353,11 @@ def test_what_no_mri_scanner_made_is_refused(tmp_path, data):
 def test_the_only_series_is_noticed_where_it_is_called_something_else(tmp_path, data, tags):
     (note,) = read_any(series(tmp_path / "p", data, **tags)).notes
     assert note.startswith("may be no T1-weighted scan by its header")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_folder_whose_name_is_no_text_is_told(tmp_path, data):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    series(folder, data)
+    with pytest.raises(ImageError, match=r"opens no file named .*caf\\xe9.*\n  fix: rename it"):
+        read_dicom(folder)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ImageError, counted
+from ...files import is_text, shown
 from ...optional import simple_itk
 from .dicom_grid import lay
 from .dicom_headers import Slice, dicom_files, read_slices
@@ -83,19 +84,20 @@ def _each_once(slices: list[Slice], name: str) -> tuple[list[Slice], tuple[str, 
 def _pixels(slices: list[Slice], lps: Matrix, name: str) -> Float:
     """Read the pixels, and refuse voxels of another size than the headers said."""
     sitk = simple_itk()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    paths = [str(one.path) for one in slices]
+    odd = [path for path in paths if not is_text(path)]
+    if odd:
+        raise ImageError(f"SimpleITK opens no file named {shown(odd[0])}", hint="rename it")
     frames = slices[0].frame is not None
-    reader = sitk.ImageFileReader() if frames else sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")  # which also reads files without a preamble
-    # As float: slices may each have a scale of their own.
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    if frames:
-        reader.SetFileName(str(slices[0].path))
-    else:
-        reader.SetFileNames([str(one.path) for one in slices])
     try:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        reader = sitk.ImageFileReader() if frames else sitk.ImageSeriesReader()
+        reader.SetImageIO("GDCMImageIO")  # which also reads files without a preamble
+        # As float: slices may each have a scale of their own.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        reader.SetFileName(paths[0]) if frames else reader.SetFileNames(paths)
         image = reader.Execute()
-    except RuntimeError as error:
+    except Exception as error:  # noqa: BLE001 - ITK's own reason stands in the last line
         why = (str(error).strip().splitlines() or ["damaged"])[-1]
         raise ImageError(f"the DICOM series {name} cannot be read: {why[:200]}") from None
     rows, columns = slices[0].size
