@@ -21,7 +21,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
+from ..errors import ConfigError, DataNotFoundError, MriError, UnknownNameError, require_kind
 from ..files import read_json
 
 C = TypeVar("C")
@@ -206,8 +206,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
     try:
         content = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
+    except ValueError as error:  # not JSON, no UTF-8, nested too deep, a number of 5000 digits
+        if isinstance(error, MriError):
+            raise
+        raise ConfigError(
+            f"{path} is not JSON: {error}", hint="copy it again, or give the settings as flags"
+        ) from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path} holds no settings",

@@ -73,6 +73,7 @@ def open_dataset(
         settings = read_settings(folder / SETTINGS)
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
+        manifest.require_labels()
     elif settings or (folder / ".scans").is_dir():
         raise DataNotFoundError(folder / MANIFEST, hint=how_to_make(folder, dim))
     else:

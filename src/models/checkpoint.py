@@ -24,6 +24,7 @@ import torch
 
 from ..errors import CheckpointError, nearest
 from ..files import atomic_file, require_file
+from .stored_parts import check_parts
 
 FORMAT = 2
 _KEYS = {
@@ -112,6 +113,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path}: {key!r} is no {kind.__name__}", hint="train again, or copy the file again"
             )
+    try:
+        check_parts(content)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}", hint="train again, or copy the file again"
+        ) from None
     return content
 
 

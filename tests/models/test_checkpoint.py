@@ -28,6 +28,7 @@ def content(**changed):
         "subjects": hash_subjects(["OAS1_0001"]),
         "ordinal": False,
         "train_counts": [3, 2],
+        "epoch": 3,
         "calibration": {},
         "conformal": {},
         "validation": {"labels": [], "logits": []},
