@@ -95,6 +95,11 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         name: value for name, value in vars(args).items() if value is not None and name not in own
     }
     settings = _flat(_read_json(args.config)) if args.config else {}
+    for name, value in settings.items():
+        if isinstance(value, dict):  # which would be taken for a part, and its name forgotten
+            raise ConfigError(
+                f"{args.config}: setting {name!r} is an object", hint=f"give {name} one value"
+            )
     return settings | given
 
 
@@ -176,7 +181,10 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
         return None
     kind, choices = _plain_type(hint), item.metadata["choices"]
     if kind in (int, float) and isinstance(value, Integral) and not isinstance(value, bool):
-        value = kind(value)
+        try:
+            value = kind(value)
+        except OverflowError:
+            value = math.inf  # refused below
     if kind is Path and isinstance(value, str):
         value = Path(value)
     wrong = ""

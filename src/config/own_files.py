@@ -242,7 +242,7 @@ def short(value: Any) -> str:
 
 def in_short(error: Exception) -> str:
     """Return what was wrong in a file in one line, from whatever error reading it gave."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(getattr(error, "message", error)).split())
     if isinstance(error, KeyError):
         return f"{text} is missing"
     if isinstance(error, RecursionError):

@@ -23,7 +23,7 @@ from ..config.options import config_to_dict
 from ..config.own_files import in_short
 from ..data.run_data import as_made, open_run_data
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
-from ..errors import ConfigError, LeakageError, ManifestError, counted
+from ..errors import CheckpointError, ConfigError, LeakageError, ManifestError, counted
 from ..files import FileError, atomic_file, read_json, read_text, write_json
 from ..manifest import SAME_PEOPLE, Manifest
 from .out_of_fold import Unit, check_unit
@@ -138,7 +138,7 @@ class Study:
             if not different:
                 unit = Unit.from_dict(content, self.data.scheme)
                 check_unit(unit, fold, seed, self.data)
-        except _DAMAGED as error:
+        except (*_DAMAGED, CheckpointError) as error:
             if isinstance(error, FileError):
                 raise
             raise ManifestError(

@@ -18,7 +18,7 @@ from ..data.splits import Division, Fold, folds_hash
 from ..labels import ClassScheme
 from ..models.calibration import Calibration
 from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
-from ..predictions import Predictions, per_person, unweighted
+from ..predictions import Predictions, per_person, take_rows, unweighted
 from .answers import Answers
 from .metrics.scores import METRICS
 from .metrics.significance import corrected_interval
@@ -113,8 +113,14 @@ def check_unit(unit: Unit, fold: Fold, seed: int, data: MriDataset) -> None:
     label = dict(zip(wanted, data.labels[tested], strict=True))
     if [label[image] for image in there] != unit.images.labels.tolist():
         raise ValueError("a label of an image is not the data set's")
-    if not np.array_equal(per_person(unit.images).labels, unit.people.labels):
+    of_images = per_person(unit.images)
+    place = {name: row for row, name in enumerate(of_images.subjects)}
+    of_images = take_rows(of_images, np.array([place[name] for name in unit.people.subjects]))
+    if not np.array_equal(of_images.labels, unit.people.labels):
         raise ValueError("a label of a person is not that of the images")
+    # Each was rounded to six decimals.
+    if not np.allclose(of_images.logits, unit.people.logits, rtol=1e-6, atol=3e-6):
+        raise ValueError("an answer on a person is not the mean of those on the images")
 
 
 def collect_units(

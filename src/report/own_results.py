@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..config.own_files import Column, in_short, read_own, read_table
+from ..config.own_files import Column, in_short, read_own, read_table, short
 from ..errors import ManifestError, MriError, counted
+from ..labels import STAGES
 from .metrics_schema import ResultError
 
 _SHARE = Column("number", low=0, high=1)
@@ -44,7 +45,8 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
         **dict.fromkeys(("class", "predicted"), Column(among=classes)),
         **{f"p_{name}": _SHARE for name in classes},
         **{f"logit_{name}": Column("number", needed=False) for name in classes},
-        **dict.fromkeys(("repeat", "seed"), Column("whole", low=0, needed=False)),
+        **dict.fromkeys(("repeat", "fold", "seed"), Column("whole", low=0, needed=False)),
+        "label": Column(among=STAGES, empty=True, needed=False),
     }
     key = ("subject", "repeat", "seed")
     table = read_table(path, columns, hint=_SCORED, key=key, error=ResultError)
@@ -53,7 +55,10 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
     several = table.groupby("subject")["class"].nunique()
     person = result["person"]
     found = len(table), table["subject"].nunique()
-    if wrong.any():
+    other = _of_other_classes(table, classes)
+    if other:
+        fault = other
+    elif wrong.any():
         row = int(wrong.to_numpy().argmax())
         fault = f"the probabilities of row {row + 1} add up to {total[row]:g}, not to 1"
     elif (several > 1).any():
@@ -66,6 +71,15 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
     else:
         return table
     raise ResultError(f"{path} is damaged: {fault}", hint=_SCORED)
+
+
+def _of_other_classes(table: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Return which prediction set, ``A|B`` in a column such as ``set_90``, is of other classes."""
+    for name in [name for name in table if str(name).startswith("set_")]:
+        for held in table[name].unique():
+            if held and not set(held.split("|")) <= set(classes):
+                return f"{name} has {short(held)}, which is no set of the classes"
+    return ""
 
 
 def _rows(n: int, people: int) -> str:

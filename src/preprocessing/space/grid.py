@@ -292,11 +292,14 @@ def _outside(at: Float, count: int) -> NDArray[np.bool_]:
 
 def _scan_record(name: str, record: dict[str, Any]) -> ScanRecord:
     stored, files = record["stored"], record["files"]
+    grid = tuple(index(edge) for edge in record["grid"])
+    if len(grid) not in (2, 3) or not all(0 < edge < MAX_VOXELS for edge in grid):
+        raise ValueError("grid is no size of an image")
     i, j, k = (index(edge) for edge in stored["shape"])
     return ScanRecord(
         name,
         Frame((i, j, k), stored["affine"], stored["to_ras"]),
-        grid=tuple(index(edge) for edge in record["grid"]),
+        grid=grid,
         matrices={file["path"]: _invertible(file["to_stored"], "to_stored") for file in files},
         slices={file["path"]: file["slice"] for file in files},
         side_known=None if record.get("side_known") is None else bool(record["side_known"]),
