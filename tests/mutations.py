@@ -26,8 +26,8 @@ OTHER_FILES = {
 }
 _CELLS = {"empty": "", "text": "x", "five": "5", "minus": "-1", "nan": "nan", "inf": "inf"}
 _VALUES: dict[str, Any] = {
-    **{"null": None, "five": 5, "minus": -1, "text": "x", "list": [], "object": {}, "true": True},
-    **{"huge": 10**400, "half": 0.5, "objects": [{}], "nan": float("nan"), "inf": float("inf")},
+    **{"null": None, "five": 5, "text": "x", "list": [], "object": {}},
+    **{"huge": 10**400, "nan": float("nan")},
 }
 
 
