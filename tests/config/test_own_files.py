@@ -1,4 +1,4 @@
-"""Tables and JSON files between stages: what is taken, and in which sentence the rest is refused."""
+"""Tables and JSON files between stages: what is taken, and how the rest is refused."""
 
 import json
 
