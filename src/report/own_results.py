@@ -20,6 +20,7 @@ from .metrics_schema import ResultError
 _SHARE = Column("number", low=0, high=1)
 #: Probabilities are written with six digits in tables, with four decimals in JSON.
 _ROUNDED, _COARSE = 1e-4, 2e-3
+_LONGEST = 4000  # characters of a path that a system takes
 _SCORED = "python main.py --mode evaluate writes it (--mode crossval for a cross-validation)"
 _EXPLAINED = "--mode gradcam writes it again"
 _PREDICTED = "--mode predict writes it again"
@@ -117,8 +118,17 @@ def read_maps(path: str | Path, classes: Sequence[str], n_maps: int) -> pd.DataF
         "picture": Column(empty=True, needed=False),
         "side_known": Column(among=("True", "False"), needed=False),
         "p": Column("number", low=0, high=1, needed=False),
+        "maximum": Column("number", needed=False),
+        **{f"peak_{axis}": Column("number", empty=True, needed=False) for axis in "xyz"},
     }
     table = read_table(path, columns, hint=_EXPLAINED, key=("subject", "session"))
+    for name, end in (("map", "_map.nii.gz"), ("picture", ".png")):
+        for file in table.get(name, ()):
+            if file and (not file.endswith(end) or len(file) > _LONGEST):
+                raise ManifestError(
+                    f"{path} is damaged: {name} has {short(file)}, which ends in no {end}",
+                    hint=_EXPLAINED,
+                )
     if len(table) != n_maps:
         raise ManifestError(
             f"{path} is damaged: it has {counted(len(table), 'row')}, and explain.json counts "
