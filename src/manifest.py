@@ -7,7 +7,6 @@ mmse [0-30], etiv [mL], nwbv [fraction], fingerprint``. An empty cell means "not
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,17 @@ COLUMNS = (
 )
 #: Absolute, with ``..`` in it, with ``:`` in its first part (a drive), or naming no file.
 _LEAVES_ROOT = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)|\A(?:\.[/\\]+)*(?:[^/\\]*:|\.?\Z)")
+_AGAIN = "correct the table, or preprocess again"
+_LARGEST = 2**53  # beyond it a whole number is not the one that was written
+#: What the values of `SETTINGS` are, where they are there.
+_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("cohort", "dataset", "dim"), str),
+    **dict.fromkeys(("preprocess", "split", "phantom", "scan", "people"), dict),
+    "set_aside": (dict, type(None)),
+    "jpeg_quality": (int, type(None)),
+    **dict.fromkeys(("rejected", "unrated_scans", "side_known"), int),
+    "stamps": list,
+}
 #: Said of every result whose training people were also tested on.
 SAME_PEOPLE = "same people in train and test"
 #: Said of every result made from files that name no person.
@@ -95,10 +105,15 @@ class Manifest:
         try:
             table = pd.read_csv(stream(path), dtype=str, keep_default_na=False, na_values=[""])
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise ManifestError(f"{path} is not a CSV table: {error}") from None
+            raise ManifestError(f"{path} is not a CSV table: {error}", hint=_AGAIN) from None
         settings = folder / SETTINGS
         stamps = read_settings(settings).get("stamps", []) if settings.is_file() else []
-        return cls(table, folder, tuple(stamps))
+        try:
+            if not isinstance(table.index, pd.RangeIndex):
+                raise ManifestError("rows are longer than the first line")
+            return cls(table, folder, tuple(stamps))
+        except ManifestError as error:
+            raise ManifestError(f"{path}: {error.message}", hint=error.hint or _AGAIN) from None
 
     def write(self, folder: str | Path) -> Path:
         """Write ``manifest.csv`` into `folder` and return its path."""
@@ -174,6 +189,19 @@ class Manifest:
 
         return self.partition((age >= years).fillna(False).astype(bool), reasons)
 
+    def require_labels(self) -> None:
+        """Refuse a row that has a split and no label: nobody can learn from it or be tested.
+
+        Raises:
+            ManifestError: It names the first such row.
+        """
+        wrong = self.table["split"].notna() & self.table["label"].isna()
+        try:
+            _refuse(self.table, wrong, "a row has a split and no label")
+        except ManifestError as error:
+            hint = "give it a label, or empty its split"
+            raise ManifestError(f"{self.root / MANIFEST}: {error.message}", hint=hint) from None
+
     def check_disjoint(self) -> None:
         """Refuse a split that has one person, or one file's content, on two sides.
 
@@ -201,7 +229,7 @@ class Manifest:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Return the JSON object in `path`.
+    """Return the JSON object in `path`, ``preprocessing.json`` of a data set.
 
     Raises:
         ManifestError: The file is damaged.
@@ -209,14 +237,17 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         content = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        for name, kind in _SETTINGS.items():
+            if name in content and not isinstance(content[name], kind):
+                raise ValueError(f"{name} is of another type")
+        if not all(isinstance(stamp, str) for stamp in content.get("stamps", [])):
+            raise ValueError("a stamp is no text")
+    except ValueError as error:
         raise ManifestError(
             f"{path} is damaged: {error}", hint=f"remove {path.parent} and preprocess again"
         ) from None
-    if not isinstance(content, dict):
-        raise ManifestError(
-            f"{path} is damaged: no JSON object", hint=f"remove {path.parent} and preprocess again"
-        )
     return content
 
 
@@ -238,9 +269,14 @@ def _typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFram
         kind = _KINDS[name]
         try:
             values = table[name] if kind == "str" else pd.to_numeric(table[name])
+            if kind != "str" and (values.abs() > _LARGEST).any():
+                raise ValueError("it is too large")
             table[name] = values.where(values.notna(), None).astype(kind)
-        except (ValueError, TypeError) as error:
-            raise ManifestError(f"column {name!r} has a value that is no number: {error}") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = str(error)[:100]
+            raise ManifestError(
+                f"column {name!r} has a value that is no number: {reason}"
+            ) from None
     return table
 
 
@@ -266,6 +302,10 @@ _CONTRACT: dict[str, tuple[Callable[[pd.Series], pd.Series], str]] = {
     "split": (lambda values: values.isin(SPLITS), f"split is none of {', '.join(SPLITS)}"),
     "sex": (lambda values: values.isin(["F", "M"]), "sex is neither F nor M"),
     "mmse": (lambda values: values.between(0, 30), "MMSE is not in 0 to 30"),
+    **{
+        name: (lambda values: values >= 0, f"{name} is under 0")
+        for name in ("slice", "fold", "etiv", "nwbv")
+    },
     "age": (lambda values: values.between(0, 125), "age is not in 0 to 125 years"),
     "path": (
         # By Python's own re: pandas 3.0 hands the pattern to Arrow's, which does not know it.

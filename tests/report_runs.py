@@ -73,7 +73,12 @@ def add_maps(folder: Path, subjects: tuple[str, ...]) -> Path:
     check = {"title": "Random weights change the map", "value": value, "verdict": "FAIL"}
     content = {
         **{"schema": "explain/1", "dataset": "oasis_2d", "method": "hirescam", "layers": ["l4"]},
-        **{"target": "predicted", "side_known": True, "n_people": 2, "n_maps": 2},
+        **{
+            "target": "predicted",
+            "side_known": True,
+            "n_people": len(subjects),
+            "n_maps": len(subjects),
+        },
         "settings": {"data": {"classes": 3}},
         "grade": {"verdict": "FAIL", "checks": [check | {"sentence": "It does not change."}]},
     }

@@ -21,7 +21,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, DataNotFoundError, UnknownNameError, require_kind
+from ..errors import ConfigError, DataNotFoundError, MriError, UnknownNameError, require_kind
 from ..files import read_json
 
 C = TypeVar("C")
@@ -95,6 +95,11 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         name: value for name, value in vars(args).items() if value is not None and name not in own
     }
     settings = _flat(_read_json(args.config)) if args.config else {}
+    for name, value in settings.items():
+        if isinstance(value, dict):  # which would be taken for a part, and its name forgotten
+            raise ConfigError(
+                f"{args.config}: setting {name!r} is an object", hint=f"give {name} one value"
+            )
     return settings | given
 
 
@@ -176,7 +181,10 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
         return None
     kind, choices = _plain_type(hint), item.metadata["choices"]
     if kind in (int, float) and isinstance(value, Integral) and not isinstance(value, bool):
-        value = kind(value)
+        try:
+            value = kind(value)
+        except OverflowError:
+            value = math.inf  # refused below
     if kind is Path and isinstance(value, str):
         value = Path(value)
     wrong = ""
@@ -184,6 +192,8 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
         wrong = f"is no {kind.__name__}"
     elif isinstance(value, float) and not math.isfinite(value):
         wrong = "is not finite"
+    elif kind is int and abs(value) > 2**53:
+        wrong = "is too large"
     elif choices and value not in choices:
         wrong = f"is none of {', '.join(map(str, choices))}"
     if wrong:
@@ -206,8 +216,12 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataNotFoundError(path, hint="a run writes its settings to results/<run>/config.json")
     try:
         content = read_json(path)
-    except ValueError as error:  # also of bytes that are no text
-        raise ConfigError(f"{path} is not JSON: {error}") from None
+    except ValueError as error:  # not JSON, no UTF-8, nested too deep, a number of 5000 digits
+        if isinstance(error, MriError):
+            raise
+        raise ConfigError(
+            f"{path} is not JSON: {error}", hint="copy it again, or give the settings as flags"
+        ) from None
     if not isinstance(content, dict):
         raise ConfigError(
             f"{path} holds no settings",

@@ -129,7 +129,13 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file, or a value is out of range.
     """
-    config = build_config(RunConfig, settings_from_args(args))
+    settings = settings_from_args(args)
+    try:
+        config = build_config(RunConfig, settings)
+    except ConfigError as error:
+        if args.config:
+            error.hint = f"{error.hint}; settings that are no flags are of {args.config}"
+        raise
     return replace(config, runs=tuple(args.runs)) if getattr(args, "runs", None) else config
 
 

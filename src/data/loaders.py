@@ -16,6 +16,7 @@ from ..errors import (
     ConfigError,
     DataNotFoundError,
     LeakageError,
+    ManifestError,
     UnknownNameError,
     counted,
     require_kind,
@@ -27,6 +28,7 @@ from ..manifest import (
     SETTINGS,
     SPLITS,
     Manifest,
+    count_people,
     read_settings,
 )
 from ..runtime import usable_cores
@@ -73,6 +75,8 @@ def open_dataset(
         settings = read_settings(folder / SETTINGS)
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read(folder)
+        manifest.require_labels()
+        _require_everyone(manifest, settings)
     elif settings or (folder / ".scans").is_dir():
         raise DataNotFoundError(folder / MANIFEST, hint=how_to_make(folder, dim))
     else:
@@ -98,6 +102,21 @@ def open_dataset(
         people = removed["subject"].nunique()
         logger.info("--min_age %g leaves out %s", min_age, counted(people, "person"))
     return MriDataset(kept, "train", scheme, settings, cache)
+
+
+def _require_everyone(manifest: Manifest, settings: dict[str, Any]) -> None:
+    """Refuse a table that lost people since it was made; a user's own counts nobody.
+
+    Raises:
+        ManifestError: It has another number of people of a stage in a split.
+    """
+    counted_then = settings.get("people")
+    if counted_then is not None and counted_then != count_people(manifest).to_dict("index"):
+        path = manifest.root / MANIFEST
+        raise ManifestError(
+            f"{path} has other people in its splits than {SETTINGS} beside it counts",
+            hint=f"preprocess again; of a table that you changed, remove people from {SETTINGS}",
+        )
 
 
 def create_data_loaders(

@@ -185,7 +185,12 @@ def folds_table(folds: list[Fold]) -> pd.DataFrame:
 
 def folds_hash(folds: list[Fold]) -> str:
     """Return 16 hexadecimal digits that change with any person's place in any fold."""
-    text = folds_table(folds).to_csv(index=False, lineterminator="\n")
+    return hash_of_table(folds_table(folds))
+
+
+def hash_of_table(table: pd.DataFrame) -> str:
+    """Return the same of what `folds_table` returns."""
+    text = table.to_csv(index=False, lineterminator="\n")
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -20,14 +20,17 @@ from typing import Any
 
 from ..config import RunConfig
 from ..config.options import config_to_dict
+from ..config.own_files import in_short
 from ..data.run_data import as_made, open_run_data
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
-from ..errors import ConfigError, LeakageError, ManifestError, counted
-from ..files import atomic_file, read_json, read_text, write_json
+from ..errors import CheckpointError, ConfigError, LeakageError, ManifestError, counted
+from ..files import FileError, atomic_file, read_json, read_text, write_json
 from ..manifest import SAME_PEOPLE, Manifest
-from .out_of_fold import Unit
+from .out_of_fold import Unit, check_unit
 
 logger = logging.getLogger(__name__)
+#: What reading a damaged file of a fold gives.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 VERSION = 1  # raise it when the same settings would give other answers
 
 
@@ -79,18 +82,22 @@ class Study:
     def write_folds(self, folder: Path) -> Path:
         """Write ``folds.csv``: who trains, chooses and is tested in each fold.
 
+        A damaged one is written again.
+
         Raises:
-            ConfigError: Other folds are there, and some of them were trained.
+            ConfigError: Some folds were trained, and are others.
         """
         people = counted(len(set(self.data.subjects)), "person")
         logger.info("folds: %s, hash %s", people, folds_hash(self.folds))
         path = folder / "folds.csv"
         text = folds_table(self.folds).to_csv(index=False, lineterminator="\n")
-        if not _holds(path, text) and path.is_file() and any((folder / "folds").glob("*.json")):
-            raise ConfigError(
-                f"{path} was made with other settings: folds",
-                hint=_elsewhere(folder),
-            )
+        if path.is_file() and not _holds(path, text):
+            if _trained_with_others(folder, folds_hash(self.folds)):
+                raise ConfigError(
+                    f"{path} was made with other settings: folds",
+                    hint=_elsewhere(folder),
+                )
+            logger.warning("%s is not of these folds: it is written again", path)
         return _keep(path, text)
 
     def write_settings(self, folder: Path) -> Path:
@@ -123,16 +130,20 @@ class Study:
         path = _unit_file(folder, fold, seed)
         if not path.is_file():
             return None
+        own = self.identity()
         try:
             content = read_json(path)
-            stored = content["identity"]
-            unit = Unit.from_dict(content, self.data.scheme)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            stored = dict(content["identity"])
+            different = sorted(name for name in own if own[name] != stored.get(name))
+            if not different:
+                unit = Unit.from_dict(content, self.data.scheme)
+                check_unit(unit, fold, seed, self.data)
+        except (*_DAMAGED, CheckpointError) as error:
+            if isinstance(error, FileError):
+                raise
             raise ManifestError(
-                f"{path} is damaged: {type(error).__name__} {error}", hint=f"remove {path}"
+                f"{path} is damaged: {in_short(error)}", hint=f"remove {path}"
             ) from None
-        own = self.identity()
-        different = sorted(name for name in own if own[name] != stored.get(name))
         if different:
             raise ConfigError(
                 f"{path} was made with other settings: {', '.join(different)}",
@@ -161,6 +172,17 @@ class Study:
 
 def _unit_file(folder: Path, fold: Fold, seed: int) -> Path:
     return folder / "folds" / f"{fold.name}_seed{seed}.json"
+
+
+def _trained_with_others(folder: Path, hashed: str) -> bool:
+    """Return whether a fold in the folder says that it is one of other folds than `hashed`."""
+    for path in (folder / "folds").glob("*.json"):
+        try:
+            if read_json(path)["identity"]["folds"] != hashed:
+                return True
+        except _DAMAGED:
+            continue  # named when it is read
+    return False
 
 
 def _elsewhere(folder: Path) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..config.own_files import LARGEST, short
 from ..data.dataset import MriDataset
 from ..data.splits import Division, Fold, folds_hash
 from ..labels import ClassScheme
 from ..models.calibration import Calibration
 from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
-from ..predictions import Predictions, unweighted
+from ..predictions import Predictions, per_person, take_rows, unweighted
 from .answers import Answers
 from .metrics.scores import METRICS
 from .metrics.significance import corrected_interval
@@ -69,24 +70,57 @@ class Unit:
         Raises:
             ValueError: Or KeyError or TypeError: it is damaged.
         """
-        k, images = len(scheme.classes), _unpacked(content["images"])
+        k = len(scheme.classes)
+        images = _unpacked(content["images"], k)
         rows = pd.DataFrame(
             {
                 "subject": images.subjects,
-                "session": pd.Series(content["sessions"], dtype="str"),
-                "slice": pd.Series(content["slices"], dtype="Int64"),
+                "session": pd.Series(_texts(content["sessions"], empty=True), dtype="str"),
+                "slice": pd.Series(
+                    [one if one is None else _whole(one, "slices") for one in content["slices"]],
+                    dtype="Int64",
+                ),
             }
         )
         return cls(
-            repeat=int(content["repeat"]),
-            fold=int(content["fold"]),
-            seed=int(content["seed"]),
-            people=_unpacked(content["people"]),
+            **{name: _whole(content[name], name) for name in ("repeat", "fold", "seed")},
+            people=_unpacked(content["people"], k),
             images=images,
             rows=rows,
             calibration=Calibration.from_dict(content["calibration"], k),
             conformal=Conformal.from_dict(content["conformal"], k),
         )
+
+
+def check_unit(unit: Unit, fold: Fold, seed: int, data: MriDataset) -> None:
+    """Check that a unit is of this fold: each of its test people once, every image, every class.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if (unit.repeat, unit.fold, unit.seed) != (fold.repeat, fold.fold, seed):
+        raise ValueError("it is of another fold")
+    tested = np.isin(data.subjects, fold.test)
+    rows = data.rows[tested]
+    there = pd.MultiIndex.from_frame(unit.rows.astype(object).fillna(-1))
+    wanted = pd.MultiIndex.from_frame(
+        rows[["subject", "session", "slice"]].astype(object).fillna(-1)
+    )
+    if sorted(unit.people.subjects) != sorted(fold.test):
+        raise ValueError("its people are not each of the fold's test people once")
+    if len(there) != len(wanted) or not there.sort_values().equals(wanted.sort_values()):
+        raise ValueError("its images are not each of the fold's test images once")
+    label = dict(zip(wanted, data.labels[tested], strict=True))
+    if [label[image] for image in there] != unit.images.labels.tolist():
+        raise ValueError("a label of an image is not the data set's")
+    of_images = per_person(unit.images)
+    place = {name: row for row, name in enumerate(of_images.subjects)}
+    of_images = take_rows(of_images, np.array([place[name] for name in unit.people.subjects]))
+    if not np.array_equal(of_images.labels, unit.people.labels):
+        raise ValueError("a label of a person is not that of the images")
+    # Each was rounded to six decimals.
+    if not np.allclose(of_images.logits, unit.people.logits, rtol=1e-6, atol=3e-6):
+        raise ValueError("an answer on a person is not the mean of those on the images")
 
 
 def collect_units(
@@ -225,6 +259,25 @@ def _packed(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _unpacked(content: dict[str, Any]) -> Predictions:
-    subjects = np.array(content["subjects"], dtype=object)
-    return Predictions(np.array(content["labels"]), np.array(content["logits"]), subjects)
+def _unpacked(content: dict[str, Any], classes: int) -> Predictions:
+    subjects = np.array(_texts(content["subjects"]), dtype=object)
+    labels = np.array([_whole(one, "labels") for one in content["labels"]])
+    logits = np.array(content["logits"])
+    if logits.dtype.kind not in "fi" or logits.shape != (len(labels), classes):
+        raise ValueError(f"logits are not {classes} numbers for each of {len(labels)} rows")
+    return Predictions(labels, logits, subjects)
+
+
+def _whole(value: Any, name: str) -> int:
+    if type(value) is not int or abs(value) > LARGEST:
+        raise ValueError(f"{name} has {short(value)}, which is no whole number")
+    return value
+
+
+def _texts(values: Any, *, empty: bool = False) -> list[str]:
+    if not isinstance(values, list):
+        raise TypeError(f"{short(values)} is no list of texts")
+    for value in values:
+        if not isinstance(value, str) and not (empty and value is None):
+            raise ValueError(f"{short(value)} is no text")
+    return values

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..files import atomic_file, stream, write_json
+from ..files import atomic_file, write_json
 from ..predictions import FEW_PEOPLE, Integers, as_binary, unweighted
 from ..report.comparison import difference_figure, log_table, markdown, sentence
 from ..report.titles import LESS_IS_BETTER
@@ -36,6 +36,7 @@ from .scored_runs import (
     classes_of,
     name_runs,
     notes_about,
+    read_folds,
     read_run,
     share_people,
     warnings_about,
@@ -143,8 +144,8 @@ def _compare_resampled(
 
 def _compare_folds(a: ScoredRun, b: ScoredRun) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Compare scores fold by fold; return what was done, or why nothing was, and the rows."""
-    sizes = _fold_sizes(a) or _fold_sizes(b)
     reason = _unlike_folds(a, b)
+    sizes = None if reason else _fold_sizes(a) or _fold_sizes(b)
     if sizes is None:
         reason = reason or "there is no folds.csv that says how many train and are tested"
     if reason or sizes is None:
@@ -177,11 +178,14 @@ def _fold_sizes(one: ScoredRun) -> tuple[float, float] | None:
     """Return the mean number of people of a fold who are learnt from and who are tested, if known.
 
     Those who choose the epoch are learnt from too.
+
+    Raises:
+        ResultError: ``folds.csv`` is not the one of the result.
     """
-    try:
-        table = pd.read_csv(stream(one.folder / "folds.csv"), usecols=["repeat", "fold", "side"])
-    except (OSError, ValueError):
+    path = one.folder / "folds.csv"
+    if not path.is_file():
         return None
+    table = read_folds(path, one.result["crossval"]["folds_hash"])
     tested = table["side"] == "test"
     n_folds = len(table[["repeat", "fold"]].drop_duplicates())
     if not tested.any() or tested.all():

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..config.own_files import Column, read_table
+from ..data.splits import hash_of_table
 from ..errors import ConfigError, DataNotFoundError, counted
-from ..files import stream
+from ..manifest import SPLITS
 from ..predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
 from ..report.find_run import how_to_have
 from ..report.metrics_schema import ResultError, read_metrics
+from ..report.own_results import read_people
 
 #: Fewer shared people than this are not compared at all.
 FEWEST_PEOPLE = 10
+_FOLDS = "the same --mode crossval command writes it again"
 _AGAIN = "python main.py --mode evaluate writes it (--mode crossval for a cross-validation)"
 
 
@@ -104,30 +108,34 @@ def read_run(folder: str | Path, name: str) -> ScoredRun:
     result, path = read_metrics(folder / "metrics.json"), folder / "people.csv"
     if not path.is_file():
         raise DataNotFoundError(path, hint=_AGAIN)
-    try:
-        rows = _read_people(path, result["classes"])
-    except KeyError as error:
-        raise ResultError(f"{path} is damaged: {error.args[0]}", hint=_AGAIN) from None
-    except ValueError as error:  # not only ours: pandas and UnicodeDecodeError are kinds of it
-        raise ResultError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+    rows = _as_predictions(read_people(path, result), result["classes"])
     return ScoredRun(name, folder, result, rows)
 
 
-def _read_people(path: Path, classes: Sequence[str]) -> Predictions:
-    text = {"subject": "str", "class": "str"}
-    table = pd.read_csv(stream(path), dtype=text, keep_default_na=False, na_values=[""])
-    if table["subject"].isna().any():
-        raise ValueError("a row has no subject")
-    several = table.groupby("subject")["class"].nunique(dropna=False)
-    if (several > 1).any():
-        raise ValueError(f"{several.index[several > 1][0]} has two classes")
-    unknown = table.loc[~table["class"].isin(classes), "class"]
-    if len(unknown):
-        raise ValueError(f"class {unknown.iloc[0]!r} is none of {', '.join(classes)}")
+def _as_predictions(table: pd.DataFrame, classes: Sequence[str]) -> Predictions:
     labels = table["class"].map({name: c for c, name in enumerate(classes)}).to_numpy(dtype=int)
     p = table[[f"p_{name}" for name in classes]].to_numpy(dtype=float)
     logs = np.log(np.maximum(p, np.finfo(float).tiny))  # a p of 0 is one too small to write
     return Predictions(labels, logs, table["subject"].to_numpy(dtype=str))
+
+
+def read_folds(path: str | Path, hashed: str) -> pd.DataFrame:
+    """Read ``folds.csv``: ``repeat, fold, subject, side``.
+
+    Args:
+        path: Of the file.
+        hashed: What ``metrics.json`` says of it: any change of any row gives another.
+
+    Raises:
+        ResultError: It is damaged, or of other folds.
+    """
+    columns = dict.fromkeys(("repeat", "fold"), Column("whole", low=0))
+    columns |= {"subject": Column(), "side": Column(among=SPLITS)}
+    key = ("repeat", "fold", "subject")
+    table = read_table(path, columns, hint=_FOLDS, key=key, error=ResultError)
+    if hash_of_table(table) != hashed:
+        raise ResultError(f"{path} has other folds than metrics.json", hint=_FOLDS)
+    return table
 
 
 def share_people(runs: Sequence[ScoredRun]) -> list[ScoredRun]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..config.own_files import read_own
 from ..data.splits import with_fold
+from ..errors import ManifestError
 from ..files import write_json
-from ..manifest import read_settings
 from ..runtime import progress, said_once
 from .cross_validation import Study
 from .fold_training import SETUP, FoldTraining
@@ -81,6 +82,9 @@ def _read_null(path: Path, identity: dict[str, Any]) -> list[dict[str, float]]:
     """Return the scores of shuffled labels that an earlier call of the same study left."""
     if not path.is_file():
         return []
-    content = read_settings(path)
-    null = content.get("null")
-    return null if content.get("identity") == identity and isinstance(null, list) else []
+    try:
+        content = read_own(path, "permutation", hint="")
+    except ManifestError as error:
+        logger.warning("%s; labels are shuffled again from the first time", error.message)
+        return []
+    return list(content["null"]) if content["identity"] == identity else []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import RunConfig
+from ..config.own_files import read_own
 from ..files import open_file, read_json, write_json
 from ..preprocessing.slice_files import file_of
+from ..report.own_results import check_answer
 from ..runtime import progress
 from .answers import Answer
 from .ensemble import Ensemble
 from .inputs import Input
 
+logger = logging.getLogger(__name__)
 #: Raise when the same scan, checkpoint and settings no longer give the same answer.
 VERSION = 3
 FOLDER = "answers"
@@ -64,6 +68,7 @@ class AnswerRecords:
         scan = {name: value for name, value in asdict(config.scan).items() if name != "let_in"}
         explained = (config.explain.method, config.explain.layer) if config.predict.maps else None
         models = [_digest([member.path]) for member in ensemble.members]
+        self._classes = ensemble.classes
         self._shape = (len(ensemble.members), len(ensemble.classes))
         self._about = [VERSION, models, scan, explained, versions]
 
@@ -104,17 +109,24 @@ class AnswerRecords:
                 path.unlink()
 
     def _read(self, item: Input) -> GivenAnswer | None:
+        path = self._path(item.name)
         try:
-            content = read_json(self._path(item.name))
+            content = read_own(path, "kept_answer", hint="")
             if content["key"] != self._key(item):
                 return None
-            logits = np.array(content["logits"], float)
+            logits, answer = np.array(content["logits"], float), content["answer"]
+            check_answer(answer, self._classes)
+            if logits.shape != self._shape:
+                raise ValueError(f"logits are not {self._shape[0]} x {self._shape[1]} numbers")
+            if answer["name"] != item.name:
+                raise ValueError(f"it is of {answer['name']}")
             there = all((self.folder / name).is_file() for name in content["files"])
-            if not there or logits.shape != self._shape or not np.isfinite(logits).all():
-                return None
-            return GivenAnswer(dict(content["answer"]), logits, bool(content["was_raw"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # none, damaged, or of a scan that cannot be read any more
+            return GivenAnswer(answer, logits, content["was_raw"]) if there else None
+        except (OSError, ValueError) as error:  # damaged, or of a scan that cannot be read any more
+            why = getattr(error, "message", str(error))
+            told = why if path.name in why else f"{path} is damaged: {why}"
+            logger.warning("%s; the scan is answered again", told)
+            return None
 
     def _key(self, item: Input) -> str:
         """Return a hash of everything that the answer depends on."""

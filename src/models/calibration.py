@@ -88,7 +88,7 @@ class Calibration:
             and _are_numbers(shift, num_classes, -_LARGEST_SHIFT, _LARGEST_SHIFT)
             and _fits_method(found["method"], scale, shift)
             and type(found["n_people"]) is int
-            and found["n_people"] >= 0
+            and 0 <= found["n_people"] < 2**53
             and isinstance(found["reason"], str)
         )
         if not sound:

@@ -27,6 +27,7 @@ import torch
 
 from ..errors import CheckpointError, foreign_bytes, nearest
 from ..files import atomic_file, open_file
+from .stored_parts import check_parts
 
 FORMAT = 2
 _KEYS = {
@@ -155,6 +156,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path}: {key!r} is no {kind.__name__}", hint="train again, or copy the file again"
             )
+    try:
+        check_parts(content)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}", hint="train again, or copy the file again"
+        ) from None
     return content
 
 

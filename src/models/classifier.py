@@ -134,6 +134,7 @@ class Classifier(nn.Module):
         dim: ``"2d"`` or ``"3d"``.
         num_classes: Outputs of the head.
         frozen: Whether only the head trains.
+        width: Features of an image.
         pretrained: Whether weights were loaded, so that training is fine-tuning.
         calibration: How logits become probabilities; fitted on validation people by training.
         conformal: Validation people's scores behind prediction sets; None before training.
@@ -154,7 +155,7 @@ class Classifier(nn.Module):
         self.features, width = entry.build()
         self.pool = GlobalAverage() if entry.dim == "2d" else GlobalMeanAndMax()
         self.dropout = nn.Dropout(dropout)
-        width = width if entry.dim == "2d" else 2 * width
+        self.width = width = width if entry.dim == "2d" else 2 * width
         self.head: nn.Module = (
             OrdinalHead(width, num_classes) if ordinal else _linear_head(width, num_classes)
         )

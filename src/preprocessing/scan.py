@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,14 +25,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import PreprocessConfig
-from ..errors import DataNotFoundError, ImageError, ManifestError, in_one_line
+from ..config.own_files import in_short
+from ..errors import DataNotFoundError, ImageError, ManifestError, MriError, in_one_line
 from ..files import atomic_file, read_json
 from .intensity import brain_mask, bright_level, scale_inside, slice_mask
 from .io import Volume, read_slice, read_volume
+from .record_check import check_record
 from .resample import brain_box, brain_cube, whole_slab
 from .slice_files import file_of, slice_path, write_files
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 
+logger = logging.getLogger(__name__)
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
 VERSION = 4
 RECORDS = ".scans"
@@ -85,15 +89,29 @@ def read_record(out: str | Path, name: str) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = read_json(path)
-        _ = [record["key"], *(file["path"] for file in record["files"])]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
+        check_record(record)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, MriError):
+            raise
+        raise ManifestError(
+            f"{path} is damaged: {in_short(error)}",
+            hint=f"remove {path}, and run --mode preprocess again",
+        ) from None
     return record
+
+
+def _usable_record(out: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of a scan that may be made again; of a damaged one nothing, and a line."""
+    try:
+        return read_record(out, name)
+    except ManifestError as error:
+        logger.warning("%s; the scan is made again", error.message)
+        return None
 
 
 def is_done(out: Path, scan: Scan, settings: PreprocessConfig) -> bool:
     """Return whether the scan's files are there and made with these settings from these sources."""
-    record = read_record(out, scan.name)
+    record = _usable_record(out, scan.name)
     if record is None or record["key"] != scan_key(scan, settings):
         return False
     return all(file.is_file() for file in {file_of(out / one["path"]) for one in record["files"]})
@@ -101,11 +119,9 @@ def is_done(out: Path, scan: Scan, settings: PreprocessConfig) -> bool:
 
 def remove_scan(out: Path, name: str) -> None:
     """Remove a scan's files and its record; only files that the record names are touched."""
-    record = read_record(out, name)
-    if record is None:
-        return
+    record = _usable_record(out, name)
     root = out.resolve()
-    for file in record["files"]:
+    for file in record["files"] if record else ():
         path = file_of(root / file["path"]).resolve()
         if root in path.parents:
             path.unlink(missing_ok=True)

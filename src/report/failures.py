@@ -6,21 +6,28 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from ..files import read_json, write_json
+from ..config.own_files import read_own
+from ..errors import MriError
+from ..files import write_json
+
+logger = logging.getLogger(__name__)
 
 FAILURES = "failed.json"
 
 
 def failures_in(folder: Path) -> dict[str, str]:
-    """Return stage -> why it failed; a file that cannot be read tells of none."""
-    try:
-        content = read_json(folder / FAILURES)
-    except (OSError, ValueError):
+    """Return stage -> why it failed; a file that cannot be read tells of none, and is named."""
+    path = folder / FAILURES
+    if not path.is_file():
         return {}
-    known = content if isinstance(content, dict) else {}
-    return {str(stage): str(reason) for stage, reason in known.items()}
+    try:
+        return read_own(path, "failed", hint="")
+    except (MriError, OSError) as error:
+        logger.warning("%s; it is passed over", getattr(error, "message", error))
+        return {}
 
 
 def note_failure(folder: Path, stage: str, reason: str) -> Path:

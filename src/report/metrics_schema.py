@@ -8,22 +8,20 @@ say is checked here: numbers are finite, and the tables of a score fit its class
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
 
+from ..config.own_files import error_sentence, in_short, short, unsound
 from ..errors import DataNotFoundError, MriError
 from ..files import read_json
 
 SCHEMA = "metrics/2"
 SCHEMA_FILE = Path(__file__).with_name("metrics.schema.json")
 _AGAIN = "python main.py --mode evaluate writes it (--mode crossval for a cross-validation)"
-_SHOWN = 80  # characters of a wrong value that a message repeats
 
 
 class ResultError(MriError, ValueError):
@@ -39,13 +37,13 @@ def check_metrics(content: Any) -> None:
     content = json.loads(json.dumps(content))  # as a reader of the file will see it
     found = content.get("schema") if isinstance(content, dict) else None
     if isinstance(content, dict) and found != SCHEMA:
-        named = f"schema {_short(found)}" if "schema" in content else "no schema"
+        named = f"schema {short(found)}" if "schema" in content else "no schema"
         raise ResultError(f"the result has {named}; this version reads {SCHEMA!r}", hint=_AGAIN)
-    for path in _not_finite(content):
-        raise ResultError(f"{path} is not a finite number; undefined is null", hint=_AGAIN)
+    for path, why in unsound(content):
+        raise ResultError(f"{path} {why}", hint=_AGAIN)
     error = best_match(_validator().iter_errors(content))
     if error is not None:
-        raise ResultError(_sentence(error), hint=_AGAIN)
+        raise ResultError(error_sentence(error, "the result"), hint=_AGAIN)
     for part in ("person", "image"):
         if content[part] is not None:
             _check_score(content[part], content["classes"], part)
@@ -64,63 +62,21 @@ def read_metrics(path: str | Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no UTF-8
-        raise ResultError(f"{path} is damaged: {error}", hint=_AGAIN) from None
+        if isinstance(error, MriError):
+            raise
+        raise ResultError(f"{path} is damaged: {in_short(error)}", hint=_AGAIN) from None
     try:
         check_metrics(content)
     except ResultError as error:
         raise ResultError(f"{path}: {error.message}", hint=error.hint) from None
+    except RecursionError:
+        raise ResultError(f"{path} is damaged: it is nested too deep", hint=_AGAIN) from None
     return dict(content)
 
 
 @cache
 def _validator() -> Draft202012Validator:
     return Draft202012Validator(read_json(SCHEMA_FILE))
-
-
-def _sentence(error: ValidationError) -> str:
-    """Say in one sentence where the content is wrong, and how."""
-    path, found = _path(error.absolute_path), _short(error.instance)
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{path} lacks {missing[0]!r}"
-    if error.validator == "additionalProperties":
-        known = error.schema.get("properties", {})
-        extra = next(key for key in error.instance if key not in known)
-        return f"{path} has the unknown field {_short(extra)}"
-    if error.validator == "type":
-        kinds = error.validator_value
-        wanted = " or ".join([kinds] if isinstance(kinds, str) else kinds)
-        return f"{path} is {found}, not {wanted}"
-    if error.validator == "const":
-        return f"{path} is {found}, not {json.dumps(error.validator_value)}"
-    if error.validator == "enum":
-        return f"{path} is {found}, none of {', '.join(map(json.dumps, error.validator_value))}"
-    if error.validator == "not":  # only used for a field that belongs to the other kind
-        return f"{path} does not belong to this kind of result"
-    return f"{path} is {found}, which breaks {error.validator} {_short(error.validator_value)}"
-
-
-def _path(parts: Any) -> str:
-    """``["rivals", 0, "metrics"]`` -> ``rivals[0].metrics``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return text.removeprefix(".") or "the result"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=repr)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-
-
-def _not_finite(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:
-    if isinstance(content, float) and not math.isfinite(content):
-        yield _path(path)
-    parts: Any = ()
-    if isinstance(content, dict):
-        parts = content.items()
-    elif isinstance(content, list | tuple):
-        parts = enumerate(content)
-    for key, value in parts:
-        yield from _not_finite(value, (*path, key))
 
 
 def _check_score(score: dict[str, Any], classes: list[str], part: str) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,11 @@ from .logits import inference_batch, place
 logger = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 FOLDER = ".features"
+#: What opening a damaged archive gives.
+_DAMAGED = (
+    *(ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError),
+    *(NotImplementedError, RuntimeError, MemoryError, struct.error),
+)
 _BATCHES = 16  # of one call: the processor waits for a GPU, and a cluster for a call, this seldom
 
 
@@ -53,7 +60,7 @@ def dataset_features(
     places = dataset.cache.rows(dataset.rows["path"])
     prints = np.array(dataset.cache.fingerprints)[places]
     path = dataset.manifest.root / FOLDER / f"{model.backbone}_{digest(model.features)}.npz"
-    known = _read_cache(path)
+    known = _read_cache(path, model.width)
     missing = np.flatnonzero([name not in known for name in prints])
     if len(missing):
         found = _compute(_Work(model, dataset.cache, device, len(missing)), places[missing], dask)
@@ -130,13 +137,21 @@ def _embed(item: tuple[int, list[NDArray[np.int64]]], work: _Work) -> tuple[int,
     return number, torch.cat(parts).cpu().numpy()
 
 
-def _read_cache(path: Path) -> dict[str, Floats]:
+def _read_cache(path: Path, width: int) -> dict[str, Floats]:
+    """Return fingerprint -> features; of a file that is not whole and finite, nothing."""
     if not path.is_file():
         return {}
     try:
         with open_file(path) as file, np.load(file, allow_pickle=False) as stored:
-            return dict(zip(stored["fingerprints"].tolist(), stored["features"], strict=True))
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            names, values = stored["fingerprints"], stored["features"]
+        kinds = (names.ndim, names.dtype.kind, values.dtype.name, values.shape[1:])
+        if kinds != (1, "U", "float32", (width,)) or not np.isfinite(values).all():
+            raise ValueError("it holds no finite features of this network")
+        known = dict(zip(names.tolist(), values, strict=True))
+        if len(known) < len(names):
+            raise ValueError("an image stands in it twice")
+        return known
+    except _DAMAGED as error:
         logger.warning("%s is damaged (%s): the features are computed again", path, error)
         return {}
 

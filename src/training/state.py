@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..config.own_files import in_short
 from ..errors import CheckpointError
 from ..files import write_json
 from ..models.checkpoint import load_tensors, save_tensors
+from ..models.stored_parts import check_optimizer, check_tensors, require_finite
 from ..predictions import Predictions
 
 logger = logging.getLogger(__name__)
@@ -121,16 +123,75 @@ class TrainState:
                 hint="leave --resume out to start the run; one that has another name: --run NAME",
             )
         last = load_tensors(folder / LAST)
-        stored = last.get("identity", {})
+        stored = last.get("identity")
+        if not isinstance(stored, dict):
+            raise _damaged(folder / LAST, "it does not say what was trained")
         different = sorted(name for name in identity if identity[name] != stored.get(name))
         if different:
             raise CheckpointError(
                 f"{folder / LAST} was trained with other settings: {', '.join(different)}",
                 hint="repeat the stopped command with --resume added, or start anew without it",
             )
+        try:
+            self._check(last)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise _damaged(folder / LAST, in_short(error)) from None
         self.net.load_state_dict(last["net"])
         self.optimizer.load_state_dict(last["optimizer"])
         self.scheduler.load_state_dict(last["scheduler"])
         self.history, self.best = last["history"], last["best"]
         self.kept = self.epoch
         logger.info("resumed after epoch %d", self.epoch)
+
+    def _check(self, last: dict[str, Any]) -> None:
+        """Check every part against what is about to be trained, before any of it is taken.
+
+        Raises:
+            ValueError: Or TypeError or LookupError: a part is missing or damaged.
+        """
+        own = self.net.state_dict()
+        check_tensors(last["net"], own)
+        check_optimizer(last["optimizer"], self.optimizer)
+        epochs, best = _check_history(last["history"])
+        if (last["best"] is None) != (best == 0):
+            raise ValueError("the best epoch and its weights do not fit each other")
+        if last["best"] is not None:
+            check_tensors(last["best"], own)
+        schedule, planned = last["scheduler"], self.scheduler.state_dict()
+        for name, value in schedule.items():
+            if name not in planned or type(value) is not type(planned[name]):
+                raise ValueError(f"the schedule's {name:.40} is another")
+        steps = schedule["last_epoch"]
+        if type(steps) is not int or not epochs <= steps < 2**53:
+            raise ValueError("the schedule is at no step")
+        rates = schedule["_last_lr"]
+        if [require_finite(rate, "the learning rate") for rate in rates] != [
+            group["lr"] for group in last["optimizer"]["param_groups"]
+        ]:
+            raise ValueError("the learning rates are not the schedule's")
+        for name in ("base_lrs", "lr_lambdas"):
+            if schedule[name] != planned[name]:
+                raise ValueError(f"the schedule's {name} is another")
+
+
+def _check_history(history: Any) -> tuple[int, int]:
+    """Return how many epochs a history has, and the best one; 0 where it has none."""
+    if not isinstance(history, dict) or history.keys() != {*SERIES, "best_epoch"}:
+        raise ValueError("the history has other columns")
+    epochs, best = history["epoch"], history["best_epoch"]
+    if epochs != list(range(1, len(epochs) + 1)) or not epochs:
+        raise ValueError("the epochs of the history are not 1, 2, 3 ...")
+    for name in SERIES:
+        if not isinstance(history[name], list) or len(history[name]) != len(epochs):
+            raise ValueError(f"{name} is not a number for each epoch")
+        for value in history[name]:
+            require_finite(value, name)
+    if type(best) is not int or not 0 <= best <= len(epochs):
+        raise ValueError("the best epoch is none of those done")
+    return len(epochs), best
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged: {why}", hint="leave --resume out to train from the start"
+    )

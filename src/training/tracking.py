@@ -6,6 +6,7 @@ Both are optional. What a run computes does not depend on them.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any, Protocol
 
 from ..config import RunConfig
 from ..config.options import config_to_dict
-from ..errors import ConfigError
+from ..config.own_files import read_own
+from ..errors import ConfigError, ManifestError
 from ..files import write_json
-from ..manifest import read_settings
 from ..optional import optional
 from ..runtime import stay_private
 
+logger = logging.getLogger(__name__)
 EXPERIMENT = "alzheimers-mri"
 #: Where a run of MLflow is remembered, so that scores join the training they are of.
 MLFLOW_FILE = "mlflow.json"
@@ -155,7 +157,7 @@ class Mlflow:
         mlflow = optional("mlflow", "--mlflow needs", "tracking")
         try:
             self.client = mlflow.MlflowClient(tracking_uri=uri)
-            known = read_settings(memory) if memory.is_file() else {}
+            known = _remembered(memory)
             if known.get("uri") == uri and self._is_there(str(known.get("run_id"))):
                 self.run_id = str(known["run_id"])
                 self.client.update_run(self.run_id, status="RUNNING")
@@ -195,3 +197,14 @@ class Mlflow:
     def close(self, status: str) -> None:
         """End the run."""
         self.client.set_terminated(self.run_id, status=status)
+
+
+def _remembered(memory: Path) -> dict[str, Any]:
+    """Return the run that a file remembers; nothing where there is none, or it is damaged."""
+    if not memory.is_file():
+        return {}
+    try:
+        return read_own(memory, "mlflow", hint="")
+    except ManifestError as error:
+        logger.warning("%s; a new MLflow run begins", error.message)
+        return {}

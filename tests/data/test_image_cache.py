@@ -391,7 +391,7 @@ def _resident() -> float:
 class Tiny(torch.nn.Module):
     """What `predict` and `dataset_features` need of a classifier: the mean grey value."""
 
-    backbone = "tiny"
+    backbone, width = "tiny", 1
 
     def __init__(self, dim: str) -> None:
         super().__init__()

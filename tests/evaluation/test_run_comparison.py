@@ -17,6 +17,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from src.config import RunConfig
 from src.config.options import build_config
+from src.data.splits import hash_of_table
 from src.errors import ConfigError, DataNotFoundError
 from src.evaluation import run_comparison
 from src.evaluation.metrics.scores import METRICS, score
@@ -71,7 +72,7 @@ def write_run(
     repeats: int = 0,
     scale: float = 1.0,
     shift: float = 0.0,
-    folds_hash: str = "0123456789abcdef",
+    folds_hash: str | None = None,
     **changes: Any,
 ) -> Predictions:
     """Write the results of a run; `repeats` makes it a cross-validation.
@@ -119,7 +120,12 @@ def write_run(
 
 
 def _folds(
-    folder: Path, rows: Predictions, people: Sequence[str], repeats: int, seed: int, hashed: str
+    folder: Path,
+    rows: Predictions,
+    people: Sequence[str],
+    repeats: int,
+    seed: int,
+    hashed: str | None,
 ) -> dict[str, Any]:
     """Write ``folds.csv`` of 5 folds and return the section ``crossval`` with two seeds."""
     names = list(people)
@@ -135,7 +141,8 @@ def _folds(
         for i, name in enumerate(names)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(sides).to_csv(folder / "folds.csv", index=False)
+    table = pd.DataFrame(sides)
+    table.to_csv(folder / "folds.csv", index=False)
     rng = np.random.default_rng([7, seed])
     per_fold = [
         {
@@ -149,7 +156,12 @@ def _folds(
         for fold in range(5)
         for s in (0, 1)
     ]
-    section = {"folds": 5, "repeats": repeats, "seeds": 2, "folds_hash": hashed}
+    section = {
+        "folds": 5,
+        "repeats": repeats,
+        "seeds": 2,
+        "folds_hash": hashed or hash_of_table(table),
+    }
     return section | {"per_fold": per_fold, "spread": {}, "corrected": {}}
 
 
@@ -254,13 +266,15 @@ def test_people_needed_are_at_the_level_of_the_family(tmp_path: Path) -> None:
 
 
 def test_odds_that_differ_by_rounding_are_ties(tmp_path: Path) -> None:
-    """The same coarse odds, once with all probabilities of a row divided by a number."""
-    for name, share in (("a", 1.0), ("b", 0.7)):
+    """The same coarse odds, once with all probabilities of a row a little smaller."""
+    for name, share in (("a", 1.0), ("b", 1 - 1e-6)):
         rows = write_run(tmp_path / name)
         path = tmp_path / name / "people.csv"
         table = pd.read_csv(path)
         columns = [column for column in table if column.startswith("p_")]
-        table[columns] = np.exp(rows.logits.round()) * share ** np.arange(len(table))[:, None]
+        odds = np.exp(rows.logits.round())
+        odds /= odds.sum(axis=1, keepdims=True)
+        table[columns] = odds * share ** np.arange(len(table))[:, None]
         table.to_csv(path, index=False)
     auc = _by(_compare(tmp_path, "a", "b"))["delong", "auc_demented"]
     assert auc["difference"]["value"] == 0
@@ -433,7 +447,7 @@ def test_unlike_folds_are_not_compared(tmp_path: Path, changes: dict, reason: st
 def test_folds_of_unknown_size_are_not_compared(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         write_run(tmp_path / name, seed=seed, repeats=2)
-    (tmp_path / "a" / "folds.csv").write_text("repeat,fold\n0,1\n", encoding="utf-8")
+    (tmp_path / "a" / "folds.csv").unlink()
     assert _compare(tmp_path, "a", "b")["pairs"][0]["by_fold"]["available"]  # of b's table
     (tmp_path / "b" / "folds.csv").unlink()
     by_fold = _compare(tmp_path, "a", "b")["pairs"][0]["by_fold"]
@@ -531,12 +545,24 @@ def test_few_shared_people_are_refused(tmp_path: Path) -> None:
     [
         (lambda t: t.drop(columns="p_NonDemented"), "p_NonDemented"),
         (lambda t: t.drop(columns="subject"), "subject"),
-        (lambda t: t.assign(p_NonDemented="high"), "could not convert"),
-        (lambda t: t.assign(p_NonDemented=np.nan), "not finite in 44 of 44 rows"),
-        (lambda t: t.assign(subject=t["subject"].where(t.index > 2)), "a row has no subject"),
-        (lambda t: t.assign(**{"class": "Sane"}), "class 'Sane' is none of NonDemented"),
-        (lambda t: t.assign(subject="OAS1_0001"), "OAS1_0001 has two classes"),
-        (lambda t: t.iloc[:0], "with n > 0"),
+        (
+            lambda t: t.assign(p_NonDemented="high"),
+            'p_NonDemented in row 1 is "high", not a number from 0 to 1, and 43 more',
+        ),
+        (lambda t: t.assign(p_NonDemented=np.nan), 'p_NonDemented in row 1 is "", not a number'),
+        (
+            lambda t: t.assign(subject=t["subject"].where(t.index > 2)),
+            'subject in row 1 is "", not a text',
+        ),
+        (
+            lambda t: t.assign(**{"class": "Sane"}),
+            'class in row 1 is "Sane", not one of NonDemented',
+        ),
+        (lambda t: t.assign(subject="OAS1_0001"), "two rows have the same subject"),
+        (
+            lambda t: t.iloc[:0],
+            "it has 0 rows of 0 people, and metrics.json scores 44 rows of 44 people",
+        ),
     ],
 )
 def test_a_damaged_table_is_named_in_one_sentence(tmp_path: Path, damage, message: str) -> None:

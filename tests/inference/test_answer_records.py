@@ -1,6 +1,8 @@
 """Answers that are kept: when they hold, and when a scan is answered again."""
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +12,16 @@ import pytest
 from src.config import RunConfig
 from src.config.options import build_config
 from src.inference.answer_records import AnswerRecords, GivenAnswer
+from src.inference.answers import no_answer
 from src.inference.inputs import Input
 
-GIVEN = GivenAnswer({"name": "a", "stage": "Non"}, np.array([[1.0, -0.5, 0.25]]), was_raw=True)
+CLASSES = ("Non", "VeryMild", "Mild")
+A_SCAN = Input("a", "scan", (Path("a.nii"),), "P1", "MR1")
+ANSWER = no_answer(A_SCAN, "", 1) | {
+    **{"stage": "Non", "outside": False, "reasons": [], "prediction_set": ["Non"]},
+    "probabilities": dict(zip(CLASSES, (0.6, 0.15, 0.25), strict=True)),
+}
+GIVEN = GivenAnswer(ANSWER, np.array([[1.0, -0.5, 0.25]]), was_raw=True)
 
 
 class Place:
@@ -31,7 +40,7 @@ class Place:
 
     def records(self, versions=(("torch", "2"),), **settings):
         member = SimpleNamespace(path=self.checkpoint)
-        ensemble = SimpleNamespace(members=[member], classes=("Non", "VeryMild", "Mild"))
+        ensemble = SimpleNamespace(members=[member], classes=CLASSES)
         config = build_config(RunConfig, {"device": "cpu", **settings})
         return AnswerRecords(self.folder, ensemble, config, dict(versions))
 
@@ -102,7 +111,8 @@ def test_a_header_and_a_file_of_a_series_count(place, tmp_path):
         (Input("b", "scan", (tmp_path / "b.img",)), tmp_path / "b.hdr"),
         (Input("c", "scan", (series,)), series / "2.dcm"),
     ):
-        place.records().write(item, GIVEN, [])
+        given = replace(GIVEN, answer=ANSWER | {"name": item.name})
+        place.records().write(item, given, [])
         assert item.name in place.records().read([item])
         rewrite(file, file.read_bytes().upper())
         assert item.name not in place.records().read([item])
@@ -112,6 +122,26 @@ def test_a_header_and_a_file_of_a_series_count(place, tmp_path):
 def test_a_damaged_record_is_no_answer(place, left):
     (place.folder / "answers" / "a.json").write_bytes(left)
     assert not place.holds()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"probabilities": {**ANSWER["probabilities"], "Non": 5}}, "Non is 5"),
+        ({"probabilities": {**ANSWER["probabilities"], "Non": 0.1}}, "add up to 0.5"),
+        ({"stage": "Sane"}, "of classes other than"),
+        ({"stage": None}, "a part of the answer"),
+        ({"name": "b"}, "it is of b"),
+        ({"n_images": "many"}, "n_images"),
+    ],
+)
+def test_a_changed_answer_is_made_again_and_it_is_said(place, change, why, caplog):
+    path = place.folder / "answers" / "a.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"answer": ANSWER | change}), encoding="utf-8")
+    assert not place.holds()
+    assert "a.json" in caplog.text
+    assert why in caplog.text
 
 
 def test_a_removed_map_and_a_removed_scan_are_noticed(place):

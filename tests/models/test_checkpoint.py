@@ -30,6 +30,7 @@ def content(**changed):
         "subjects": hash_subjects(["OAS1_0001"]),
         "ordinal": False,
         "train_counts": [3, 2],
+        "epoch": 3,
         "calibration": {},
         "conformal": {},
         "validation": {"labels": [], "logits": []},
@@ -199,3 +200,29 @@ def test_people_are_stored_as_sorted_hashes(tmp_path):
     assert not any("OAS1" in value for value in hashes)
     path = save_checkpoint(tmp_path / "x.pth", content(subjects=hashes))
     assert b"OAS1" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"classes": ["NonDemented", "NonDemented"]}, "two of its classes have the same name"),
+        ({"classes": ["NonDemented", 5]}, "its classes are no names"),
+        ({"classes": ["NonDemented"]}, "its classes are no names"),
+        ({"train_counts": [3]}, "train_counts"),
+        ({"train_counts": [3, -1]}, "train_counts"),
+        ({"train_counts": [3, 10**400]}, "train_counts"),
+        ({"subjects": [5]}, "subjects are no hashes"),
+        ({"epoch": "last"}, "epoch"),
+        ({"stamps": 5}, "stamps"),
+        ({"dim": "4d"}, "neither slices nor volumes"),
+        ({"config": {"data": []}}, "its settings"),
+        ({"preprocessing": {"preprocess": 5}}, "its preprocessing"),
+        ({"model": {}}, "no dictionary of tensors"),
+        ({"model": {"head.weight": [1.0]}}, "'head.weight' is no tensor"),
+        ({"model": {"head.weight": torch.tensor([float("nan")])}}, "head.weight is not finite"),
+    ],
+)
+def test_content_that_no_training_wrote_is_named(tmp_path, change, why):
+    path = save_checkpoint(tmp_path / "best.pth", content(**change))
+    with pytest.raises(CheckpointError, match=rf"best\.pth is damaged: .*{why}"):
+        load_checkpoint(path)

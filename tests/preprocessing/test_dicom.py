@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import pytest
 
@@ -360,4 +363,4 @@ def test_a_folder_whose_name_is_no_text_is_told(tmp_path, data):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     series(folder, data)
     with pytest.raises(ImageError, match=r"opens no file named .*caf\\xe9.*\n  fix: rename it"):
-        read_dicom(folder)
+        read_any(folder)

@@ -308,7 +308,10 @@ def test_slices_that_do_not_fit_the_record(tmp_path, shape, slices, plane, says)
 
 
 def test_slices_far_apart_take_no_memory(tmp_path):
-    far = [{"path": f"{n}", "slice": n, "to_stored": MATRIX} for n in (2, 10_000_000)]
+    far = [
+        {"path": f"{n}", "slice": n, "fingerprint": "", "to_stored": MATRIX}
+        for n in (2, 10_000_000)
+    ]
     record = coronal_record(tmp_path, files=far)
     with pytest.raises(ImageError, match=r"slices 2 to 10000000 make more than 512\^3"):
         place_slices(np.ones((2, 7, 5)), [2, 10_000_000], record)
@@ -316,7 +319,10 @@ def test_slices_far_apart_take_no_memory(tmp_path):
 
 def test_slices_that_were_cut_differently_make_no_stack(tmp_path):
     other = [[0, 2, 0, 0], *MATRIX[1:]]
-    files = [{"path": str(n), "slice": n, "to_stored": m} for n, m in ((2, MATRIX), (3, other))]
+    files = [
+        {"path": str(n), "slice": n, "fingerprint": "", "to_stored": m}
+        for n, m in ((2, MATRIX), (3, other))
+    ]
     with pytest.raises(ImageError, match="not cut alike"):
         place_slices(np.ones((2, 7, 5)), [2, 3], coronal_record(tmp_path, files=files))
 

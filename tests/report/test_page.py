@@ -192,10 +192,14 @@ def test_each_person_is_a_row_with_a_link_to_the_map(tmp_path):
 
 def test_repeated_answers_are_one_row_with_their_mean(tmp_path):
     folder = scored_run(tmp_path)
-    (folder / "metrics.json").write_text(json.dumps(crossval_result()), encoding="utf-8")
+    result = crossval_result(repeats=1)
+    result["crossval"]["repeats"] = 2
+    (folder / "metrics.json").write_text(json.dumps(result), encoding="utf-8")
     rows = ["subject,repeat,class,predicted,p_NonDemented,p_VeryMildDemented,p_MildDemented,set_90"]
     rows += [f"P1,0,{CLASSES[1]},{CLASSES[0]},0.6,0.3,0.1,{CLASSES[0]}"]
     rows += [f"P1,1,{CLASSES[1]},{CLASSES[1]},0.1,0.9,0.0,{CLASSES[1]}"]
+    said = f"{CLASSES[1]},{CLASSES[1]},0.1,0.9,0.0,{CLASSES[1]}"
+    rows += [f"Q{n},{repeat},{said}" for n in range(44) for repeat in (0, 1)]
     (folder / "people.csv").write_text("\n".join(rows), encoding="utf-8")
     words = read(build_report(folder)).words
     assert "P1 VeryMildDemented VeryMildDemented yes 0.350 0.600 0.050 2" in words
@@ -231,7 +235,7 @@ def test_predictions_of_before_people_were_joined_are_shown(tmp_path):
     assert "People with several scans" not in read(build_report(folder)).words
 
 
-@pytest.mark.parametrize("bad", ["../../secret.png", "/etc/hostname"])
+@pytest.mark.parametrize("bad", ["../../secret.png", "/etc/hostname.png"])
 def test_a_path_out_of_the_folder_is_refused(tmp_path, bad):
     folder = scored_run(tmp_path)
     table = add_maps(folder, ("S003",)) / "maps.csv"

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ...config import PhantomConfig
 from ...errors import ManifestError, counted
-from ...files import atomic_file, read_json, write_json
+from ...files import atomic_file, read_bytes, read_json, write_json
 from ...manifest import Manifest
 from ...parallel import run_parallel
 from ..oasis import FOLDERS, index_session_tree
@@ -86,7 +86,7 @@ def make_phantom(
     people = plan_people(config.phantom_subjects, seed, config.phantom_cause)
     missing = [person for person in people if not _is_complete(root, person, parameters)]
     recorded = _recorded(root)
-    if recorded == parameters and not missing and (root / TABLE).is_file():
+    if recorded == parameters and not missing and _table_holds(root, people):
         return False
     if recorded is None:
         _refuse_strangers(root)
@@ -162,7 +162,26 @@ def _files(person: Person) -> list[str]:
 def _is_complete(root: Path, person: Person, parameters: dict[str, Any]) -> bool:
     if not all((root / name).is_file() for name in _files(person)):
         return False
-    return bool(_read_record(root / _truth(person)[-1]).get("made_with") == parameters)
+    record = _read_record(root / _truth(person)[-1])
+    return record.get("made_with") == parameters and _has_rows(record, person)
+
+
+def _has_rows(record: dict[str, Any], person: Person) -> bool:
+    """Return whether a record holds the rows of the person's sessions, as `table_row` made them."""
+    rows = record.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return False
+    names = [f"{person.subject}_MR{session}" for session in range(1, person.sessions + 1)]
+    plain = all(
+        value is None or isinstance(value, str | int | float)
+        for row in rows
+        for value in row.values()
+    )
+    return (
+        plain
+        and [row.get("ID") for row in rows] == names
+        and all(list(row) == list(COLUMNS) for row in rows)
+    )
 
 
 def _recorded(root: Path) -> dict[str, Any] | None:
@@ -174,9 +193,13 @@ def _recorded(root: Path) -> dict[str, Any] | None:
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
-    except ValueError:  # damaged: as good as not there
-        return {}
-    return content if isinstance(content, dict) else {}
+        if isinstance(content, dict):
+            return content
+        error: ValueError | str = "no JSON object"
+    except ValueError as wrong:  # damaged: as good as not there
+        error = wrong
+    logger.warning("%s is damaged (%s): it is made again", path, error)
+    return {}
 
 
 def _existing(root: Path) -> Iterator[str]:
@@ -216,10 +239,25 @@ def _log_reason(
 
 
 def _write_table(root: Path, people: list[Person]) -> None:
+    with atomic_file(root / TABLE, "w") as file:
+        file.write(_table_text(root, people))
+
+
+def _table_text(root: Path, people: list[Person]) -> str:
     rows = [row for person in people for row in _read_record(root / _truth(person)[-1])["rows"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
-    with atomic_file(root / TABLE, "w") as file:
-        table.to_csv(file, index=False, lineterminator="\n")
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _table_holds(root: Path, people: list[Person]) -> bool:
+    """Return whether the table says what the records say; a changed one is written again."""
+    path = root / TABLE
+    if not path.is_file():
+        return False
+    same = read_bytes(path) == _table_text(root, people).encode()
+    if not same:
+        logger.warning("%s is not as it was made: it is written again", path)
+    return same
 
 
 def _write_analyze(path: Path, volume: np.ndarray, voxel: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,9 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...config.own_files import Column, read_table
 from ...data.image_cache import ImageCache
-from ...errors import ImageError, counted
-from ...files import atomic_file, stream
+from ...errors import ImageError, ManifestError, counted
+from ...files import atomic_file
 from ...manifest import Manifest
 from ...predictions import Array
 
@@ -146,7 +148,9 @@ def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | 
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
     path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
     if path.is_file():
-        return pd.read_csv(stream(path), dtype={"subject": str}).set_index("subject")
+        stored = _read_stored(path, manifest)
+        if stored is not None:
+            return stored
     images = counted(len(manifest), "image")
     logger.info("dark voxels of %s are measured, once", images)
     measured = measure_dark_voxels(manifest, cache)
@@ -154,3 +158,20 @@ def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | 
         with atomic_file(path, "w") as file:
             measured.to_csv(file)
     return measured
+
+
+def _read_stored(path: Path, manifest: Manifest) -> pd.DataFrame | None:
+    """Return a stored table; None, with a line, where it is not of these people."""
+    share = Column("number", low=0, high=1, empty=True)
+    try:
+        first = read_table(path, {"subject": Column()}, hint="", key=("subject",))
+        names = [name for name in first if name != "subject"]
+        if names != [f"{PREFIX}{position:02d}" for position in range(len(names))] or not names:
+            raise ManifestError(f"{path} is damaged: its columns are others")
+        if set(first["subject"]) != set(manifest.table["subject"]):
+            raise ManifestError(f"{path} is damaged: its people are others")
+        table = read_table(path, {"subject": Column(), **dict.fromkeys(names, share)}, hint="")
+    except ManifestError as error:
+        logger.warning("%s; it is measured again", error.message)
+        return None
+    return table.set_index("subject")

@@ -12,6 +12,7 @@ Source: Thevenaz et al. (2000), doi:10.1109/42.875199 (cubic splines blur less t
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ...errors import ManifestError
-from ...files import atomic_file, open_file
+from ...files import FileError, atomic_file, open_file
 from .convert import RawScan
 from .register import Registration
 
@@ -31,6 +32,11 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ENDING = ".laid.npz"
+#: What opening a damaged archive gives.
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, AttributeError),
+    *(NotImplementedError, RuntimeError, MemoryError, struct.error),
+)
 _ORDER = 3
 _REACH = 12  # voxels around the brain that a spline needs, and a smoothing
 _TOP = 4000.0  # stored value of the brain's 99.9th percentile
@@ -116,7 +122,9 @@ def read_laid(path: str | Path, shape: tuple[int, int, int]) -> LaidScan:
     try:
         with open_file(path) as file, np.load(file, allow_pickle=False) as content:
             laid = LaidScan(content["head"], content["brain"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
+        if isinstance(error, FileError):
+            raise
         raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
     kinds = laid.head.dtype.name, laid.brain.dtype.name
     if kinds != ("int16", "bool") or laid.head.shape != shape or laid.brain.shape != shape:

@@ -12,6 +12,7 @@ scan).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,12 @@ class Quality:
     def from_dict(cls, content: dict[str, Any]) -> Quality:
         """Read what `to_dict` wrote."""
         values = {str(name): float(value) for name, value in content["values"].items()}
-        return cls(values, tuple(content["flags"]), tuple(content["failures"]))
+        if not all(map(math.isfinite, values.values())):
+            raise ValueError("a measure of quality is not finite")
+        told = [content["flags"], content["failures"]]
+        if not all(isinstance(one, list) and all(isinstance(s, str) for s in one) for one in told):
+            raise TypeError("flags or failures are no texts")
+        return cls(values, *map(tuple, told))
 
 
 def judge(scan: RawScan, brain: Float, mask: Mask, placement: Registration | None) -> Quality:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...cohorts.file_kinds import scan_stem
 from ...config import ScanConfig
+from ...config.own_files import in_short
 from ...errors import ImageError, ManifestError, in_one_line
 from ...files import atomic_file, read_json, write_json
 from ..io import write_nifti
@@ -28,6 +30,7 @@ from .laid import ENDING, Grid, LaidScan, lay, write_laid
 from .quality import Quality, judge, scan_picture
 from .register import Registration, register, resample
 
+logger = logging.getLogger(__name__)
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -41,6 +44,8 @@ WHOLE_SHAPE, WHOLE_START = (197, 233, 189), (-98.0, -134.0, -72.0)
 #: A correlation with the template under which the head is also tried in half turns.
 _DOUBTFUL = 0.45
 _TOP = 4000.0  # stored value of the brain's 99.9th percentile
+_DAY = 86400.0  # s: no step takes longer
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _LIBRARIES = ("SimpleITK", "deepbet", "nibabel", "nilearn", "numpy", "scipy")
 
 
@@ -126,13 +131,18 @@ def read_standard(target: str | Path) -> StandardScan:
         if to_native.shape != (4, 4) or not np.isfinite(to_native).all():
             raise ValueError("to_native is no 4 x 4 matrix")
         quality = Quality.from_dict(content["quality"])
+        seconds = content["steps"]["seconds"].values()
+        if not all(isinstance(one, int | float) and abs(one) < _DAY for one in seconds):
+            raise ValueError("the seconds of a step are no number")
         return StandardScan(
             *(target, to_native, quality, dict(content["steps"]), bool(content["registered"])),
             side_known=bool(content.get("side_known", True)),
             notes=tuple(map(str, content.get("notes", ()))),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
+    except _DAMAGED as error:
+        raise ManifestError(
+            f"{path} is damaged: {in_short(error)}", hint=f"remove {path}"
+        ) from None
 
 
 def scan_key(source: Path, settings: ScanConfig, grid: Grid | None = None) -> str:
@@ -157,14 +167,18 @@ def _finished(target: Path, key: str, *, laid: bool) -> StandardScan | str | Non
         return None
     try:
         content = read_json(path)
-    except ValueError:
+        if not isinstance(content, dict):
+            raise ValueError(f"{path} is damaged: no JSON object")
+        if content.get("key") != key:
+            return None
+        if "failed" in content:
+            return str(content["failed"])
+        made = read_standard(target)
+    except ValueError as error:
+        logger.warning("%s; the scan is made again", getattr(error, "message", error))
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
-        return None
-    if "failed" in content:
-        return str(content["failed"])
-    files = [target, laid_beside(target)] if laid and content.get("registered") else [target]
-    return read_standard(target) if all(file.is_file() for file in files) else None
+    files = [target, laid_beside(target)] if laid and made.registered else [target]
+    return made if all(file.is_file() for file in files) else None
 
 
 _Made = tuple[

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...config.own_files import in_short
 from ...errors import DataNotFoundError, ImageError, ManifestError
 from ..io import MAX_VOXELS
 from ..scan import RECORDS, read_record
@@ -162,8 +164,8 @@ def read_named_record(root: str | Path, name: str) -> ScanRecord:
         raise ManifestError(f"the slices of {name} differ in size: they make no volume", hint=hint)
     try:
         return _scan_record(name, record)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        reason = in_short(error)
         raise ManifestError(f"{path} is damaged: {reason}", hint=_AGAIN) from None
 
 
@@ -290,11 +292,14 @@ def _outside(at: Float, count: int) -> NDArray[np.bool_]:
 
 def _scan_record(name: str, record: dict[str, Any]) -> ScanRecord:
     stored, files = record["stored"], record["files"]
-    i, j, k = (int(edge) for edge in stored["shape"])
+    grid = tuple(index(edge) for edge in record["grid"])
+    if len(grid) not in (2, 3) or not all(0 < edge < MAX_VOXELS for edge in grid):
+        raise ValueError("grid is no size of an image")
+    i, j, k = (index(edge) for edge in stored["shape"])
     return ScanRecord(
         name,
         Frame((i, j, k), stored["affine"], stored["to_ras"]),
-        grid=tuple(int(edge) for edge in record["grid"]),
+        grid=grid,
         matrices={file["path"]: _invertible(file["to_stored"], "to_stored") for file in files},
         slices={file["path"]: file["slice"] for file in files},
         side_known=None if record.get("side_known") is None else bool(record["side_known"]),

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from ...errors import MriError, counted
-from ...files import stream
+from ...config.own_files import Column, check_own, in_short, read_table
+from ...errors import ManifestError, MriError, counted
 from ...manifest import MANIFEST, REJECTED, SETTINGS, Manifest, read_settings
 from ..documents.markdown import people
 from ..set_aside import BIAS, shares_by_stage, warning_of
@@ -79,12 +78,14 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
         return [], "Who was set aside is not known: the processed data set is not where it was."
     try:
         manifest = Manifest.read(folder)
-        by_stage, warning = _by_stage(folder / SETTINGS)
+        made = folder / SETTINGS
+        settings = read_settings(made) if made.is_file() else {}
+        by_stage, warning = _by_stage(settings.get("set_aside"), made)
+        reasons, n_aside, aside_people = _set_aside(folder / REJECTED, settings.get("rejected"))
     except MriError as error:
         return [], f"Who was set aside is not known: {shown(error.message, 300)}"
     table = manifest.table
     rated = table[table["label"].notna() & (table["label"] != "")]
-    reasons, n_aside, aside_people = _set_aside(folder / REJECTED)
     scans = len(table[["subject", "session"]].drop_duplicates())
     everyone = set(table["subject"].astype(str)) | aside_people
     everything = [people(len(everyone)), counted(scans + n_aside, "scan")]
@@ -105,13 +106,18 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     return [found, kept], warning
 
 
-def _by_stage(path: Path) -> tuple[str, str]:
+def _by_stage(found: dict[str, Any] | None, path: Path) -> tuple[str, str]:
     """Return the shares set aside by stage, and a warning where they differ or nothing.
 
     Both are empty of a data set whose makers did not count them, or had no scan to set aside.
     """
-    found = read_settings(path).get("set_aside") if path.is_file() else None
-    if not found or not any(one["aside"] for one in found["stages"].values()):
+    if not found:
+        return "", ""
+    try:
+        check_own(found, "set_aside")
+    except ValueError as error:
+        raise ManifestError(f"{path} is damaged: set_aside: {in_short(error)}") from None
+    if not any(one["aside"] for one in found["stages"].values()):
         return "", ""
     warning = warning_of(found)
     line = shares_by_stage(found) + ("" if warning else f". {BIAS.capitalize()}")
@@ -131,11 +137,19 @@ def folder_name(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _set_aside(path: Path) -> tuple[list[str], int, set[str]]:
-    """Return reasons with counts, the number of scans, and the people."""
+def _set_aside(path: Path, rejected: int | None) -> tuple[list[str], int, set[str]]:
+    """Return reasons with counts, the number of scans, and the people.
+
+    Raises:
+        ManifestError: The table is damaged, or has not as many rows as the settings count.
+    """
     if not path.is_file():
         return [], 0, set()
-    table = pd.read_csv(stream(path), dtype=str, keep_default_na=False)
+    again = "--mode preprocess writes it again"
+    table = read_table(path, {"subject": Column(), "reason": Column()}, hint=again)
+    if rejected is not None and len(table) != rejected:
+        told = f"{counted(len(table), 'row')}, and {SETTINGS} counts {rejected}"
+        raise ManifestError(f"{path} is damaged: it has {told}", hint=again)
     counts = table["reason"].value_counts()
     lines = [f"{n} {_scans(n)}: {shown(reason)}" for reason, n in counts.head(_REASONS).items()]
     rest = int(counts.iloc[_REASONS:].sum())

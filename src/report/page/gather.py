@@ -11,14 +11,12 @@ import pandas as pd
 from ...config import RunConfig
 from ...config.options import build_config
 from ...errors import DataNotFoundError, ManifestError, MriError
-from ...files import stream
-from ...manifest import read_settings
 from ..failures import failures_in
 from ..find_run import how_to_have
 from ..metrics_schema import read_metrics
+from ..own_results import read_explained, read_maps, read_people, read_predicted
 
 METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"
-_PREDICT_SCHEMA = "predict/1"
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class RunFiles:
         figures: Folder of its figures.
         maps: Folder of its maps.
         metrics: What ``metrics.json`` holds, or None.
-        people: ``people.csv``, all text, or None.
+        people: ``people.csv``, checked, or None.
         explained: What ``explain.json`` holds, or None.
-        map_rows: ``maps.csv``, all text, or None.
+        map_rows: ``maps.csv``, checked, or None.
         predicted: What ``predictions.json`` holds, or None.
         config: The run's settings, or None where they cannot be read by this version.
         notes: What was left out, and why.
@@ -74,14 +72,13 @@ def gather(folder: str | Path) -> RunFiles:
     if not scored.is_file() and not said.is_file():
         raise DataNotFoundError(scored, hint=_hint(folder))
     metrics = read_metrics(scored) if scored.is_file() else None
-    predicted = _content(said)
-    if predicted is not None and predicted.get("schema") != _PREDICT_SCHEMA:
-        raise ManifestError(f"{said} is not of {_PREDICT_SCHEMA}", hint="--mode predict writes it")
+    predicted = read_predicted(said) if said.is_file() else None
     name, beside = folder.resolve().name, folder.parent
     own = folder / "figures"
     figures = own if own.is_dir() else beside / "figures" / name
     maps, notes = beside / "gradcam" / name, []
-    explained = _content(maps / "explain.json")
+    told, rows = maps / "explain.json", maps / "maps.csv"
+    explained = read_explained(told) if told.is_file() else None
     failed = failures_in(folder)
     if explained is not None and "gradcam" in failed:
         explained = None  # of an earlier run
@@ -89,16 +86,16 @@ def gather(folder: str | Path) -> RunFiles:
         notes.append(f"Maps were left out: {why}.")
         explained = None
     settings = (metrics or predicted or {}).get("settings") or {}
-    config: RunConfig | None = None
+    answers, config = folder / "people.csv", None
     try:
         config = build_config(RunConfig, settings)
     except MriError as error:
         notes.append(f"The settings cannot be read by this version: {error.message}.")
     return RunFiles(
         *(folder, figures, maps, metrics),
-        people=_table(folder / "people.csv") if metrics else None,
+        people=read_people(answers, metrics) if metrics and answers.is_file() else None,
         explained=explained,
-        map_rows=_table(maps / "maps.csv") if explained else None,
+        map_rows=_map_rows(rows, metrics, explained),
         predicted=predicted,
         config=config,
         notes=tuple(notes),
@@ -115,21 +112,17 @@ def classes_in(folder: Path) -> int | None:
     """
     if (folder / METRICS).is_file():
         return len(read_metrics(folder / METRICS)["classes"])
-    predicted = _content(folder / PREDICTIONS)
-    if predicted is None or predicted.get("schema") != _PREDICT_SCHEMA:
-        return None
-    return len(predicted["model"]["classes"])
+    said = folder / PREDICTIONS
+    return len(read_predicted(said)["model"]["classes"]) if said.is_file() else None
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    """Return what a stage wrote, or None where it did not run."""
-    if not path.is_file():
+def _map_rows(
+    path: Path, metrics: dict[str, Any] | None, explained: dict[str, Any] | None
+) -> pd.DataFrame | None:
+    """Return ``maps.csv`` where there are maps of the scored model."""
+    if metrics is None or explained is None or not path.is_file():
         return None
-    try:
-        return read_settings(path)
-    except ManifestError as error:
-        stage = "predict" if path.name == "predictions.json" else "gradcam"
-        raise ManifestError(error.message, hint=f"--mode {stage} writes it again") from None
+    return read_maps(path, metrics["classes"], explained["n_maps"])
 
 
 def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
@@ -155,16 +148,6 @@ def _hint(folder: Path) -> str:
     return hint or "--mode evaluate, crossval or predict comes first"
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
-    try:
-        return pd.read_csv(stream(path), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        hint = "run the stage again"
-        raise ManifestError(f"{path} is not a CSV table: {error}", hint=hint) from None
-
-
 def inside(folder: Path, name: str) -> Path:
     """Return a path that a file names, which must stay in its folder.
 
@@ -172,6 +155,12 @@ def inside(folder: Path, name: str) -> Path:
         ManifestError: It leads out.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ManifestError(f"{name[:80]!r} leads out of {folder}", hint="run the stage again")
-    return path
+    try:
+        if path.resolve().is_relative_to(folder.resolve()):
+            path.is_file()  # so that nobody stumbles over a name that is too long
+            return path
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        raise ManifestError(
+            f"{name[:80]!r} is no file's name", hint="run the stage again"
+        ) from None
+    raise ManifestError(f"{name[:80]!r} leads out of {folder}", hint="run the stage again")
