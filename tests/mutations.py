@@ -72,7 +72,8 @@ def json_mutations(content: bytes, *leave: str) -> dict[str, bytes]:
         for what, value in _VALUES.items():
             made[f"{name}: {what}"] = json.dumps(_with(whole, path, value)).encode()
         made[f"{name}: removed"] = json.dumps(_without(whole, path)).encode()
-    return made
+    same = json.dumps(whole).encode()
+    return {what: damaged for what, damaged in made.items() if damaged != same}
 
 
 def _csv(rows: list[list[str]]) -> bytes:
