@@ -192,7 +192,7 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
         wrong = f"is no {kind.__name__}"
     elif isinstance(value, float) and not math.isfinite(value):
         wrong = "is not finite"
-    elif isinstance(value, int) and abs(value) > 2**53:
+    elif isinstance(value, int) and not -(2**53) <= value <= 2**53:
         wrong = "is too large"
     elif choices and value not in choices:
         wrong = f"is none of {', '.join(map(str, choices))}"

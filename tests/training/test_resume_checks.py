@@ -8,6 +8,7 @@ from torch import nn
 
 from src.config import TrainConfig
 from src.errors import CheckpointError
+from src.models.checkpoint import load_tensors, save_tensors
 from src.training.optimisation import make_optimizer
 from src.training.state import LAST, SERIES, TrainState
 
@@ -38,11 +39,11 @@ def last(tmp_path_factory):
         row = dict.fromkeys(SERIES, 0.5) | {"epoch": epoch}
         one.record(row)
     one.save(folder, IDENTITY)
-    return torch.load(folder / LAST, weights_only=True)
+    return load_tensors(folder / LAST)
 
 
 def resume(content, folder):
-    torch.save(content, folder / LAST)
+    save_tensors(folder / LAST, content)
     one = state()
     one.resume(folder, IDENTITY)
     return one
@@ -152,7 +153,7 @@ DAMAGES = {
 def test_a_damaged_part_is_one_sentence_before_anything_is_taken(last, tmp_path, what):
     content = copy.deepcopy(last)
     DAMAGES[what](content)
-    torch.save(content, tmp_path / LAST)
+    save_tensors(tmp_path / LAST, content)
     one = state()
     before = copy.deepcopy(one.net.state_dict())
     with pytest.raises(CheckpointError, match=r"last\.pth is damaged: ") as error:

@@ -12,18 +12,15 @@ Source: Thevenaz et al. (2000), doi:10.1109/42.875199 (cubic splines blur less t
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ...errors import ManifestError
-from ...files import FileError, atomic_file, open_file
+from ...errors import ManifestError, foreign_bytes
+from ...files import atomic_file, open_file
 from .convert import RawScan
 from .register import Registration
 
@@ -32,11 +29,6 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ENDING = ".laid.npz"
-#: What opening a damaged archive gives.
-_DAMAGED = (
-    *(OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, AttributeError),
-    *(NotImplementedError, RuntimeError, MemoryError, struct.error),
-)
 _ORDER = 3
 _REACH = 12  # voxels around the brain that a spline needs, and a smoothing
 _TOP = 4000.0  # stored value of the brain's 99.9th percentile
@@ -119,13 +111,12 @@ def read_laid(path: str | Path, shape: tuple[int, int, int]) -> LaidScan:
     Raises:
         ManifestError: It is damaged, or of another shape.
     """
-    try:
-        with open_file(path) as file, np.load(file, allow_pickle=False) as content:
-            laid = LaidScan(content["head"], content["brain"])
-    except _DAMAGED as error:
-        if isinstance(error, FileError):
-            raise
-        raise ManifestError(f"{path} is damaged: {error}", hint=f"remove {path}") from None
+    with (
+        foreign_bytes(ManifestError, f"{path} is damaged", f"remove {path}"),
+        open_file(path) as file,
+        np.load(file, allow_pickle=False) as content,
+    ):
+        laid = LaidScan(content["head"], content["brain"])
     kinds = laid.head.dtype.name, laid.brain.dtype.name
     if kinds != ("int16", "bool") or laid.head.shape != shape or laid.brain.shape != shape:
         raise ManifestError(f"{path} is of another grid", hint=f"remove {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def inside(folder: Path, name: str) -> Path:
     """
     path = folder / name
     try:
-        if path.resolve().is_relative_to(folder.resolve()):
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # or a loop
             path.is_file()  # so that nobody stumbles over a name that is too long
             return path
     except (OSError, ValueError):  # ValueError: a NUL in the name
