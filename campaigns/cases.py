@@ -58,9 +58,12 @@ class Cases:
         attacked = os.path.relpath(path, folder)
         about = {"file": shown(attacked), "done": done}
         needed = self._needed + more
-        verdict = judge(lambda: self.family.read(folder, attacked), folder, needed)
+        family = self.family
+        verdict = judge(
+            lambda: family.read(folder, attacked), folder, needed, resumes=family.resumes
+        )
         if verdict.kind not in GOOD:
-            self._keep(number, folder, about, verdict)
+            self._keep(number, path, about, verdict)
         return about, verdict
 
     def _attack(self, rng: Random, path: Path) -> tuple[Path, list[str], int]:
@@ -81,7 +84,7 @@ class Cases:
         shutil.copytree(self._valid, folder, copy_function=_link)
         return folder
 
-    def _keep(self, number: int, folder: Path, about: dict[str, Any], verdict: Verdict) -> None:
+    def _keep(self, number: int, source: Path, about: dict[str, Any], verdict: Verdict) -> None:
         """Keep the attacked file, of the first inputs that find a fault."""
         seen = self._seen.get(verdict.signature, 0)
         self._seen[verdict.signature] = seen + 1
@@ -90,7 +93,6 @@ class Cases:
         place = self.kept / f"{self.family.name}_{number}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        source = folder / about["file"]
         if source.is_file() and not source.is_symlink():
             shutil.copyfile(source, place / source.name)
         told = {"seed": self.seed, "family": self.family.name, "number": number, **about}

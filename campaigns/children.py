@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
-import time
+import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -94,9 +94,13 @@ def _child(
         pipe.send(f"no valid input: {type(error).__name__}: {error}")
         return
     for number in numbers:
-        pipe.send((number, *cases.run(number)))
+        try:
+            row = (number, *cases.run(number))
+        except Exception:  # noqa: BLE001 - a fault of the campaign, not of the program
+            pipe.send(f"input {number} cannot be made: {traceback.format_exc()}")
+            return
+        pipe.send(row)
     pipe.close()
-    time.sleep(0)
     os._exit(0)  # what libraries do at the end is not asked
 
 

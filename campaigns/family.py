@@ -23,6 +23,8 @@ class Family:
         shapes: Mutations that know the format; those that do not are added to them.
         share: Inputs beside those of a family with 1.
         places: Whether something that is no file is also put in the file's place.
+        known_only: Whether mutations that do not know the format are left out.
+        resumes: Whether a refusal may leave whole files, for a next call to go on from.
     """
 
     name: str
@@ -32,3 +34,5 @@ class Family:
     shapes: tuple[Mutation, ...] = ()
     share: float = 1.0
     places: bool = True
+    known_only: bool = False
+    resumes: bool = False

@@ -98,7 +98,7 @@ def mutate(rng: Random, data: bytes, family: Family) -> tuple[bytes, list[str]]:
     """Return other content, and the names of what was done: mostly one thing, and by shape."""
     done = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        shaped = bool(family.shapes) and rng.random() < 0.7
+        shaped = family.known_only or (bool(family.shapes) and rng.random() < 0.7)
         mutation = rng.choice(family.shapes if shaped else ANY)
         data = mutation(rng, data)
         done.append(mutation.__name__)

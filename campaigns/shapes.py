@@ -168,9 +168,13 @@ def table_cells(rng: Random, data: bytes) -> bytes:
     """Change cells, rows, columns, separators, line ends or the encoding of a table."""
     text = data.decode("utf-8", "replace")
     tab = "\t" if "\t" in text[:2000] else ","
-    rows = list(csv.reader(io.StringIO(text.replace("\0", "")), delimiter=tab))[:500]
+    try:
+        rows = list(csv.reader(io.StringIO(text.replace("\0", ""), newline=""), delimiter=tab))
+    except csv.Error:
+        rows = []
     if not rows:
         return flip_bits(rng, data)
+    del rows[500:]
     for _ in range(rng.choice((1, 1, 3))):
         rng.choice(_TABLE)(rng, rows)
     separator = rng.choice((tab, tab, tab, ";", ",", "\t", "|", " "))

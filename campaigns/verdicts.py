@@ -57,12 +57,15 @@ class Verdict:
         return f"{self.kind} {self.where} {self.said.partition(':')[0][:60]}"
 
 
-def judge(call: Callable[[], object], folder: Path, needed: int | None) -> Verdict:
+def judge(
+    call: Callable[[], object], folder: Path, needed: int | None, *, resumes: bool = False
+) -> Verdict:
     """Call, and say what became of it.
 
     Args:
         call: Reads the input.
         folder: In which a refused input may leave no file.
+        resumes: Whether whole files may stay all the same, for a next call to go on from.
         needed: Bytes that an honest input of this size takes; None asks for no limit.
     """
     before = set(_files(folder))
@@ -75,6 +78,7 @@ def judge(call: Callable[[], object], folder: Path, needed: int | None) -> Verdi
         said = f"{grown >> 20} MiB taken, {needed >> 20} MiB needed"
         return Verdict(MEMORY, f"{said}; {verdict.kind}: {verdict.said}", "", grown)
     left = sorted(set(_files(folder)) - before) if verdict.kind == REFUSED else []
+    left = [name for name in left if not resumes or name.endswith(".part")]
     if left:
         return Verdict(LEFTOVER, f"left {', '.join(left[:3])}: {verdict.said}", "", grown)
     return verdict
@@ -104,7 +108,7 @@ def _outcome(call: Callable[[], object]) -> Verdict:
 
 
 def _trouble(kind: str, error: BaseException) -> Verdict:
-    text = (traceback.format_exception_only(error)[-1].strip().splitlines() or [""])[-1]
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
     return Verdict(kind, text[:300], _where(error))
 
 
