@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import shutil
+import time
 import warnings
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,9 +17,11 @@ from src.files import shown
 
 from .family import Family
 from .mutations import mutate, replace_place
-from .verdicts import ACCEPTED, GOOD, Verdict, judge
+from .verdicts import ACCEPTED, GOOD, PATIENCE, Verdict, judge
 
 _PLACES = 0.05  # share of inputs whose file is replaced by something that is no file
+_LONGEST = 120.0  # seconds for a valid file, on a machine that has other work
+_PER_BYTE = 4  # a character of text may take four bytes in memory
 _MOST_KEPT = 3  # inputs kept of one fault
 
 
@@ -35,7 +39,10 @@ class Cases:
         logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")  # libraries warn of damage; this process is silent
         family.make(self._valid)
+        begun = time.monotonic()
         self._needed = max(self._read_valid() for _ in range(2))
+        took = (time.monotonic() - begun) / (2 * len(family.attacked))
+        self._patience = max(PATIENCE, 4 * took)
         self._seen: dict[str, int] = {}
 
     def _read_valid(self) -> int:
@@ -43,7 +50,8 @@ class Cases:
         most = 0
         for name in self.family.attacked:
             folder = self._copy()
-            verdict = judge(lambda f=folder, n=name: self.family.read(f, n), folder, None)  # type: ignore[misc]
+            read = partial(self.family.read, folder, name)
+            verdict = judge(read, folder, None, patience=_LONGEST)
             if verdict.kind != ACCEPTED:
                 raise RuntimeError(f"{name}: {verdict.kind} {verdict.where}: {verdict.said}")
             most = max(most, verdict.grown)
@@ -57,10 +65,14 @@ class Cases:
         path, done, more = self._attack(rng, folder / name)
         attacked = os.path.relpath(path, folder)
         about = {"file": shown(attacked), "done": done}
-        needed = self._needed + more
+        needed = self._needed + _PER_BYTE * more
         family = self.family
         verdict = judge(
-            lambda: family.read(folder, attacked), folder, needed, resumes=family.resumes
+            lambda: family.read(folder, attacked),
+            folder,
+            needed,
+            resumes=family.resumes,
+            patience=self._patience,
         )
         if verdict.kind not in GOOD:
             self._keep(number, path, about, verdict)

@@ -64,13 +64,13 @@ def _in_child(family: Family, seed: int, numbers: list[int], kept: Path) -> Iter
 
 def _messages(pipe: Connection) -> Iterator[Any]:
     """Yield what a child says, until it ends or says nothing for far longer than it may."""
-    deadline = 30 * PATIENCE  # it makes the valid files first
+    deadline = 60 * PATIENCE  # it makes and reads the valid files first
     while pipe.poll(deadline):
         try:
             yield pipe.recv()
         except EOFError:
             return
-        deadline = 3 * PATIENCE
+        deadline = 12 * PATIENCE
 
 
 def _death(child: Any) -> Verdict:

@@ -61,35 +61,39 @@ def every_family(made: Path, only: Sequence[str] = ()) -> list[Family]:
     Args:
         made: Empty folder for that run.
         only: As `run`; names of families without a run need none.
+
+    Raises:
+        ConfigError: A name in `only` is no family's.
     """
     from . import flags, scans, tables
 
     alone = [*scans.FAMILIES, *tables.FAMILIES, *flags.FAMILIES]
     asked = {one.partition(":")[0] for one in only}
-    if asked and asked <= {family.name for family in alone}:
+    own = {family.name for family in alone}
+    if asked and asked <= own:
         return alone
     from . import runs
     from .made_run import make_run
 
+    _refuse_unknown(asked, own | set(runs.NAMES))  # a run takes a minute
     return [*alone, *runs.families(make_run(made))]
+
+
+def _refuse_unknown(asked: set[str], known: set[str]) -> None:
+    for name in sorted(asked - known):
+        near = nearest(name, known)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(sorted(known))}"
+        raise ConfigError(f"no family {name!r}", hint=hint)
 
 
 def plan(
     known: Iterable[Family], inputs: int, only: Sequence[str] = ()
 ) -> list[tuple[Family, list[int]]]:
-    """Return which inputs of which family are made.
-
-    Raises:
-        ConfigError: A name in `only` is no family's.
-    """
+    """Return which inputs of which family are made."""
     by_name = {family.name: family for family in known}
     asked: dict[str, list[int] | None] = {}
     for one in only:
         name, _, number = one.partition(":")
-        if name not in by_name:
-            near = nearest(name, by_name)
-            hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(by_name)}"
-            raise ConfigError(f"no family {name!r}", hint=hint)
         asked[name] = [int(number)] if number else None
     chosen = [by_name[name] for name in asked] if asked else list(by_name.values())
     total = sum(family.share for family in chosen)

@@ -34,7 +34,9 @@ def living(group: int) -> list[int]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             # The name, in brackets, may hold blanks: what follows it is state, parent and group.
-            state, _, its = (place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
+            state, _, its = (
+                (place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
+            )
         except (OSError, ValueError):
             continue
         if int(its) == group and state not in "ZX":

@@ -39,6 +39,13 @@ from .made_run import SCANS
 from .mutations import flip_bits, number_in_text
 from .shapes import change_branch, in_zip, json_branch, npy_header, table_cells
 
+#: Names of `families`, which are known before there is a run.
+NAMES = (
+    *("scored_run", "failed_json", "scan_record", "laid_scan", "checkpoint_predicts"),
+    *("report_json", "manifest", "fold_answers", "feature_cache", "resumed"),
+    *("report_tables", "preprocessing_json", "scan_answers", "weights"),
+    *("report_images", "processed_files", "standard_scan", "checkpoint"),
+)
 _CPU = torch.device("cpu")
 _BEST = f"checkpoints/{RUN}/best_model.pth"
 _CROSSVAL = f"{RUN}_crossval"

@@ -56,7 +56,9 @@ class Expected:
 
 
 def _some(unlike: set[Any] | None, free: set[Any]) -> str:
-    return "" if unlike is None else f" in {', '.join(map(str, sorted(unlike - free, key=str)[:3]))}"
+    return (
+        "" if unlike is None else f" in {', '.join(map(str, sorted(unlike - free, key=str)[:3]))}"
+    )
 
 
 def names(folder: Path) -> set[str]:

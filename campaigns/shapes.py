@@ -71,7 +71,7 @@ def in_gzip(mutation: Mutation) -> Mutation:
 
 
 def in_zip(mutation: Mutation) -> Mutation:
-    """Return the same mutation of one member of a zip archive; or a member is left out, or twice."""
+    """Return the same mutation of a member of a zip archive; or a member is left out, or twice."""
 
     def change(rng: Random, data: bytes) -> bytes:
         try:
@@ -98,7 +98,7 @@ def in_zip(mutation: Mutation) -> Mutation:
 
 
 def png_chunk(rng: Random, data: bytes) -> bytes:
-    """Change size, depth or colours of a PNG's header, or drop or repeat a chunk; sums are right."""
+    """Change size, depth or colours of a PNG's header, drop or repeat a chunk; sums are right."""
     chunks, at = [], 8
     while at + 12 <= len(data):
         size = struct.unpack(">I", data[at : at + 4])[0]
@@ -146,8 +146,22 @@ def npy_header(rng: Random, data: bytes) -> bytes:
         return flip_bits(rng, data)
     size = struct.unpack("<H", data[8:10])[0]
     dtype = rng.choice(("<f2", "<f4", ">f8", "|O", "<U9", "|V4", "<c16", "<i8", "|b1", "<M8[s]"))
-    shapes = ("()", "(0,)", "(-1, 8, 8)", "(2, 3)", "(10**9, 10**9, 10**9)", "(4611686018427387904,)")
-    shapes += ("(1, 1, 1)", "(65536, 65536, 1)", "('a',)", "(8.0, 8, 8)", "(8, 8, 8, 1)", "(1<<40,)")
+    shapes = (
+        "()",
+        "(0,)",
+        "(-1, 8, 8)",
+        "(2, 3)",
+        "(10**9, 10**9, 10**9)",
+        "(4611686018427387904,)",
+    )
+    shapes += (
+        "(1, 1, 1)",
+        "(65536, 65536, 1)",
+        "('a',)",
+        "(8.0, 8, 8)",
+        "(8, 8, 8, 1)",
+        "(1<<40,)",
+    )
     order = rng.choice(("True", "False", "1", "None"))
     text = f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {rng.choice(shapes)}, }}"
     header = text.encode().ljust(max(size, len(text)), b" ")[:65000]

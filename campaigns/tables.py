@@ -23,7 +23,20 @@ _PEOPLE = 6
 _OASIS = [
     ["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay"],
     *(
-        [f"OAS1_{n:04d}_MR1", "MF"[n % 2], "R", 60 + n, 3, 2, 30 - n, n % 2 / 2, 1500, 0.75, 1.2, "N/A"]
+        [
+            f"OAS1_{n:04d}_MR1",
+            "MF"[n % 2],
+            "R",
+            60 + n,
+            3,
+            2,
+            30 - n,
+            n % 2 / 2,
+            1500,
+            0.75,
+            1.2,
+            "N/A",
+        ]
         for n in range(1, _PEOPLE + 1)
     ),
 ]

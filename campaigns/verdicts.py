@@ -58,20 +58,26 @@ class Verdict:
 
 
 def judge(
-    call: Callable[[], object], folder: Path, needed: int | None, *, resumes: bool = False
+    call: Callable[[], object],
+    folder: Path,
+    needed: int | None,
+    *,
+    resumes: bool = False,
+    patience: float = PATIENCE,
 ) -> Verdict:
     """Call, and say what became of it.
 
     Args:
         call: Reads the input.
         folder: In which a refused input may leave no file.
+        patience: Seconds after which it hangs.
         resumes: Whether whole files may stay all the same, for a next call to go on from.
         needed: Bytes that an honest input of this size takes; None asks for no limit.
     """
     before = set(_files(folder))
     forget_peak()
     start = resident()
-    verdict = _outcome(call)
+    verdict = _outcome(call, patience)
     grown = peak() - start if start >= 0 else -1
     verdict = Verdict(verdict.kind, verdict.said, verdict.where, grown)
     if verdict.kind in GOOD and needed is not None and grown > 2 * needed + SPARE:
@@ -84,9 +90,9 @@ def judge(
     return verdict
 
 
-def _outcome(call: Callable[[], object]) -> Verdict:
+def _outcome(call: Callable[[], object], patience: float) -> Verdict:
     try:
-        with watchdog(PATIENCE):
+        with watchdog(patience):
             call()
     except MriError as error:
         said = " ".join(str(error).split())
