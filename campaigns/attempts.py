@@ -5,6 +5,7 @@ It should do its work (exit status 0), or say in one sentence why it does not (2
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from .commands import ROOT, environment
 
-NOBODY = 65534
+#: Linux's prctl that drops a capability, and those that override the rights of files.
+_DROP, _OVER_FILES = 24, (1, 2, 3)
 _LONGEST = 150.0
 
 
@@ -98,11 +100,16 @@ def faults_of(ended: Ended, around: Surroundings) -> list[str]:
     return found
 
 
-def as_nobody() -> None:
-    """Give up root's rights, in a process that is about to become the program."""
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+def without_rights() -> None:
+    """Let the rights of files hold for root too, in a process that is about to become the program.
+
+    What root could override is taken from what any later program may have. Another user could not
+    even start an interpreter that lies in root's own folder.
+    """
+    system = ctypes.CDLL(None, use_errno=True)
+    for capability in _OVER_FILES if os.geteuid() == 0 else ():
+        if system.prctl(_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "the rights of root cannot be given up")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import Any
 from src.errors import ConfigError
 from src.files import write_json
 
-from .attempts import Ended, Surroundings, as_nobody, begin, faults_of, finish, small_disk
+from .attempts import Ended, Surroundings, begin, faults_of, finish, small_disk, without_rights
 from .commands import RESULTS, RUN, words
 from .made_run import make_run
 from .same_files import half_files, put_copy
@@ -91,36 +91,32 @@ def _read_only_disk(root: Path) -> Iterator[Attempt]:
             yield mode, _words(mode, root, **places), _PLAIN
 
 
-def _other_user(root: Path) -> Iterator[Attempt]:
-    if os.geteuid() != 0:
-        return
-    homeless = Surroundings(before=as_nobody, env={"HOME": "/nonexistent"})
-    for path in (root.parent, root):
+def _no_rights(root: Path) -> Iterator[Attempt]:
+    """Folders that may be read only, and files and folders that may not even be read."""
+    around = Surroundings(before=without_rights, env={"HOME": "/nonexistent"})
+    folders = [path for path in root.rglob("*") if path.is_dir()]
+    for path in folders:
+        path.chmod(0o555)
+    for mode in _MODES:
+        again = {"phantom_effect": 0.5} if mode == "preprocess" else {}
+        yield f"{mode} nothing to write", _words(mode, root, **again), around
+    for path in folders:
         path.chmod(0o755)
-    for mode in _MODES:  # may read all, and write nowhere
-        yield f"{mode} nothing to write", _words(mode, root), homeless
-    own = root / "own"
-    for name in ("results", "checkpoints"):
-        (own / name).mkdir(parents=True)
-    for path in (own, *own.iterdir()):
-        os.chown(path, 65534, 65534)
-    places: dict[str, object] = {"results_dir": own / "results"}
-    for mode in ("train", "evaluate", "predict"):
-        more = places | ({"checkpoint_dir": own / "checkpoints"} if mode == "train" else {})
-        yield f"{mode} own results", _words(mode, root, **more), homeless
-    for name in (
-        "data/phantom_3d/manifest.csv",
-        "data/phantom_3d/preprocessing.json",
-        f"checkpoints/{RUN}/best_model.pth",
+    for mode, name in (
+        ("evaluate", "data/phantom_3d/manifest.csv"),
+        ("evaluate", "data/phantom_3d/preprocessing.json"),
+        ("evaluate", f"checkpoints/{RUN}/best_model.pth"),
+        ("train", "data/phantom_3d"),
+        ("train", "data/phantom_3d/.cache"),
+        ("report", f"results/{RUN}/metrics.json"),
+        ("predict", "scans/PHAN_0001_MR1.img"),
+        ("predict", "scans"),
     ):
-        (root / name).chmod(0)
-        yield f"evaluate {Path(name).name}", _words("evaluate", root, **places), homeless
-        (root / name).chmod(0o644)
-    scan = next((root / "scans").glob("*.img"))
-    scan.chmod(0)
-    yield "predict scan", _words("predict", root, **places), homeless
-    (root / "scans").chmod(0)
-    yield "predict folder", _words("predict", root, **places), homeless
+        path = root / name
+        mode_before = path.stat().st_mode
+        path.chmod(0)
+        yield f"{mode} {name}", _words(mode, root), around
+        path.chmod(mode_before)
 
 
 def _things_in_the_way(root: Path) -> Iterator[Attempt]:
@@ -272,7 +268,7 @@ KINDS: dict[str, Callable[[Path], Iterator[Attempt]]] = {
     "full_disk": _full_disk,
     "small_files": _small_files,
     "read_only_disk": _read_only_disk,
-    "other_user": _other_user,
+    "no_rights": _no_rights,
     "in_the_way": _things_in_the_way,
     "long_names": _long_names,
     "closed_streams": _closed_streams,
