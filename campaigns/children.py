@@ -7,7 +7,7 @@ import os
 import resource
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ def run_inputs(family: Family, seed: int, numbers: list[int], kept: Path) -> Ite
         todo = chunk[done:] + todo
 
 
-def _in_child(family: Family, seed: int, numbers: list[int], kept: Path) -> Iterator[Any]:
+def _in_child(
+    family: Family, seed: int, numbers: list[int], kept: Path
+) -> Generator[Row, None, int]:
     """Yield as `run_inputs`; return how many of the numbers are done."""
     ours, theirs = _FORK.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="campaign-") as work:

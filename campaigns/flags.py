@@ -89,8 +89,12 @@ def wild_flags(rng: Random, data: bytes) -> bytes:
     return json.dumps(given).encode("utf-8", "surrogatepass")
 
 
-def _read_words(folder: Path, name: str) -> object:
-    return _no_stages(json.loads((folder / name).read_text("utf-8", "surrogatepass")))
+def _read_words(folder: Path, name: str) -> None:
+    _no_stages(json.loads((folder / name).read_text("utf-8", "surrogatepass")))
+
+
+def _read_settings(folder: Path, name: str) -> None:
+    _no_stages(["--mode", "train", "--config", str(folder / name)])
 
 
 def _words(folder: Path) -> None:
@@ -117,7 +121,7 @@ FAMILIES = (
     Family(
         "settings_file",
         _settings,
-        lambda folder, name: _no_stages(["--mode", "train", "--config", str(folder / name)]),
+        _read_settings,
         ("config.json",),
         (json_branch, json_branch, number_in_text),
         share=2,

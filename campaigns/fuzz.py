@@ -48,7 +48,7 @@ def run(inputs: int, seed: int, only: Sequence[str] = ()) -> int:
         for family, numbers in chosen:
             rows.append(_attack(family, seed, numbers, folder))
             content = {"seed": seed, "inputs": inputs, "seconds": round(time.monotonic() - started)}
-            faults = sum(row["faults"] for row in rows)
+            faults: int = sum(row["faults"] for row in rows)
             write_json(folder / "totals.json", content | {"faults": faults, "families": rows})
     _print_table(rows, content["seconds"])
     print(f"wrote {folder / 'totals.json'}")

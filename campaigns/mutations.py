@@ -15,7 +15,11 @@ _NUMBERS = (
     *(b"0", b"-1", b"-0", b"1e309", b"-1e309", b"NaN", b"Infinity", b"2147483648"),
     *(b"9223372036854775808", b"9" * 30, b"9" * 5000, b"1e-320", b"0x10", b"1_000", b"0,5", b""),
 )
-_NO_TEXT = re.compile(rb"\d+(?:\.\d+)?")
+_KINDS = (
+    *(b"", b"\0" * 4096, b"{}", b"[]", b"null", b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG\r\n"),
+    *(b"\xff\xd8\xff\xe0", b"a,b\n1,2\n", b"\x93NUMPY", b"#!/bin/sh\n", b"\xef\xbb\xbf"),
+)
+_IN_DIGITS = re.compile(rb"\d+(?:\.\d+)?")
 
 
 def flip_bits(rng: Random, data: bytes) -> bytes:
@@ -74,14 +78,12 @@ def write_one_byte_often(rng: Random, data: bytes) -> bytes:
 
 def other_content(rng: Random, data: bytes) -> bytes:
     """Put something of another kind there."""
-    kinds = (b"", b"\0" * 4096, b"{}", b"[]", b"null", b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG\r\n")
-    kinds += (b"\xff\xd8\xff\xe0", b"a,b\n1,2\n", b"\x93NUMPY", b"#!/bin/sh\n", b"\xef\xbb\xbf")
-    return rng.choice(kinds) + (rng.randbytes(rng.randrange(600)) if rng.random() < 0.3 else b"")
+    return rng.choice(_KINDS) + (rng.randbytes(rng.randrange(600)) if rng.random() < 0.3 else b"")
 
 
 def number_in_text(rng: Random, data: bytes) -> bytes:
     """Write an extreme in place of a number that is written in digits."""
-    found = list(_NO_TEXT.finditer(data[:200_000]))
+    found = list(_IN_DIGITS.finditer(data[:200_000]))
     if not found:
         return flip_bits(rng, data)
     one = rng.choice(found)

@@ -60,7 +60,22 @@ def _leaf(rng: Random, content: Any) -> Any:
     """Return a tensor in place of a tensor, or something else that a checkpoint may hold."""
     shapes = ((), (0,), (1,), (4,), (2, 3), (1, 1, 3, 3, 3))
     kinds = (torch.float32, torch.float16, torch.int64, torch.bool, torch.complex64)
-    plain = (None, True, 0, -1, 1e308, float("nan"), "", "x", [], {}, (), b"x", [None], 10**30)
+    plain: tuple[Any, ...] = (
+        None,
+        True,
+        0,
+        -1,
+        1e308,
+        float("nan"),
+        "",
+        "x",
+        [],
+        {},
+        (),
+        b"x",
+        [None],
+        10**30,
+    )
     if rng.random() < 0.5:
         return rng.choice(plain)
     made = torch.ones(rng.choice(shapes)).to(rng.choice(kinds))

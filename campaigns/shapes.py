@@ -140,30 +140,20 @@ def jpeg_size(rng: Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
+_SHAPES = (
+    *("()", "(0,)", "(-1, 8, 8)", "(2, 3)", "(10**9, 10**9, 10**9)", "(4611686018427387904,)"),
+    *("(1, 1, 1)", "(65536, 65536, 1)", "('a',)", "(8.0, 8, 8)", "(8, 8, 8, 1)", "(1<<40,)"),
+)
+
+
 def npy_header(rng: Random, data: bytes) -> bytes:
     """Write another type, shape or order into the header of a ``.npy`` file."""
     if data[:6] != b"\x93NUMPY":
         return flip_bits(rng, data)
     size = struct.unpack("<H", data[8:10])[0]
     dtype = rng.choice(("<f2", "<f4", ">f8", "|O", "<U9", "|V4", "<c16", "<i8", "|b1", "<M8[s]"))
-    shapes = (
-        "()",
-        "(0,)",
-        "(-1, 8, 8)",
-        "(2, 3)",
-        "(10**9, 10**9, 10**9)",
-        "(4611686018427387904,)",
-    )
-    shapes += (
-        "(1, 1, 1)",
-        "(65536, 65536, 1)",
-        "('a',)",
-        "(8.0, 8, 8)",
-        "(8, 8, 8, 1)",
-        "(1<<40,)",
-    )
     order = rng.choice(("True", "False", "1", "None"))
-    text = f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {rng.choice(shapes)}, }}"
+    text = f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {rng.choice(_SHAPES)}, }}"
     header = text.encode().ljust(max(size, len(text)), b" ")[:65000]
     version = rng.choice((b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x09\x09"))
     return data[:6] + version + struct.pack("<H", len(header)) + header + data[10 + size :]

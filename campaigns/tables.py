@@ -20,7 +20,7 @@ from .scans import save_nifti
 from .shapes import header_field, in_gzip, in_zip, table_cells
 
 _PEOPLE = 6
-_OASIS = [
+_OASIS: list[list[object]] = [
     ["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR", "eTIV", "nWBV", "ASF", "Delay"],
     *(
         [
