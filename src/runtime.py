@@ -98,7 +98,7 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") ->
         mininterval=1.0,
         dynamic_ncols=True,
         file=sys.stderr,
-        disable=place_in_job().index > 0,
+        disable=place_in_job().index > 0 or sys.stderr is None,  # None: it is closed
     )
     return bar
 

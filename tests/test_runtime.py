@@ -112,6 +112,11 @@ def test_the_address_of_a_job(monkeypatch):
     assert job_address() == ("node7", 29400)
 
 
+def test_progress_is_silent_where_stderr_is_closed(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    assert list(progress([3, 1])) == [3, 1]
+
+
 def test_only_process_0_shows_progress(job, capsys):
     assert list(progress([3, 1], desc="scans")) == [3, 1]
     assert capsys.readouterr().err == ""

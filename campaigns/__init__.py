@@ -1,0 +1,1 @@
+"""Attacks on the program: damaged files, killed stages, hostile machines. `python -m campaigns`."""
