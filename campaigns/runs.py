@@ -330,7 +330,7 @@ def families(made: Path) -> tuple[Family, ...]:
         Family(
             "feature_cache",
             _features,
-            lambda folder, name: _read_cache(folder / name),
+            lambda folder, name: _read_cache(folder / name, 8),
             ("features.npz",),
             (in_zip(npy_header),),
             share=0.5,

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ManifestError, MriError
 from ..files import read_json, stream
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_FILE = Path(__file__).with_name("own_files.schema.json")
 LARGEST = 2**53  # beyond it a whole number is not the one that was written
@@ -82,6 +83,8 @@ def read_table(
         MriError: Of the type `error`; it names the file, and the line of a wrong cell.
         DataNotFoundError, FileError: It cannot be read.
     """
+    import pandas as pd  # takes half a second, which --help would pay
+
     try:
         table = pd.read_csv(stream(path), dtype=str, keep_default_na=False)
         # A first row that is longer than the header moves all columns by one.
@@ -104,6 +107,8 @@ def read_table(
 
 def _cells(cells: pd.Series, column: Column) -> pd.Series:
     """Return a column's cells, typed."""
+    import pandas as pd  # takes half a second, which --help would pay
+
     empty = cells == ""
     found = cells
     if column.kind == "text":
@@ -123,8 +128,8 @@ def _cells(cells: pd.Series, column: Column) -> pd.Series:
 
 
 def _check_key(table: pd.DataFrame, key: list[str]) -> None:
-    twice = table.duplicated(key) if key else pd.Series(dtype=bool)
-    if twice.any():
+    twice = table.duplicated(key) if key else None
+    if twice is not None and twice.any():
         row = table.loc[twice.idxmax()]
         who = ", ".join(short(str(row[name])) for name in key)
         raise ValueError(f"two rows have the same {', '.join(key)}: {who}")

@@ -61,7 +61,8 @@ def prepared(tmp_path):
     to_stored[:3, 3] = 0.5  # the middle of two voxels
     affine = np.diag([-1.5, 1.5, 1.5, 1.0])
     record = {"key": "", "stored": {"affine": affine.tolist()}}
-    record["files"] = [{"path": "one.npy", "to_stored": to_stored.tolist()}]
+    one = {"path": "one.npy", "slice": None, "fingerprint": "0"}
+    record["files"] = [one | {"to_stored": to_stored.tolist()}]
     (tmp_path / ".scans").mkdir()
     (tmp_path / ".scans/PHAN_0001_MR1.json").write_text(json.dumps(record), encoding="utf-8")
     turned = affine @ np.array(

