@@ -38,8 +38,8 @@ from .runtime import (
     give_memory_back,
     keep_memory,
     place_in_job,
-    print_any_name,
     sigterm_interrupts,
+    speak_to_anyone,
 )
 
 #: Modules of `stages`, named and not imported, so --help and a mistyped flag never wait for torch.
@@ -243,13 +243,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 done but for a late stage of ``--mode full``, 2 bad input, 3 audit failed, 130
         stopped by hand, 143 by SIGTERM.
     """
-    print_any_name()
+    speak_to_anyone()
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     parser = build_parser()
     empty = [word for word in words if word.startswith("--") and word.endswith("=--")]
     if empty:  # argparse takes the two hyphens away, and what is left is no value
         parser.error(f"{empty[0]}: '--' is no value")
     args = parser.parse_args(words)
+    try:
+        Path.cwd()
+    except OSError:  # libraries would end the process without a word
+        _say("error: the folder that this command was started in is gone\n  fix: cd to another")
+        return 2
     with sigterm_interrupts():
         try:
             return _run(args)

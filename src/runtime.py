@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -103,11 +103,38 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") ->
     return bar
 
 
-def print_any_name() -> None:
-    """Escape what the terminal's encoding cannot show, such as names that are no text."""
+class _Unheard:
+    """A stream that perhaps nobody reads: what cannot be written is lost, and the work goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`, if that is possible."""
+        with suppress(OSError, ValueError):  # a full disk, a pipe without a reader; or closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def speak_to_anyone() -> None:
+    """Let no message end the work: escape what the terminal cannot show, lose what none can read.
+
+    Names that are no text are escaped. What goes to the standard output is a result: that it
+    cannot be written is an error.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is not None and not isinstance(sys.stderr, _Unheard):
+        sys.stderr = _Unheard(sys.stderr)  # type: ignore[assignment]
 
 
 @contextmanager

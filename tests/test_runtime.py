@@ -347,3 +347,28 @@ def test_an_older_glibc_takes_less_and_what_it_refuses_is_told(monkeypatch, capl
     monkeypatch.setattr(runtime, "_kept", None)
     assert not keep_memory()
     assert "glibc refuses MALLOC_MMAP_THRESHOLD_" in caplog.text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("where", ["/dev/full", "nobody"])
+def test_messages_that_nobody_can_read_change_no_exit_status(tmp_path, where):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(ROOT / "main.py"), "--mode", "train", "--dataset", "oasis_2d"]
+    with Path(where).open("wb") if where != "nobody" else os.fdopen(writer, "wb") as stream:
+        done = subprocess.run(
+            [*command, "--data_root", str(tmp_path)], stderr=stream, cwd=tmp_path, check=False
+        )
+    assert done.returncode == 2
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = (
+        f"import os, sys; os.chdir({str(tmp_path / 'gone')!r}); os.rmdir(os.getcwd()); "
+        f"sys.path.insert(0, {str(ROOT)!r}); from src import cli; "
+        "sys.exit(cli.main(['--mode', 'train']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (2, 0)
+    assert "is gone\n  fix: cd to another" in done.stderr

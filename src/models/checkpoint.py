@@ -140,6 +140,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     content = load_tensors(path)
     ours = {"model", "config", "preprocessing", "format"}
+    if not isinstance(content.get("format", FORMAT), int):
+        raise CheckpointError(f"{path} is damaged: its format is no number", hint=_AGAIN)
     if ours <= content.keys() and content["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {content['format']}; this version reads {FORMAT}",
@@ -174,7 +176,12 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: s
     path = Path(path)
     own = model.state_dict()
     wrong = sorted(own.keys() ^ state.keys())
-    wrong += [name for name in own if name in state and own[name].shape != state[name].shape]
+    wrong += [
+        name
+        for name in own
+        if name in state
+        and not (isinstance(state[name], torch.Tensor) and own[name].shape == state[name].shape)
+    ]
     if wrong:
         raise CheckpointError(
             f"{path} fits another model: {len(wrong)} tensors differ, first {wrong[0]}",

@@ -10,6 +10,7 @@ preprocessing cuts them; ``I J K`` voxels as the scan's own file stores them, fl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import index
@@ -153,7 +154,8 @@ def read_named_record(root: str | Path, name: str) -> ScanRecord:
     """Read where the processed files of scan `name` lie; raises as `read_scan_record`."""
     root = Path(root)
     path = root / RECORDS / f"{name}.json"
-    inside = path.resolve().parent == (root / RECORDS).resolve()  # a name may hold "../"
+    # A name may hold "../"; resolve() would raise at a link that leads to itself.
+    inside = Path(os.path.realpath(path)).parent == Path(os.path.realpath(root / RECORDS))
     record = read_record(root, name) if inside else None
     if record is None:
         raise DataNotFoundError(path, hint=_AGAIN)
