@@ -160,7 +160,7 @@ def _standard(folder: Path) -> None:
         "key": "k",
         "to_native": np.eye(4).tolist(),
         "quality": quality,
-        "steps": {"brain": "deepbet", "n4": True},
+        "steps": {"brain": "deepbet", "n4": True, "seconds": {"brain": 1.5}},
         "registered": True,
         "side_known": True,
         "notes": ["a note"],

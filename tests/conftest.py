@@ -118,7 +118,8 @@ def write_records(root: Path, rows: list[dict[str, Any]], dim: str) -> None:
     for row in rows:
         path = root / ".scans" / f"{row['subject']}_MR1.json"
         files = [
-            {"path": one["path"], "slice": one["slice"], "to_stored": matrix.tolist()}
+            {name: one[name] for name in ("path", "slice", "fingerprint")}
+            | {"to_stored": matrix.tolist()}
             for one in rows
             if one["subject"] == row["subject"]
         ]

@@ -66,7 +66,7 @@ def open_scan(path: str | Path) -> Iterator[Any]:
         yield kind.from_file_map(parts, mmap=False)
 
 
-def read_floats(image: Any, path: Path) -> NDArray[np.float32]:
+def read_floats(image: Any, path: str | Path) -> NDArray[np.float32]:
     """Return the voxels of an open scan, scaled as its header says, flat, first axis fastest.
 
     Memory is that of the result and one piece.
@@ -77,7 +77,7 @@ def read_floats(image: Any, path: Path) -> NDArray[np.float32]:
     voxels, kind = image.dataobj, image.dataobj.dtype
     out = np.empty(math.prod(image.shape), np.float32)
     scale = [np.asanyarray(one) for one in (voxels.slope, voxels.inter)]
-    with _opened(path) as file:
+    with _opened(Path(path)) as file:
         file.seek(voxels.offset)
         for start in range(0, len(out), _PIECE):
             count = min(_PIECE, len(out) - start)

@@ -58,13 +58,14 @@ def write_files(contents: Iterable[tuple[Path, bytes | memoryview]]) -> None:
             together[path.parent].writestr(member, content)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Return the content of a file, also of one in a ZIP.
 
     Raises:
         OSError: It is gone, or cannot be read.
         ImageError: The ZIP is damaged, or claims more than a slice can hold.
     """
+    path = Path(path)
     if not (_is_packed(path) and path.parent.is_file()):
         return read_bytes(path)
     with open_file(path.parent) as file:

@@ -182,14 +182,16 @@ def test_json_stays_json():
 def test_a_file_that_two_unbroken_runs_write_alike_must_be_the_same(tmp_path):
     for name, seconds in (("a", 1), ("b", 2), ("c", 3)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "x.json").write_text(json.dumps({"seconds": seconds, "score": 1}))
-        (tmp_path / name / "y.csv").write_text("1,2\n")
+        (tmp_path / name / "x.json").write_text(
+            json.dumps({"seconds": seconds, "score": 1}), encoding="utf-8"
+        )
+        (tmp_path / name / "y.csv").write_text("1,2\n", encoding="utf-8")
     expected = Expected(tmp_path / "a", tmp_path / "b")
     assert expected.free == ["x.json"]
     assert list(expected.wrong(tmp_path / "c")) == []
-    (tmp_path / "c" / "x.json").write_text(json.dumps({"seconds": 3, "score": 2}))
-    (tmp_path / "c" / "y.csv").write_text("1,3\n")
-    (tmp_path / "c" / ".x.json.0.part").write_text("")
+    (tmp_path / "c" / "x.json").write_text(json.dumps({"seconds": 3, "score": 2}), encoding="utf-8")
+    (tmp_path / "c" / "y.csv").write_text("1,3\n", encoding="utf-8")
+    (tmp_path / "c" / ".x.json.0.part").write_text("", encoding="utf-8")
     found = "; ".join(expected.wrong(tmp_path / "c"))
     assert "x.json differs in .score" in found
     assert "y.csv differs in 1" in found
@@ -197,8 +199,8 @@ def test_a_file_that_two_unbroken_runs_write_alike_must_be_the_same(tmp_path):
 
 
 def test_half_files_are_found(tmp_path):
-    (tmp_path / "whole.json").write_text("{}")
-    (tmp_path / "half.json").write_text("{")
+    (tmp_path / "whole.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "half.json").write_text("{", encoding="utf-8")
     (tmp_path / "half.nii.gz").write_bytes(gzip.compress(bytes(999))[:-3])
     (tmp_path / "half.pth").write_bytes(b"PK\x03\x04")
     (tmp_path / "half.png").write_bytes(b"\x89PNG")

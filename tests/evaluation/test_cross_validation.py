@@ -20,7 +20,8 @@ from src.evaluation.fold_training import FoldTraining
 from src.evaluation.metrics.scores import METRICS
 from src.evaluation.metrics.significance import corrected_interval
 from src.evaluation.out_of_fold import FOLD_METRICS
-from src.manifest import Manifest, read_settings
+from src.files import read_json
+from src.manifest import Manifest
 from src.predictions import Predictions, unweighted
 from src.stages import crossval
 
@@ -63,7 +64,7 @@ def test_nobody_is_answered_by_a_model_that_learnt_from_them(done):
 
 
 def test_the_metrics_are_those_of_the_table(done):
-    results = read_settings(done[1] / "metrics.json")
+    results = read_json(done[1] / "metrics.json")
     people = read_people(done[1])
     classes = results["classes"]
     labels = people["class"].map(classes.index).to_numpy()
@@ -86,7 +87,7 @@ def test_every_answer_names_stage_and_class(done, data):
 
 
 def test_folds_and_their_spread_are_told(done):
-    section = read_settings(done[1] / "metrics.json")["crossval"]
+    section = read_json(done[1] / "metrics.json")["crossval"]
     people = read_people(done[1])
     assert (section["folds"], section["repeats"], section["seeds"]) == (3, 2, 1)
     assert len(section["per_fold"]) == 6
@@ -109,7 +110,7 @@ def test_folds_and_their_spread_are_told(done):
 
 
 def test_rivals_have_the_same_people(done):
-    rivals = read_settings(done[1] / "metrics.json")["rivals"]
+    rivals = read_json(done[1] / "metrics.json")["rivals"]
     by_name = {rival["name"]: rival for rival in rivals}
     assert by_name["dark_voxels"]["available"]
     assert by_name["dark_voxels"]["n_people"] == 32
@@ -180,8 +181,8 @@ def test_tasks_at_the_same_time_give_what_one_after_the_other_gives(done, data, 
     ]
     assert (folder / "folds.csv").read_bytes() == (done[1] / "folds.csv").read_bytes()
     for name in written[3:]:
-        alone = read_settings(done[1] / "folds" / name)
-        assert read_settings(folder / "folds" / name) == alone
+        alone = read_json(done[1] / "folds" / name)
+        assert read_json(folder / "folds" / name) == alone
 
 
 def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path):
@@ -192,7 +193,7 @@ def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path
     places["cache_dir"] = tmp_path / "b"
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, **places, fold=2, repeat=1)))
     assert [(path.stat().st_ino, path.read_bytes()) for path in shared] == before
-    told = read_settings(shared[1])
+    told = read_json(shared[1])
     assert told["crossval"] == {
         **{"folds": 3, "repeats": 2, "seeds": 1, "fold": None, "repeat": None},
         "collect": False,
@@ -220,7 +221,7 @@ def test_a_damaged_fold_is_named(data, tmp_path):
 def test_a_split_with_the_same_people_is_refused(data, tmp_path):
     folder = tmp_path / "phantom_2d"
     shutil.copytree(data, folder)
-    settings = read_settings(folder / "preprocessing.json")
+    settings = read_json(folder / "preprocessing.json")
     stamped = settings | {"stamps": ["same people in train and test"]}
     (folder / "preprocessing.json").write_text(json.dumps(stamped), encoding="utf-8")
     with pytest.raises(LeakageError, match="same people on both sides"):
@@ -239,7 +240,7 @@ def test_networks_are_trained_in_each_fold_and_seeds_differ(tmp_path, caplog):
     assert len(people) == 12 * 2
     by_seed = {seed: rows["logit_Demented"].to_numpy() for seed, rows in people.groupby("seed")}
     assert not np.allclose(by_seed[0], by_seed[1])
-    section = read_settings(results / "metrics.json")["crossval"]
+    section = read_json(results / "metrics.json")["crossval"]
     assert section["spread"]["macro_auc"]["sd_seeds"] is not None
     kept = sorted(p.name for p in (tmp_path / "checkpoints").rglob("*.pth"))
     assert kept == ["best_model.pth"] * 4
@@ -250,20 +251,20 @@ def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path):
     config = run_config(data, tmp_path, **settings)
     list(crossval.run(config))
     folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
-    section = read_settings(folder / "metrics.json")["permutation"]
+    section = read_json(folder / "metrics.json")["permutation"]
     assert section["n"] == 3
     assert set(section["null"]) == set(FOLD_METRICS)
     null, seen = section["null"]["macro_auc"], section["observed"]["macro_auc"]
     assert len(null) == 3
     p = (1 + sum(value >= seen for value in null)) / 4
     assert section["p"]["macro_auc"] == pytest.approx(p)
-    kept = read_settings(folder / "permutation.json")["null"]
+    kept = read_json(folder / "permutation.json")["null"]
     list(crossval.run(run_config(data, tmp_path, **{**settings, "permute_labels": 4})))
-    assert read_settings(folder / "permutation.json")["null"][:3] == kept
+    assert read_json(folder / "permutation.json")["null"][:3] == kept
 
 
 def test_the_hash_names_the_folds(done, data):
-    section = read_settings(done[1] / "metrics.json")["crossval"]
+    section = read_json(done[1] / "metrics.json")["crossval"]
     study = cross_validation.Study(done[0])
     assert section["folds_hash"] == folds_hash(study.folds)
     assert len(Manifest.read(data)) == 64

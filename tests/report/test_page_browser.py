@@ -85,7 +85,8 @@ def test_new_scans_sort_with_what_has_no_number_last(browser, tmp_path):
     path = add_predictions(folder, ("b10", "a9", "c", "out"))
     content = json.loads(path.read_text(encoding="utf-8"))
     for answer, p in zip(content["answers"], (0.05, 1.0, 0.3), strict=False):
-        answer["probabilities"][CLASSES[0]] = p
+        rest = dict.fromkeys(list(answer["probabilities"])[1:], 0.0)
+        answer["probabilities"] |= rest | {CLASSES[1]: 1 - p, CLASSES[0]: p}
     path.write_text(json.dumps(content), encoding="utf-8")
     page = browser.new_page()
     page.goto(build_report(folder).as_uri())
