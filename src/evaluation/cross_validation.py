@@ -24,7 +24,7 @@ from ..config.own_files import in_short
 from ..data.run_data import as_made, open_run_data
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
 from ..errors import CheckpointError, ConfigError, LeakageError, ManifestError, counted
-from ..files import FileError, atomic_file, read_json, read_text, write_json
+from ..files import FileError, atomic_file, read_bytes, read_json, write_json
 from ..manifest import SAME_PEOPLE, Manifest
 from .out_of_fold import Unit, check_unit
 
@@ -198,4 +198,4 @@ def _keep(path: Path, text: str) -> Path:
 
 
 def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and read_text(path) == text
+    return path.is_file() and read_bytes(path) == text.encode()  # it may be no text

@@ -177,7 +177,8 @@ FILES = {
     "predictions.json": objects(
         lambda run: run.scored / "predict" / "predictions.json",
         Run.page,
-        r"notice: text|model/classes/\d+: text|model/(asked_for|dim|preprocess|outside_means|side_known)\b.*"
+        r"notice: text|model/classes/\d+: text"
+        r"|model/(asked_for|dim|preprocess|outside_means|side_known)\b.*"
         r"|model/(trained_on|backbone): text|model/\w+: list|model/(checkpoints|train_counts|"
         r"in_every_set)/\d+: (text|five|removed)|people: (list|removed)|people/\d+: removed"
         r"|(settings|versions|seconds|answered_before)\b.*|answers: list|answers/\d+: removed"
