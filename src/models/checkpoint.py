@@ -71,8 +71,9 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not a dictionary of weights"
         )
-    if content.pop(_SEALED, False) and not sealed:
+    if _SEALED in content and not sealed:
         raise CheckpointError(f"{path} is damaged: the hash at its end is gone", hint=_AGAIN)
+    content.pop(_SEALED, None)
     return content
 
 
