@@ -28,7 +28,6 @@ from typing import Any
 import torch
 
 from src.config import TrainConfig
-from src.errors import MriError
 from src.maps.attribution import Attribution
 from src.models.create import create_model
 from src.models.device import make_accelerator
@@ -39,7 +38,7 @@ from src.training.state import TrainState
 
 from .memory import peak
 from .preprocessing import make_scans, one_scan
-from .timing import RESULTS, machine, ratio, report, spread
+from .timing import RESULTS, ask, machine, ratio, report, spread
 
 Call = Callable[[], object]
 CPU = torch.device("cpu")
@@ -117,23 +116,6 @@ def start(name: str, given: tuple[Any, ...], kept: bool) -> subprocess.Popen[str
         [sys.executable, "-m", "benchmarks.kept", name, json.dumps(given), str(int(kept))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=plain,
     )  # fmt: skip
-
-
-def ask(process: subprocess.Popen[str]) -> dict[str, float]:
-    """Let a process run its case once.
-
-    Raises:
-        MriError: It ended instead; what it said stands above.
-    """
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        found: dict[str, float] = json.loads(process.stdout.readline())
-    except (BrokenPipeError, json.JSONDecodeError):
-        raise MriError("a case ended before it was done; why stands above") from None
-    return found
 
 
 def main(name: str, given: str, kept: str) -> None:

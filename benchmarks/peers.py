@@ -50,7 +50,7 @@ from src.preprocessing.scan import read_record
 from .maps import to_range
 from .peers_ours import DENSENET, LAYERS, SIMPLE, make_network, settings, volumes, weights_for_peers
 from .peers_venv import peers_python, versions
-from .timing import RESULTS, machine, ratio, report, spread
+from .timing import RESULTS, ask, machine, ratio, report, spread
 
 SCANS, VOXEL, EDGE = 16, 1.5, 64  # a multiple of 4 scans; mm; voxels of a prepared volume
 SPACING, FIELD = 2.0, 208  # MONAI's `Spacingd` in mm; longest edge of a scan in mm
@@ -202,24 +202,6 @@ def start(python: Path, side: str, tried: int, task: str, plan_file: Path) -> su
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             encoding="utf-8", env=waiting,
         )  # fmt: skip
-
-
-def ask(process: subprocess.Popen[str], log: Path) -> dict[str, float]:
-    """Let a side do its task once.
-
-    Raises:
-        MriError: It ended instead; what it said last is passed on.
-    """
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        found: dict[str, float] = json.loads(process.stdout.readline())
-    except (BrokenPipeError, json.JSONDecodeError):
-        said = log.read_text(encoding="utf-8").strip()[-800:]
-        raise MriError(f"{log.stem} ended before it was done: {said}") from None
-    return found
 
 
 def row(

@@ -6,9 +6,11 @@ within a round, so it is told as median and range over the rounds. Times are sec
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +19,7 @@ from typing import Any
 
 import torch
 
+from src.errors import MriError
 from src.files import write_json
 from src.runtime import usable_cores
 
@@ -101,3 +104,26 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def ask(process: subprocess.Popen[str], log: Path | None = None) -> dict[str, float]:
+    """Let a process do its task once: it answers every line that it is sent with one of JSON.
+
+    Args:
+        process: It reads and writes text.
+        log: What it said beside; None where that stands above already.
+
+    Raises:
+        MriError: It ended instead; what it said last is passed on.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        found: dict[str, float] = json.loads(process.stdout.readline())
+    except (BrokenPipeError, json.JSONDecodeError):
+        said = "why stands above" if log is None else log.read_text(encoding="utf-8")[-800:]
+        name = "a case" if log is None else log.stem
+        raise MriError(f"{name} ended before it was done: {said.strip()}") from None
+    return found

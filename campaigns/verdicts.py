@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from src.errors import MriError
-from src.files import is_refusal
 
 ACCEPTED, REFUSED = "accepted", "refused"
 TRACEBACK, HANG, MEMORY, LEFTOVER, CRASH = "traceback", "hang", "memory", "leftover", "crash"
@@ -99,7 +98,7 @@ def _outcome(call: Callable[[], object], patience: float) -> Verdict:
         return Verdict(REFUSED, said) if said else Verdict(TRACEBACK, "no sentence", _where(error))
     except OSError as error:
         # The command line tells these as a sentence too, whatever raised them.
-        return Verdict(REFUSED, str(error)) if is_refusal(error) else _trouble(TRACEBACK, error)
+        return Verdict(REFUSED, str(error)) if error.errno else _trouble(TRACEBACK, error)
     except SystemExit as leaving:  # argparse's
         return Verdict(REFUSED, f"exit status {leaving.code}")
     except MemoryError as error:

@@ -30,7 +30,7 @@ from typing import NoReturn
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
 from .config.options import add_config_arguments
 from .errors import AuditFailed, ConfigError, MriError, nearest
-from .files import file_error, is_refusal, require_writable, sole_writer
+from .files import require_writable, sole_writer, told
 from .report.failures import failures_in, forget_failure, note_failure
 from .runtime import (
     Terminated,
@@ -113,7 +113,8 @@ def run_stage(name: str, config: RunConfig) -> list[Path]:
     """
     logger.info("== %s ==", ": ".join(filter(None, [name, _about(name, config)])))
     written = []
-    with _alone(name, config):
+    # What the system refuses is a sentence here, so that a late stage tells it, too.
+    with _alone(name, config), told(None, "used"):
         for path in importlib.import_module(f".stages.{name}", __package__).run(config):
             logger.info("wrote %s", path)
             written.append(path)
@@ -132,11 +133,14 @@ def _alone(name: str, config: RunConfig) -> Iterator[None]:
     if place_in_job().index:
         yield
         return
-    what = config.data.name if name == "preprocess" else config.run_name
+    what, hint = config.run_name, "give this run a name of its own: --run NAME"
+    if name == "preprocess":  # the phantoms of 2D and 3D are the same files
+        phantom = config.data.cohort == "phantom"
+        what, hint = "phantom" if phantom else config.data.name, "name another folder: --data_root"
     parts = [name, config.crossval.repeat, config.crossval.fold]  # a job array writes one folder
     lock = folder / ".".join(["", what, *(str(one) for one in parts if one is not None), "lock"])
     patience = _PATIENCE if name == "report" else 0.0  # it ends evaluate and gradcam both
-    with sole_writer(lock, f"{folder / what} ({name})", patience):
+    with sole_writer(lock, f"{folder / what} ({name})", hint, patience):
         yield
 
 
@@ -257,17 +261,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with sigterm_interrupts():
         try:
-            return _run(args)
+            with told(None, "used"):
+                return _run(args)
         except MriError as error:
             if args.debug:
                 raise
             _say(f"error: {error}")
             return 3 if isinstance(error, AuditFailed) else 2
-        except OSError as error:
-            if args.debug or not is_refusal(error):
-                raise
-            _say(f"error: {file_error(error, None, 'used')}")
-            return 2
         except KeyboardInterrupt as stop:
             return _stopped(stop)
 

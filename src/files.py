@@ -29,6 +29,8 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+#: Beyond it a whole number of a JSON file or a table is not the one that was written.
+LARGEST_WHOLE = 2**53
 #: Bytes of a table or a JSON file above which it is none that this project reads.
 MOST_TEXT = 1 << 29
 _KINDS = (
@@ -39,7 +41,6 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _FULL = "free some space there, then run the same again"
-_WAIT = "wait until it has ended, or give this run a name of its own: --run NAME"
 _ELSEWHERE = "name another folder with --results_dir, --checkpoint_dir, --data_root or --cache_dir"
 #: What the system calls it -> what is wrong, and what mends it; the others are told as they are.
 _REASONS = {
@@ -64,12 +65,13 @@ _REASONS = {
     errno.ENOTEMPTY: ("the folder is not empty", "move the folder away"),
 }
 
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _LONGEST = 200  # bytes of a name that a temporary one may carry; file systems take 255
 _WRITERS = 9  # processes that write one file at once, each into a temporary file with a number
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _ROOM = 50_000_000  # bytes that must be free before work begins
 #: What a library may hide behind an error of its own: the disk cannot take more.
-_HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_HIDDEN = (errno.EIO, errno.EROFS, *(n for n, (_, hint) in _REASONS.items() if hint == _FULL))
 
 
 class FileError(MriError, OSError):
@@ -87,18 +89,13 @@ def is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def is_refusal(error: OSError) -> bool:
-    """Return whether the system, and no fault of the program, is behind an error."""
-    return error.errno in _REASONS
-
-
 def file_error(error: OSError, path: str | os.PathLike[str] | None, doing: str) -> FileError:
     """Return what the system refused as a sentence with a remedy.
 
     Args:
         error: As the system raised it.
         path: Of the file or folder; None takes what the error names.
-        doing: ``"read"`` or ``"written"``.
+        doing: ``"read"``, ``"written"`` or ``"used"``.
     """
     path = error.filename if path is None else path
     reason, hint = _REASONS.get(error.errno or 0, (error.strerror or type(error).__name__, ""))
@@ -107,9 +104,9 @@ def file_error(error: OSError, path: str | os.PathLike[str] | None, doing: str) 
         hint = f"ask for the right, or take it: chmod {right} {shown(path)}"
         hint += f"; or {_ELSEWHERE}" if doing == "written" else ""
     name = "a file" if path is None else shown(path)
-    told = FileError(f"{name} cannot be {doing}: {reason}", hint=hint)
-    told.errno, told.strerror, told.filename = error.errno, reason, error.filename
-    return told
+    sentence = FileError(f"{name} cannot be {doing}: {reason}", hint=hint)
+    sentence.errno, sentence.strerror, sentence.filename = error.errno, reason, error.filename
+    return sentence
 
 
 @contextmanager
@@ -120,7 +117,7 @@ def told(path: str | os.PathLike[str] | None, doing: str = "read") -> Iterator[N
     except OSError as error:
         if isinstance(error, MriError) or error.errno is None:
             raise
-        raise file_error(error, path, doing) from None
+        raise file_error(error, path, doing) from error
 
 
 def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
@@ -144,9 +141,6 @@ def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
         except BaseException:
             os.close(number)
             raise
-
-
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def require_file(path: str | os.PathLike[str]) -> None:
@@ -308,7 +302,7 @@ class _NoLocksError(Exception):
 
 
 @contextmanager
-def sole_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+def sole_writer(lock: Path, what: str, hint: str, patience: float = 0.0) -> Iterator[None]:
     """Be the only process that writes something while the block runs; a killed one does not count.
 
     Where the file system knows no locks, nothing is held.
@@ -316,18 +310,20 @@ def sole_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     Args:
         lock: A file that stands for it; it is there while the block runs.
         what: What is written, in words.
+        hint: What to do beside waiting, in words.
         patience: Seconds to wait for another process.
 
     Raises:
         FileError: Another process writes it.
     """
-    until = time.monotonic() + patience
+    until, new = time.monotonic() + patience, not lock.parent.exists()
+    wait = f"wait until it has ended, or {hint}"
     try:
         with told(lock, "written"):
             lock.parent.mkdir(parents=True, exist_ok=True)
             while (descriptor := _locked(lock)) is None:
                 if time.monotonic() >= until:
-                    raise FileError(f"another process{_owner(lock)} is writing {what}", hint=_WAIT)
+                    raise FileError(f"another process{_owner(lock)} is writing {what}", hint=wait)
                 time.sleep(0.2)
     except _NoLocksError:
         yield
@@ -338,6 +334,8 @@ def sole_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
     finally:
         lock.unlink(missing_ok=True)
         os.close(descriptor)
+        if new and not any(lock.parent.iterdir()):  # nothing came of it
+            lock.parent.rmdir()
 
 
 def _owner(lock: Path) -> str:

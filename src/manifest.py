@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import DataNotFoundError, LeakageError, ManifestError, counted
-from .files import atomic_file, read_json, stream
+from .files import LARGEST_WHOLE, atomic_file, read_json, stream
 from .labels import STAGES
 
 MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
@@ -37,7 +37,6 @@ COLUMNS = (
 #: Absolute, with ``..`` in it, with ``:`` in its first part (a drive), or naming no file.
 _LEAVES_ROOT = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)|\A(?:\.[/\\]+)*(?:[^/\\]*:|\.?\Z)")
 _AGAIN = "correct the table, or preprocess again"
-_LARGEST = 2**53  # beyond it a whole number is not the one that was written
 #: What the values of `SETTINGS` are, where they are there.
 _SETTINGS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("cohort", "dataset", "dim"), str),
@@ -269,7 +268,7 @@ def _typed(table: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFram
         kind = _KINDS[name]
         try:
             values = table[name] if kind == "str" else pd.to_numeric(table[name])
-            if kind != "str" and (values.abs() > _LARGEST).any():
+            if kind != "str" and (values.abs() > LARGEST_WHOLE).any():
                 raise ValueError("it is too large")
             table[name] = values.where(values.notna(), None).astype(kind)
         except (ValueError, TypeError, OverflowError) as error:
@@ -292,7 +291,8 @@ def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
             _refuse(table, ~right(table[name]) & table[name].notna(), why)
 
 
-def _stays_inside(path: str) -> bool:
+def stays_inside(path: str) -> bool:
+    """Return whether a path that a file names stays in the folder that it is relative to."""
     return _LEAVES_ROOT.search(path) is None
 
 
@@ -309,7 +309,7 @@ _CONTRACT: dict[str, tuple[Callable[[pd.Series], pd.Series], str]] = {
     "age": (lambda values: values.between(0, 125), "age is not in 0 to 125 years"),
     "path": (
         # By Python's own re: pandas 3.0 hands the pattern to Arrow's, which does not know it.
-        lambda values: values.map(_stays_inside, na_action="ignore").astype(bool),
+        lambda values: values.map(stays_inside, na_action="ignore").astype(bool),
         "path leaves the manifest's folder",
     ),
 }

@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from src import cli, files
+from src.cohorts.text_table import read_text_table
 from src.config import config_from_args
-from src.errors import ConfigError, DataNotFoundError
+from src.data.image_file import read_content
+from src.errors import ConfigError, DataNotFoundError, MriError
 from src.files import (
     FileError,
     atomic_file,
@@ -33,6 +35,7 @@ from src.files import (
     stream,
     write_json,
 )
+from src.preprocessing.io import read_slice
 from src.runtime import Terminated
 
 
@@ -267,7 +270,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from src.files import sole_writer
-with sole_writer(Path(sys.argv[1]), "results/a"):
+with sole_writer(Path(sys.argv[1]), "results/a", "x"):
     print("holding", flush=True)
     time.sleep(60)
 """
@@ -278,13 +281,15 @@ def test_a_second_writer_is_told_of_the_first_and_a_killed_one_does_not_count(tm
     lock = tmp_path / "results" / ".a.evaluate.lock"
     process = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"holding\n"
-    told = rf"another process \({process.pid} on .+\) is writing results/a\n  fix: wait until"
-    with pytest.raises(FileError, match=told), sole_writer(lock, "results/a"):
+    told = (
+        rf"another process \({process.pid} on .+\) is writing results/a\n  fix: wait until .* or go"
+    )
+    with pytest.raises(FileError, match=told), sole_writer(lock, "results/a", "go"):
         pytest.fail("two writers")
     assert lock.exists()
     process.kill()
     process.wait()
-    with sole_writer(lock, "results/a"):
+    with sole_writer(lock, "results/a", "go"):
         assert lock.read_text(encoding="utf-8").startswith(f"{os.getpid()} on ")
     assert not lock.exists()
 
@@ -293,7 +298,7 @@ def test_who_is_patient_waits_for_the_other(tmp_path):
     order = []
 
     def hold():
-        with sole_writer(tmp_path / "lock", "x"):
+        with sole_writer(tmp_path / "lock", "x", "go"):
             held.set()
             time.sleep(0.4)
             order.append("first")
@@ -302,7 +307,7 @@ def test_who_is_patient_waits_for_the_other(tmp_path):
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(hold)
         held.wait()
-        with sole_writer(tmp_path / "lock", "x", patience=30):
+        with sole_writer(tmp_path / "lock", "x", "go", patience=30):
             order.append("second")
         done.result()
     assert order == ["first", "second"]
@@ -313,7 +318,7 @@ def test_where_nothing_can_be_locked_work_goes_on(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", refuse)
-    with sole_writer(tmp_path / "lock", "x"), atomic_file(tmp_path / "x") as file:
+    with sole_writer(tmp_path / "lock", "x", "go"), atomic_file(tmp_path / "x") as file:
         file.write(b"1")
     assert (tmp_path / "x").read_bytes() == b"1"
 
@@ -333,13 +338,40 @@ def test_a_folder_is_proved_before_the_work(tmp_path, monkeypatch):
 def test_every_stage_asks_first_and_leaves_no_lock(tmp_path, monkeypatch):
     words = ["--results_dir", str(tmp_path / "results"), "--run", "a"]
     lock = tmp_path / "results" / ".a.evaluate.lock"
-    with sole_writer(lock, "x"), pytest.raises(FileError, match=r"results/a \(evaluate\)"):
+    with sole_writer(lock, "x", "go"), pytest.raises(FileError, match=r"results/a \(evaluate\)"):
         cli.run_stage("evaluate", config_from(words))
     monkeypatch.setattr(cli.importlib, "import_module", lambda *_: SimpleNamespace(run=seen.append))
     seen = Seen()
     cli.run_stage("evaluate", config_from(words))
     assert seen.locks == [".a.evaluate.lock"]
-    assert not list((tmp_path / "results").iterdir())
+    assert not (tmp_path / "results").exists()  # it was made for the lock, and nothing came of it
+
+
+def test_two_makers_of_phantoms_are_told_of_each_other(tmp_path):
+    words = ["--data_root", str(tmp_path), "--mode", "preprocess", "--dataset"]
+    with sole_writer(tmp_path / ".phantom.preprocess.lock", "x", "go"):
+        for name in ("phantom_2d", "phantom_3d"):
+            with pytest.raises(FileError, match=r"phantom \(preprocess\)(.|\n)*--data_root"):
+                cli.run_stage("preprocess", config_from([*words, name, "--phantom_subjects", "8"]))
+
+
+def test_what_the_system_refuses_a_late_stage_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "x.png")
+
+    monkeypatch.setattr(cli.importlib, "import_module", lambda *_: SimpleNamespace(run=refuse))
+    with pytest.raises(FileError, match=r"x\.png cannot be used: the disk is full\n  fix: free"):
+        cli.run_stage("evaluate", config_from(["--results_dir", str(tmp_path)]))
+
+
+@pytest.mark.parametrize("name", ["a.png", "absent.png"])
+def test_every_reader_says_why_a_file_cannot_be_read(tmp_path, name):
+    os.mkfifo(tmp_path / "a.png")
+    readers = (read_slice, read_content, lambda path: read_text_table(path, hint="x"))
+    for read in readers:
+        with pytest.raises(MriError, match=r"is a pipe, not a file|not found: ") as error:
+            read(tmp_path / name)
+        assert "None" not in str(error.value)
 
 
 def config_from(words):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import ManifestError, counted
+from ..errors import ManifestError, counted, foreign_bytes
 from ..files import read_bytes
 from .cells import known_cell
 from .workbook import OLE, ZIP, workbook_rows
@@ -67,12 +67,8 @@ def read_text_table(
         ManifestError: It is no such table, or a column's name stands twice.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_TABLE:
-            raise ManifestError(f"{path} is larger than {MAX_TABLE / 1e6:.0f} MB", hint=hint)
-        data = read_bytes(path)
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
+    with foreign_bytes(ManifestError, f"{path} cannot be read", hint):
+        data = read_bytes(path, MAX_TABLE)
     rows, said = _rows(path, data)
     filled = [(number, row) for number, row in enumerate(rows, 1) if any(map(str.strip, row))]
     if not filled:

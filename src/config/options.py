@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, DataNotFoundError, MriError, UnknownNameError, require_kind
-from ..files import read_json
+from ..files import LARGEST_WHOLE, read_json
 
 C = TypeVar("C")
 
@@ -192,7 +192,7 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
         wrong = f"is no {kind.__name__}"
     elif isinstance(value, float) and not math.isfinite(value):
         wrong = "is not finite"
-    elif isinstance(value, int) and not -(2**53) <= value <= 2**53:
+    elif isinstance(value, int) and not -LARGEST_WHOLE <= value <= LARGEST_WHOLE:
         wrong = "is too large"
     elif choices and value not in choices:
         wrong = f"is none of {', '.join(map(str, choices))}"

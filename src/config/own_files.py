@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ManifestError, MriError
-from ..files import read_json, stream
+from ..files import LARGEST_WHOLE, is_text, read_json, stream
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_FILE = Path(__file__).with_name("own_files.schema.json")
-LARGEST = 2**53  # beyond it a whole number is not the one that was written
 _SHOWN = 80  # characters of a wrong value that a message repeats
 
 
@@ -117,7 +116,7 @@ def _cells(cells: pd.Series, column: Column) -> pd.Series:
         found = pd.to_numeric(cells.where(~empty), errors="coerce").astype("float64")
         wrong = ~found.between(column.low, column.high) | found.abs().gt(1e300)
         if column.kind == "whole":
-            wrong |= (found % 1 != 0) | (found.abs() > LARGEST)
+            wrong |= (found % 1 != 0) | (found.abs() > LARGEST_WHOLE)
     wrong = (wrong & ~empty) | (empty & (not column.empty))
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
@@ -192,9 +191,9 @@ def unsound(content: Any) -> Iterator[tuple[str, str]]:
         value, path = left.pop()
         if isinstance(value, float) and not math.isfinite(value):
             yield dotted(path), "is not a finite number; undefined is null"
-        elif isinstance(value, int) and abs(value) > LARGEST:
+        elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
             yield dotted(path), "is too large a number"
-        elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        elif isinstance(value, str) and not is_text(value):
             yield dotted(path), "is no text"
         elif isinstance(value, dict):
             left += [(one, (*path, key)) for key, one in reversed(value.items())]

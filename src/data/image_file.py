@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..cohorts.pictures import decode_picture
 from ..errors import DataNotFoundError, ImageError, foreign_bytes
+from ..files import FileError
 from ..preprocessing.slice_files import how_to_remake, read_file
 
 Images = NDArray[np.uint8] | NDArray[np.float16]
@@ -34,8 +35,8 @@ def read_content(path: str | Path) -> bytes:
     except FileNotFoundError:
         hint = "run --mode preprocess again; it makes what is missing"
         raise DataNotFoundError(path, hint=hint) from None
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}") from None
+    except FileError as error:
+        raise ImageError(error.message, hint=error.hint) from None
 
 
 def fingerprint(content: bytes) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..config.own_files import LARGEST, short
+from ..config.own_files import short
 from ..data.dataset import MriDataset
 from ..data.splits import Division, Fold, folds_hash
+from ..files import LARGEST_WHOLE
 from ..labels import ClassScheme
 from ..models.calibration import Calibration
 from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
@@ -269,7 +270,7 @@ def _unpacked(content: dict[str, Any], classes: int) -> Predictions:
 
 
 def _whole(value: Any, name: str) -> int:
-    if type(value) is not int or abs(value) > LARGEST:
+    if type(value) is not int or abs(value) > LARGEST_WHOLE:
         raise ValueError(f"{name} has {short(value)}, which is no whole number")
     return value
 

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
 from ..errors import CheckpointError, counted
+from ..files import LARGEST_WHOLE
 from ..predictions import FEW_PEOPLE, Array, Predictions
 
 Method = Literal["none", "temperature", "vector"]
@@ -88,7 +89,7 @@ class Calibration:
             and _are_numbers(shift, num_classes, -_LARGEST_SHIFT, _LARGEST_SHIFT)
             and _fits_method(found["method"], scale, shift)
             and type(found["n_people"]) is int
-            and 0 <= found["n_people"] < 2**53
+            and 0 <= found["n_people"] < LARGEST_WHOLE
             and isinstance(found["reason"], str)
         )
         if not sound:

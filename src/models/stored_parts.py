@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files import LARGEST_WHOLE
+
 #: What an optimiser keeps of a parameter as one number; the rest has the parameter's shape.
 _ONE_NUMBER = ("step",)
 #: Settings of a group without which no step can be made.
@@ -119,7 +121,7 @@ def check_parts(content: Mapping[str, Any]) -> None:
         raise ValueError("its classes are no names")
     if len(set(classes)) < len(classes):
         raise ValueError("two of its classes have the same name")
-    whole = all(type(count) is int and 0 <= count < 2**53 for count in counts)
+    whole = all(type(count) is int and 0 <= count < LARGEST_WHOLE for count in counts)
     if len(counts) != len(classes) or not whole:
         raise ValueError("train_counts is not a number of people for each class")
     if not all(isinstance(name, str) for name in content["subjects"]):

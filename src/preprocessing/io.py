@@ -106,10 +106,9 @@ def read_slice(path: str | Path) -> NDArray[np.uint8]:
         ImageError: The file is damaged, empty or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    try:
-        pixels = decode_picture(read_bytes(path), path.name)
-    except OSError as error:
-        raise ImageError(f"{path.name} cannot be read: {error.strerror}") from None
+    with foreign_bytes(ImageError, f"{path.name} cannot be read"):
+        content = read_bytes(path)
+    pixels = decode_picture(content, path.name)
     if min(pixels.shape) < MIN_EDGE:
         raise ImageError(f"{path.name} is {pixels.shape[1]} x {pixels.shape[0]} pixels")
     if pixels.min() == pixels.max():

@@ -6,13 +6,10 @@ twenty times as long. Where its images lie is checked by `space.grid`, which alo
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from ..config.own_files import LARGEST
-
-#: Absolute, with ``..`` or a drive in it.
-_LEAVES = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)|:|\0")
+from ..files import LARGEST_WHOLE
+from ..manifest import stays_inside
 
 
 def check_record(record: Any) -> None:
@@ -39,9 +36,9 @@ def check_record(record: Any) -> None:
 
 def _check_file(file: Any) -> None:
     path, number, content = (file[name] for name in ("path", "slice", "fingerprint"))
-    if not isinstance(path, str) or not path or _LEAVES.search(path):
+    if not isinstance(path, str) or "\0" in path or not stays_inside(path):
         raise ValueError("the path of a file leaves the data set, or is none")
-    if number is not None and (type(number) is not int or abs(number) > LARGEST):
+    if number is not None and (type(number) is not int or abs(number) > LARGEST_WHOLE):
         raise ValueError(f"the slice of {path} is no number")
     if not isinstance(content, str):
         raise ValueError(f"the fingerprint of {path} is no text")

@@ -60,7 +60,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         ``results/<run>/predict/``. A stopped run goes on: what was answered is not answered again.
 
     Raises:
-        ConfigError: ``--input`` is missing, or a folder of results cannot be written.
+        ConfigError: ``--input`` is missing.
+        FileError: A folder of results cannot be written, or its disk is full.
         DataNotFoundError: There is no scan.
         CheckpointError: There is no checkpoint, or it cannot be used.
         ImageError: None of the scans could be read.

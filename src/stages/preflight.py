@@ -32,8 +32,8 @@ def check_before(config: RunConfig, *stages: str) -> None:
         stages: Those that will run, such as ``"train"``.
 
     Raises:
-        ConfigError: The device is not there, a folder cannot be written, or a layer or class is
-            unknown.
+        ConfigError: The device is not there, or a layer or class is unknown.
+        FileError: A folder cannot be written, or its disk is full.
         CheckpointError: Weights or a checkpoint are missing, damaged or of another network.
         DataNotFoundError: A file of the atlas is missing.
     """

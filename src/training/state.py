@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..config.own_files import in_short
 from ..errors import CheckpointError
-from ..files import write_json
+from ..files import LARGEST_WHOLE, write_json
 from ..models.checkpoint import load_tensors, save_tensors
 from ..models.stored_parts import check_optimizer, check_tensors, require_finite
 from ..predictions import Predictions
@@ -162,7 +162,7 @@ class TrainState:
             if name not in planned or type(value) is not type(planned[name]):
                 raise ValueError(f"the schedule's {name:.40} is another")
         steps = schedule["last_epoch"]
-        if type(steps) is not int or not epochs <= steps < 2**53:
+        if type(steps) is not int or not epochs <= steps < LARGEST_WHOLE:
             raise ValueError("the schedule is at no step")
         rates = schedule["_last_lr"]
         if [require_finite(rate, "the learning rate") for rate in rates] != [

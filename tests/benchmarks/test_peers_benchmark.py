@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import peers, peers_venv
+from benchmarks import peers, peers_venv, timing
 from benchmarks.peers_ours import DENSENET, SIMPLE, make_network, weights_for_peers
 from benchmarks.peers_side import Simple, peak
 from src.errors import MriError
@@ -154,7 +154,7 @@ def test_a_side_that_fails_says_why(tmp_path):
         [sys.executable, "-c", ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     )
     with pytest.raises(MriError, match=r"monai_train_0 ended before.*no such scan"):
-        peers.ask(silent, log)
+        timing.ask(silent, log)
     silent.stdout.close()
     silent.wait()
 
