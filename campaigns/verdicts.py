@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from src.errors import MriError
+from src.runtime import give_memory_back
 
 ACCEPTED, REFUSED = "accepted", "refused"
 TRACEBACK, HANG, MEMORY, LEFTOVER, CRASH = "traceback", "hang", "memory", "leftover", "crash"
@@ -144,7 +145,11 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 
 def forget_peak() -> None:
-    """Let the peak of this process's memory start anew, where Linux can do that."""
+    """Let the peak of this process's memory start anew, where Linux can do that.
+
+    What was freed goes back first: a call that takes it again would seem to take nothing.
+    """
+    give_memory_back()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

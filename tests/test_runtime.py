@@ -369,6 +369,8 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
         f"sys.path.insert(0, {str(ROOT)!r}); from src import cli; "
         "sys.exit(cli.main(['--mode', 'train']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     assert (done.returncode, done.stderr.count("Traceback")) == (2, 0)
     assert "is gone\n  fix: cd to another" in done.stderr
