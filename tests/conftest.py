@@ -23,6 +23,11 @@ VOLUME = (24, 28, 22)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let every damage of every field be tried, which takes five minutes, and not one in six."""
+    parser.addoption("--every-damage", action="store_true", help="try every damage of own files")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Fixtures draw the same numbers in whatever order and process the tests run."""

@@ -32,10 +32,7 @@ def test_ways_with_other_first_losses_are_refused(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_what_kept_memory_saves_on_small_input(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(kept, "WARM", 2)
-    cases = {
-        "a step of simple": ("simple", (2, 1, 40, 36, 33)),
-        "a scan to slices": ("2d", 4.0),
-    }
+    cases = {"a step of simple": ("simple", (2, 1, 40, 36, 33))}
     found = kept.run(cases, rounds=2, folder=tmp_path)
     assert json.loads((tmp_path / "kept.json").read_text(encoding="utf-8")) == found
     assert list(found["cases"]) == list(cases)
@@ -44,13 +41,20 @@ def test_what_kept_memory_saves_on_small_input(tmp_path, capsys, monkeypatch):
         assert one["pages"]["kept"] < 100 + one["pages"]["as it is"]
         assert all(peak > 100 for peak in one["peak"].values())
     assert found["cases"]["a step of simple"]["pages"]["as it is"] > 1000
-    assert "a scan to slices" in capsys.readouterr().out
+    assert "a step of simple" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["scores", "maps"])
 def test_cases_without_training_run(what, tmp_path):
     found = kept.case(f"{what} of simple", ("simple", (2, 1, 24, 28, 33)), tmp_path)()
     assert found.shape == ((2, 4) if what == "scores" else (2, 24, 28, 33))
+
+
+def test_a_scan_is_made_and_preprocessed(tmp_path):
+    again = kept.case("a scan to slices", ("2d", 4.0), tmp_path)
+    again()
+    again()
+    assert any((tmp_path / "one").rglob("*.png"))
 
 
 @pytest.mark.slow
