@@ -7,6 +7,7 @@ that sets both.
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,10 +37,11 @@ def name_run(dataset: str, backbone: str, classes: int = 4) -> str:
 
     Args:
         dataset: Name of the processed data set.
-        backbone: Name of the network.
+        backbone: Name of the network, or ``package.module:name`` of what makes it.
         classes: How many; 4 is the default, and not told.
     """
-    return f"{dataset}_{backbone}" + ("" if classes == 4 else f"_{classes}classes")
+    name = backbone.rpartition(":")[2]
+    return f"{dataset}_{name}" + ("" if classes == 4 else f"_{classes}classes")
 
 
 _LONGEST_RUN = 100  # bytes: names of files are made of it, and 255 are the most
@@ -107,6 +109,11 @@ class RunConfig:
         return self.model.backbone or DEFAULT_BACKBONE[self.data.model_dim]
 
     @property
+    def own_network(self) -> str | None:
+        """What makes a network of the user's own, ``package.module:name``; None of a backbone."""
+        return self.model.backbone if ":" in (self.model.backbone or "") else None
+
+    @property
     def loss(self) -> str:
         """The loss asked for, or ordinal for a frozen backbone and cross-entropy otherwise."""
         return self.train.loss or ("ordinal" if self.model.freeze_backbone else "ce")
@@ -140,6 +147,12 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
 
 
 def _check_backbone(name: str, dim: str) -> None:
+    if ":" in name:
+        require(
+            re.fullmatch(r"\w+(\.\w+)*:\w+", name) is not None,
+            f"--backbone {name!r} is not package.module:name, which makes a network",
+        )
+        return
     if name not in BACKBONES["2d"] + BACKBONES["3d"]:
         raise UnknownNameError(f"{dim} backbone", name, BACKBONES[dim])
     if name not in BACKBONES[dim]:

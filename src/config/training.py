@@ -33,7 +33,8 @@ class ModelConfig:
 
     backbone: str | None = option(
         None,
-        f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'])} "
+        f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'])}; or a network of "
+        "your own, package.module:function, which is called with num_classes "
         f"(default: {' or '.join(DEFAULT_BACKBONE.values())})",
     )
     weights: str | None = option(

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.dataset import MriDataset, own_dataset, require_people
 from ..data.splits import Division, make_folds
 from ..errors import ConfigError, require_kind
 from ..models.calibration import Calibration
-from ..models.classifier import Classifier, require_classifier
 from ..models.conformal import LEVELS, Conformal, estimable, prediction_sets
 from ..models.device import choose_device
+from ..models.wrap import as_classifier
 from ..predictions import Predictions, per_person
 from ..training.logits import place, predict
 from .analyses.drift import drift
@@ -36,7 +37,7 @@ class Evaluator:
     """Score a model on one split, per person and per image.
 
     Args:
-        model: A trained classifier.
+        model: A trained classifier, or any network that maps images to logits (`wrap`).
         test_loader: From `create_data_loaders`; its order does not matter.
         device: ``cuda``, ``mps``, ``cpu`` or None for the best there is.
         n_bootstrap: Resamples of people behind each interval.
@@ -45,15 +46,16 @@ class Evaluator:
 
     def __init__(
         self,
-        model: Classifier,
+        model: nn.Module,
         test_loader: DataLoader[Any],
         device: str | torch.device | None = None,
         *,
         n_bootstrap: int = 2000,
         permutations: int = 0,
     ) -> None:
-        require_classifier(model, "Evaluator")
         self.data = own_dataset(test_loader)
+        classes = self.data.scheme.classes
+        model = as_classifier(model, "Evaluator", len(classes), self.data.image_shape)
         require_people(self.data)
         for word, number, least in (
             ("n_bootstrap", n_bootstrap, 100),
@@ -67,7 +69,6 @@ class Evaluator:
         logger.info("device: %s (%s)", self.device, reason)
         self.model = place(model, self.device)
         self.n_bootstrap, self.permutations = n_bootstrap, permutations
-        classes = self.data.scheme.classes
         if len(classes) != model.num_classes:
             raise ConfigError(
                 f"the model has {model.num_classes} classes, the data {len(classes)}",

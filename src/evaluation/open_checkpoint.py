@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ..cohorts.people_names import spellings
 from ..cohorts.registry import same_people
@@ -25,7 +26,9 @@ from ..models.checkpoint import hash_subjects, load_checkpoint, load_weights
 from ..models.classifier import Classifier
 from ..models.conformal import Conformal
 from ..models.create import backbone_entry
+from ..models.made_again import Maker
 from ..models.registry import MODEL_REGISTRY, ModelEntry
+from ..models.wrap import wrapped_again
 from ..predictions import Predictions
 from .find_checkpoint import find_checkpoint
 
@@ -73,7 +76,7 @@ def open_trained(config: RunConfig) -> Trained:
         LeakageError: People were trained on, or may have been.
     """
     path = find_checkpoint(config)
-    model, content = load_trained(path, config.data.model_dim)
+    model, content = load_trained(path, config.data.model_dim, config.own_network)
     stored, trained_on = content["config"].get("data", {}), content["dataset"]
     min_age = config.data.min_age or stored.get("min_age", 0)
     opened = open_run_data(config, classes=len(content["classes"]), min_age=min_age)
@@ -97,12 +100,15 @@ def open_trained(config: RunConfig) -> Trained:
     )
 
 
-def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, dict[str, Any]]:
+def load_trained(
+    path: str | Path, dim: str | None = None, network: nn.Module | Maker | str | None = None
+) -> tuple[Classifier, dict[str, Any]]:
     """Return the model of a checkpoint, ready to score, and the checkpoint without its weights.
 
     Args:
         path: The checkpoint.
         dim: Of the images it shall score; None takes the checkpoint's own.
+        network: Of a network of the user's own: it, or what makes it (`wrap`).
 
     Raises:
         CheckpointError: The file is damaged, or takes other images.
@@ -111,7 +117,10 @@ def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, 
     content = load_checkpoint(path)
     entry = entry_of(content, path, dim)
     k = len(content["classes"])
-    classifier = Classifier(entry, k, ordinal=content["ordinal"])
+    if entry is None:
+        classifier = wrapped_again(content, path, network)
+    else:
+        classifier = Classifier(entry, k, ordinal=content["ordinal"])
     load_weights(classifier, content.pop("model"), path)
     classifier.calibration = Calibration.from_dict(content["calibration"], k)
     classifier.conformal = Conformal.from_dict(content["conformal"], k)
@@ -119,8 +128,8 @@ def load_trained(path: str | Path, dim: str | None = None) -> tuple[Classifier, 
     return classifier.eval(), content
 
 
-def entry_of(content: dict[str, Any], path: Path, dim: str | None = None) -> ModelEntry:
-    """Return the backbone of a checkpoint.
+def entry_of(content: dict[str, Any], path: Path, dim: str | None = None) -> ModelEntry | None:
+    """Return the backbone of a checkpoint; None where it is a network of the user's own.
 
     Args:
         content: The checkpoint.
@@ -136,6 +145,8 @@ def entry_of(content: dict[str, Any], path: Path, dim: str | None = None) -> Mod
             f"{dim}",
             hint=f"{dataset_flags(content['dataset'])}, or another --checkpoint",
         )
+    if content.get("network") is not None:
+        return None
     if content["backbone"] not in MODEL_REGISTRY:
         raise CheckpointError(
             f"{path} is of a backbone that is not registered here: {content['backbone']!r} "

@@ -224,7 +224,7 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
     """
     members, source = [], find_checkpoint(config)
     for path in _files(source):
-        model, content = load_trained(path)
+        model, content = load_trained(path, network=config.own_network)
         width = int(model.embed(_blank(content)).shape[1])
         stored = content.get("reference")
         reference = Reference.from_dict(stored, width) if stored is not None else None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data.augment import to_unit
 from ..errors import ConfigError, ImageError, UnknownNameError
-from ..models.create import backbone_entry
+from ..models.classifier import Classifier
 from .methods import BY_PLACE, CAM_METHODS, INPUT_METHODS, fuse, resize
 
 METHODS = (*CAM_METHODS, *INPUT_METHODS)
@@ -229,12 +229,18 @@ def resolve_layers(
             raise ConfigError(f"{method} explains the image itself", hint="leave --layer out")
         return ()
     if names == (AUTO,):
-        backbone = getattr(model, "backbone", None)
-        if backbone is None:
-            raise ConfigError("the model does not name its backbone", hint="name a layer")
-        entry = backbone_entry(str(backbone))
-        fine = method in BY_PLACE and entry.fine_layers
-        return entry.fine_layers if fine else (entry.cam_layer,)
+        if not isinstance(model, Classifier):
+            raise ConfigError(
+                f"{type(model).__name__} does not say which layer maps explain",
+                hint="name a layer, or wrap(network)",
+            )
+        if model.cam_layer is None:
+            raise ConfigError(
+                f"no layer of {model.backbone} gives a map: it has no convolution",
+                hint="method='occlusion' or 'ig' explains the image itself (--method)",
+            )
+        fine = method in BY_PLACE and model.fine_layers
+        return model.fine_layers if fine else (model.cam_layer,)
     known = [name for name, _ in model.named_modules() if name]
     for name in names:
         if name not in known:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import ConfigError, UnknownNameError, require_kind
+from ..models.classifier import Classifier
 from ..models.create import backbone_entry
 from ..models.device import choose_device
-from .attribution import Target, capture, computing, finite, to_maximum
+from ..models.wrap import wrap
+from .attribution import Target, capture, computing, finite, resolve_layers, to_maximum
 from .methods import CAM_METHODS, resize
 
 
@@ -129,22 +131,23 @@ def get_target_layer(model: nn.Module, backbone_name: str | None = None) -> nn.M
     """Return the layer that Grad-CAM explains: the last map before pooling.
 
     Args:
-        model: Made by `create_model`.
+        model: Made by `create_model` or `wrap`, or any other network.
         backbone_name: Its backbone; None asks the model.
 
     Raises:
         UnknownNameError: No backbone has that name.
-        ConfigError: The model is of another backbone, or does not name its own.
+        ConfigError: The model is of another backbone, or none of its layers gives a map.
     """
     hint = "model = create_model(model_dim='2d')"
     require_kind("get_target_layer(model)", model, nn.Module, "a network", hint)
-    own = getattr(model, "backbone", None)
-    name = backbone_name or own
-    if name is None:
-        raise ConfigError("the model does not name its backbone", hint="give backbone_name")
-    entry = backbone_entry(name)
-    if own not in (None, name):
-        raise ConfigError(
-            f"the model's backbone is {own}, not {name}", hint=f"leave it out, or give {own!r}"
-        )
-    return model.get_submodule(entry.cam_layer)
+    if backbone_name is not None:
+        backbone_entry(backbone_name)
+        own = getattr(model, "backbone", backbone_name)
+        if own != backbone_name:
+            raise ConfigError(
+                f"the model's backbone is {own}, not {backbone_name}",
+                hint=f"leave it out, or give {own!r}",
+            )
+    known = model if isinstance(model, Classifier) else wrap(model)
+    (name,) = resolve_layers(known, "gradcam")
+    return known.get_submodule(name)

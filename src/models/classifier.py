@@ -6,19 +6,20 @@ in [0, 1]; feature maps ``(B, F, ...)``; embeddings ``(B, F)``; logits ``(B, K)`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import ConfigError, require_kind
+from ..errors import ConfigError
 from ..predictions import Predictions
 from .calibration import Calibration
 from .conformal import Conformal
-from .registry import MODEL_REGISTRY, Dim, ModelEntry
+from .registry import Dim, ModelEntry
 
-_AXES = {"2d": "(B, 1, H, W)", "3d": "(B, 1, X, Y, Z)"}
+_AXES = {"2d": "(B, {}, H, W)", "3d": "(B, {}, X, Y, Z)"}
 
 
 class OrdinalHead(nn.Module):
@@ -67,35 +68,51 @@ class Normalise(nn.Module):
 
     Args:
         dim: ``"2d"`` or ``"3d"``.
-        mean: Subtracted, for grey values in [0, 1].
-        std: Divided by.
+        mean: Subtracted, for grey values in [0, 1]; of each channel, where a backbone takes
+            several: a grey image is then shown in all of them.
+        std: Divided by, in the same way.
+        size: Edges that images are resized to; empty leaves them as they come.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, dim: Dim, mean: float, std: float) -> None:
+    def __init__(
+        self,
+        dim: Dim,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        size: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.dim = dim
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        self.dim, self.size = dim, tuple(size)
+        self.channels = len(mean) if isinstance(mean, Sequence) else 1
+        for name, value in (("mean", mean), ("std", std)):
+            # (C, 1, 1) or (C, 1, 1, 1) of several channels, else one number
+            shape = (len(value), *[1] * int(dim[0])) if isinstance(value, Sequence) else ()
+            self.register_buffer(name, torch.tensor(value).reshape(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as floating point, (grey - mean) / std.
 
         Raises:
-            ConfigError: `x` has other axes, more than one channel, or another kind of number.
+            ConfigError: `x` has other axes, more channels, or another kind of number.
         """
-        axes = _AXES[self.dim]
-        if x.ndim != axes.count(",") + 1 or x.shape[1] != 1:
+        axes = _AXES[self.dim].format(1)
+        if x.ndim != axes.count(",") + 1 or x.shape[1] not in (1, self.channels):
+            several = f", or {_AXES[self.dim].format(self.channels)}" * (self.channels > 1)
             raise ConfigError(
-                f"this {self.dim} model takes {axes}, got {tuple(x.shape)}",
+                f"this {self.dim} model takes {axes}{several}, got {tuple(x.shape)}",
                 hint="give one grey channel; --dim and --backbone must agree",
             )
         if not (x.is_floating_point() or x.dtype == torch.uint8):
             raise ConfigError(f"expected uint8 or floating-point grey values, got {x.dtype}")
         scale = 255.0 if x.dtype == torch.uint8 else 1.0
-        return (x.to(self.mean.dtype) - self.mean * scale) / (self.std * scale)
+        x = x.to(self.mean.dtype)
+        if self.size and tuple(x.shape[2:]) != self.size:
+            mode = "bilinear" if self.dim == "2d" else "trilinear"
+            x = functional.interpolate(x, self.size, mode=mode, antialias=self.dim == "2d")
+        return (x - self.mean * scale) / (self.std * scale)
 
 
 class GlobalAverage(nn.Module):
@@ -136,12 +153,19 @@ class Classifier(nn.Module):
         frozen: Whether only the head trains.
         width: Features of an image.
         pretrained: Whether weights were loaded, so that training is fine-tuning.
+        cam_layer: Dotted name of the layer that Grad-CAM explains; None where no layer gives a map.
+        fine_layers: Layers whose maps are fused where a method weighs every place by itself.
+        network: How a network of the user's own is wrapped again (`src.models.wrap`); None of a
+            registered backbone.
         calibration: How logits become probabilities; fitted on validation people by training.
         conformal: Validation people's scores behind prediction sets; None before training.
     """
 
     calibration: Calibration | None = None
     conformal: Conformal | None = None
+    network: dict[str, Any] | None = None
+    cam_layer: str | None
+    pool: nn.Module
 
     def __init__(
         self, entry: ModelEntry, num_classes: int, dropout: float = 0.2, *, ordinal: bool = False
@@ -151,6 +175,7 @@ class Classifier(nn.Module):
             raise ConfigError(f"a classifier needs 2 classes or more, not {num_classes}")
         self.backbone, self.dim, self.num_classes = entry.name, entry.dim, num_classes
         self.frozen = self.pretrained = False
+        self.cam_layer, self.fine_layers = entry.cam_layer, entry.fine_layers
         self.normalise = Normalise(entry.dim, entry.mean, entry.std)
         self.features, width = entry.build()
         self.pool = GlobalAverage() if entry.dim == "2d" else GlobalMeanAndMax()
@@ -203,20 +228,3 @@ def _linear_head(width: int, num_classes: int) -> nn.Linear:
     nn.init.normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
     return head
-
-
-def require_classifier(model: Any, call: str) -> None:
-    """Refuse what is no model of this project, such as the name of one.
-
-    Args:
-        model: What was given.
-        call: Who takes it: ``"Trainer"``.
-
-    Raises:
-        ConfigError: With how to make one.
-    """
-    hint = "model = create_model(model_dim='2d')"
-    if isinstance(model, str) and model in MODEL_REGISTRY:
-        hint = f"create_model(model_dim={MODEL_REGISTRY.get(model).dim!r}, backbone={model!r})"
-    wanted = "a model that create_model made"
-    require_kind(f"{call}(model=...)", model, Classifier, wanted, hint)

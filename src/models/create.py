@@ -17,8 +17,10 @@ from . import (
 )
 from .classifier import Classifier
 from .device import choose_device
+from .made_again import imported
 from .registry import MODEL_REGISTRY, ModelEntry
 from .weights import load_features, load_weight_file
+from .wrap import wrap
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ def create_model(
 
     Args:
         model_dim: ``"2d"`` for slices or ``"3d"`` for volumes.
-        backbone: A registered name; None takes the dimension's default.
+        backbone: A registered name; None takes the dimension's default. Or a network of your own:
+            ``"package.module:function"``, which is called with ``num_classes`` (`wrap`).
         num_classes: 4, 3 or 2.
         pretrained: Start from ImageNet in 2D. There are no such weights in 3D.
         device: Where the model goes; None leaves it on the CPU.
@@ -70,6 +73,16 @@ def create_model(
     require_kind(call("dropout"), dropout, Real, "a number", "dropout=0.2")
     if not 0 <= dropout < 1:
         raise ConfigError(f"{call('dropout')}: {dropout} is not in 0 to 1", hint="dropout=0.2")
+    place = None if device is None else choose_device(str(device))[0]
+    if backbone is not None and ":" in backbone:
+        own = own_network(backbone, model_dim, int(num_classes), str(weights) if weights else None)
+        if ordinal:
+            raise ConfigError(
+                f"a network of your own, {backbone}, has no ordinal head", hint="--loss ce"
+            )
+        if freeze_backbone:
+            own.freeze_backbone()
+        return own if place is None else own.to(place)
     entry = MODEL_REGISTRY.get(backbone or DEFAULT_BACKBONE[model_dim])
     if entry.dim != model_dim:
         raise ConfigError(
@@ -77,7 +90,6 @@ def create_model(
             hint=f"model_dim={entry.dim!r}, or backbone={DEFAULT_BACKBONE[model_dim]!r}, which is "
             f"{model_dim} (all of them: {_backbones(model_dim)})",
         )
-    place = None if device is None else choose_device(str(device))[0]
     default = "imagenet" if pretrained and model_dim == "2d" else "none"
     classifier = build_classifier(
         *(entry, int(num_classes)),
@@ -87,6 +99,32 @@ def create_model(
         ordinal=ordinal,
     )
     return classifier if place is None else classifier.to(place)
+
+
+def own_network(made_by: str, dim: str, num_classes: int, weights: str | None = None) -> Classifier:
+    """Return a network of the user's own, as what `made_by` names makes it.
+
+    Args:
+        made_by: ``"package.module:function"``.
+        dim: Of the images it shall take.
+        num_classes: K.
+        weights: None or ``none``: those that it is made with.
+
+    Raises:
+        ConfigError: It cannot be made, or takes other images.
+    """
+    if weights not in (None, "none"):
+        raise ConfigError(
+            f"--weights {weights} is for backbones of this project",
+            hint=f"leave it out, and let {made_by} load them",
+        )
+    own = wrap(imported(made_by), num_classes, made_by=made_by)
+    if own.dim != dim:
+        raise ConfigError(
+            f"{made_by} makes a network of {own.dim} images, the data are {dim}",
+            hint=f"--dim {own.dim}, or another network",
+        )
+    return own
 
 
 def backbone_entry(name: str) -> ModelEntry:

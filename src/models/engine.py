@@ -115,8 +115,9 @@ def _made(model: Classifier, images: Tensor, threads: int) -> Any:
     """Return the engine of a network; None where it cannot be made or says something else."""
     features = model.embed(images)  # first: what is wrong with the images, it tells
     try:
-        session = _session_of(_exported(model, tuple(images.shape[1:])), threads)
-        theirs = _run(session, model.normalise(images))
+        shown = model.normalise(images)
+        session = _session_of(_exported(model, tuple(shown.shape[1:])), threads)
+        theirs = _run(session, shown)
     except Exception as error:  # noqa: BLE001 - a package, an operator, a system: torch is there
         _say(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
         return None

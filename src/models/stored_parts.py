@@ -139,4 +139,22 @@ def check_parts(content: Mapping[str, Any]) -> None:
         raise ValueError("its stamps are no texts")
     if content["dim"] not in ("2d", "3d"):
         raise ValueError("its images are neither slices nor volumes")
+    _check_network(content.get("network"))
     check_tensors(content["model"])
+
+
+def _check_network(spec: Any) -> None:
+    """Check how a network of the user's own is wrapped (`wrap`), if it is one."""
+    if spec is None:
+        return
+    numbers = (int, float)
+    if not isinstance(spec, dict) or not {"channels", "mean", "std", "size"} <= spec.keys():
+        raise ValueError("its own network is not described")
+    for name in ("made_by", "target_layer"):
+        if not isinstance(spec.get(name), str | None):
+            raise ValueError(f"its network's {name} is no text")
+    lists = [spec[name] for name in ("mean", "std", "size")]
+    if not all(isinstance(one, list) and len(one) <= 3 for one in lists):
+        raise ValueError("its network's mean, std or size is no short list")
+    if not all(isinstance(value, numbers) for one in lists for value in one):
+        raise ValueError("its network's mean, std or size holds no numbers")

@@ -6,8 +6,6 @@ must not be found after a night of preprocessing.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..config import MAP_TARGETS, RunConfig
 from ..errors import UnknownNameError
 from ..evaluation.open_checkpoint import entry_of
@@ -17,7 +15,7 @@ from ..maps.attribution import resolve_layers
 from ..maps.regions.atlas import read_atlas
 from ..models.checkpoint import load_checkpoint
 from ..models.classifier import Classifier
-from ..models.create import backbone_entry, load_initial_weights
+from ..models.create import backbone_entry, load_initial_weights, own_network
 from ..models.device import choose_device
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
@@ -42,7 +40,8 @@ def check_before(config: RunConfig, *stages: str) -> None:
         require_writable(folder)
     named = set(stages)
     if config.evaluate.checkpoint is not None and named & SCORING:
-        _check_checkpoint(config.evaluate.checkpoint, config.data.model_dim)
+        path = config.evaluate.checkpoint
+        entry_of(load_checkpoint(path), path, config.data.model_dim)
     if named & TRAINING:
         classifier = _check_weights(config)
         if named & MAPPING:
@@ -52,12 +51,11 @@ def check_before(config: RunConfig, *stages: str) -> None:
         read_atlas(config.explain.atlas, config.explain.atlas_labels)
 
 
-def _check_checkpoint(path: Path, dim: str) -> None:
-    entry_of(load_checkpoint(path), path, dim)
-
-
 def _check_weights(config: RunConfig) -> Classifier:
     """Return the network of a training, its first weights loaded; nothing is logged."""
+    if config.own_network:
+        dim, classes = config.data.model_dim, config.data.classes
+        return own_network(config.own_network, dim, classes, config.model.weights)
     entry = backbone_entry(config.backbone)
     classifier = Classifier(entry, config.data.classes, ordinal=config.loss == "ordinal")
     default = "imagenet" if entry.dim == "2d" else "none"

@@ -53,6 +53,7 @@ def checkpoint_content(
         "backbone": model.backbone,
         "dim": model.dim,
         "ordinal": model.ordinal,
+        "network": model.network,
         "calibration": model.calibration.to_dict() if model.calibration else None,
         "conformal": model.conformal.to_dict() if model.conformal else None,
         "validation": _anonymous(validation),
@@ -96,6 +97,7 @@ def run_identity(
     kept = {name: value for name, value in asdict(config).items() if name not in FREE}
     return {
         "backbone": model.backbone,
+        **({} if model.network is None else {"network": model.network}),
         "classes": list(train.scheme.classes),
         "training people": hash_subjects(train.subjects),
         "preprocessing": train.settings,

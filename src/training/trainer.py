@@ -24,9 +24,10 @@ from ..errors import ConfigError, counted, require_kind
 from ..files import write_json
 from ..models.calibration import fit_calibration
 from ..models.checkpoint import load_checkpoint, save_checkpoint
-from ..models.classifier import Classifier, require_classifier
+from ..models.classifier import Classifier
 from ..models.conformal import fit_conformal
 from ..models.device import open_accelerator
+from ..models.wrap import as_classifier
 from ..predictions import Predictions, per_person
 from .checkpoint_content import BEST, checkpoint_content, content_for_new_scans, run_identity
 from .epoch import Passes
@@ -47,7 +48,7 @@ class Trainer:
     and validation people together, each validated by an inner fold that left the person out.
 
     Args:
-        model: From `create_model`.
+        model: From `create_model`, or any network that maps images to logits (`wrap`).
         train_loader: From `create_data_loaders`; its data set knows the validation people.
         eval_loader: A validation loader, or None for the training data's own validation people.
             A test loader is opened once, after training; its score never chooses anything.
@@ -68,7 +69,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Classifier,
+        model: nn.Module,
         train_loader: DataLoader[Any],
         eval_loader: DataLoader[Any] | None = None,
         device: str | torch.device | None = None,
@@ -78,9 +79,10 @@ class Trainer:
         on_epoch: Callable[[dict[str, float]], None] | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
-        require_classifier(model, "Trainer")
         _require_config(config)
         self.train_data = own_dataset(train_loader)
+        classes = len(self.train_data.scheme.classes)
+        model = as_classifier(model, "Trainer", classes, self.train_data.image_shape)
         self.model, self.config = model, config or TrainConfig()
         self.accelerator = accelerator or open_accelerator(device, self.config.precision)
         self.device = self.accelerator.device
