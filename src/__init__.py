@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .manifest import Manifest
     from .maps.gradcam import GradCAM, get_target_layer
     from .models.create import create_model
+    from .models.wrap import wrap
+    from .notebook.answers import explain, load_model, predict
+    from .notebook.stages import audit, compare, crossval, preprocess
     from .stages.report import build_report
     from .training.trainer import Trainer
 
@@ -20,13 +23,24 @@ __all__ = [
     "GradCAM",
     "Manifest",
     "Trainer",
+    "audit",
     "build_report",
+    "compare",
     "create_data_loaders",
     "create_model",
+    "crossval",
+    "explain",
     "get_target_layer",
+    "load_model",
+    "predict",
+    "preprocess",
+    "wrap",
 ]
 _MODULE_OF = {
     "create_model": "models.create",
+    "wrap": "models.wrap",
+    **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
+    **dict.fromkeys(("preprocess", "crossval", "audit", "compare"), "notebook.stages"),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "Evaluator": "evaluation.evaluator",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,13 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def _repr_html_(self) -> str:
+        """Show people by stage and split, in a notebook."""
+        stamps = "".join(f"<p><b>{escape(stamp)}</b></p>" for stamp in self.stamps)
+        people = self.table["subject"].nunique()
+        head = f"<p>{len(self)} rows of {people} people; with a stage and a split:</p>"
+        return f"{head}{stamps}{count_people(self).to_html(border=0)}"
 
     def where(self, mask: pd.Series) -> Manifest:
         """Return the rows that `mask` marks."""

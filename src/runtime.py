@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -54,16 +55,34 @@ class Place:
     local_count: int = 1
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send records of this project to stderr, one plain line each, around progress bars."""
+def configure_logging(level: int = logging.INFO, stream: Any = None) -> None:
+    """Send records of this project to stderr, one plain line each, around progress bars.
+
+    Args:
+        level: Of the records that are shown.
+        stream: Where they go instead.
+    """
     handler = _TqdmLoggingHandler()
-    handler.stream = sys.stderr
+    handler.stream = stream or sys.stderr
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("main", "debug", __name__.partition(".")[0]):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+def speak_in_notebook() -> None:
+    """Show this project's records in a notebook, unless somebody decided where they go."""
+    logger = logging.getLogger(__name__.partition(".")[0])
+    if in_notebook() and not logger.handlers and logger.level == logging.NOTSET:
+        configure_logging(stream=sys.stdout)  # what a notebook shows of stderr is red
+
+
+def in_notebook() -> bool:
+    """Return whether a notebook's kernel runs this process."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")
 
 
 @contextmanager
@@ -93,7 +112,7 @@ def said_once(*parts: Callable[..., Any]) -> Iterator[None]:
 
 def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") -> Iterable[T]:
     """Return `items` behind a progress bar on stderr that redraws at most once a second."""
-    bar: Iterable[T] = tqdm(
+    bar: Iterable[T] = _bar_kind()(
         *(items, desc, total),
         mininterval=1.0,
         dynamic_ncols=True,
@@ -101,6 +120,15 @@ def progress(items: Iterable[T], *, total: int | None = None, desc: str = "") ->
         disable=place_in_job().index > 0 or sys.stderr is None,  # None: it is closed
     )
     return bar
+
+
+def _bar_kind() -> Any:
+    """Return the bar of notebooks where it can be shown, else the one of terminals."""
+    if in_notebook() and find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm as widget
+
+        return widget
+    return tqdm
 
 
 class _Unheard:

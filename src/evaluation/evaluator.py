@@ -29,6 +29,7 @@ from .analyses.drift import drift
 from .answers import Answers
 from .open_checkpoint import Trained
 from .result_files import write_results
+from .results import Results
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class Evaluator:
         context: dict[str, Any] | None = None,
         trained: Trained | None = None,
         started: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> Results:
         """Score, judge, and write every table, document and figure.
 
         Args:
@@ -96,8 +97,7 @@ class Evaluator:
             started: `time.monotonic` at the start of the run.
 
         Returns:
-            What ``metrics.json`` holds, described in ``docs/metrics.md``, and ``files``, the paths
-            written.
+            What ``metrics.json`` holds, and ``files``, the paths written; with tables and figures.
         """
         started = time.monotonic() if started is None else started
         folder = Path(save_dir)
@@ -115,7 +115,7 @@ class Evaluator:
             n_bootstrap=self.n_bootstrap,
             permutations=self.permutations,
         )
-        return results | {"files": [str(path) for path in files]}
+        return Results(results | {"files": [str(path) for path in files]})
 
     def _answers(self, external: bool, trained: Trained | None) -> Answers:
         """Run the model over the split, once."""

@@ -23,7 +23,7 @@ from ..errors import CheckpointError, LeakageError, counted
 from ..manifest import SAME_PEOPLE
 from ..models.calibration import Calibration
 from ..models.checkpoint import hash_subjects, load_checkpoint, load_weights
-from ..models.classifier import Classifier
+from ..models.classifier import Classifier, Origin
 from ..models.conformal import Conformal
 from ..models.create import backbone_entry
 from ..models.made_again import Maker
@@ -124,6 +124,7 @@ def load_trained(
     load_weights(classifier, content.pop("model"), path)
     classifier.calibration = Calibration.from_dict(content["calibration"], k)
     classifier.conformal = Conformal.from_dict(content["conformal"], k)
+    classifier.origin = Origin(path, content)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content
 

@@ -210,31 +210,39 @@ def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
     return flags
 
 
-def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> Path:
-    """Write a row per scan; a cell that a spreadsheet would run is written as text."""
+def table_of(answers: list[Answer], classes: tuple[str, ...]) -> pd.DataFrame:
+    """Return a row per scan, as ``predictions.csv`` has it."""
     rows = []
     for answer in answers:
         probabilities = answer["probabilities"] or {}
         held = answer["prediction_set"]
         rows.append(
             {
-                **{key: _text(answer[key]) for key in ("name", "source", "subject", "session")},
+                **{key: answer[key] or "" for key in ("name", "source", "subject", "session")},
                 "stage": answer["stage"] or "",
                 **{f"p_{name}": probabilities.get(name) for name in classes},
                 "prediction_set": "" if held is None else " ".join(held),
                 "outside": answer["outside"],
-                "reasons": _text("; ".join(answer["reasons"])),
+                "reasons": "; ".join(answer["reasons"]),
                 "differs": "; ".join(answer["differs"]),
                 **{key: answer[key] for key in ("distance", "p_distance", "similarity")},
                 "p_similarity": answer["p_similarity"],
-                "flags": _text("; ".join(answer["flags"])),
+                "flags": "; ".join(answer["flags"]),
                 "map": answer["map"] or "",
                 "n_checkpoints": answer["n_checkpoints"],
                 "largest_spread": max((answer["spread"] or {"": None}).values(), default=None),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def write_table(path: Path, answers: list[Answer], classes: tuple[str, ...]) -> Path:
+    """Write a row per scan; a cell that a spreadsheet would run is written as text."""
+    table = table_of(answers, classes)
+    for name in ("name", "source", "subject", "session", "reasons", "flags"):
+        table[name] = table[name].map(_text)
     with atomic_file(path, "w") as file:
-        pd.DataFrame(rows).to_csv(file, index=False, lineterminator="\n")
+        table.to_csv(file, index=False, lineterminator="\n")
     return path
 
 

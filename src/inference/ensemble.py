@@ -10,6 +10,7 @@ coverage error is at most twice that of one set); Vovk and Wang (2020), doi:10.1
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -222,13 +223,23 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
     Raises:
         CheckpointError: There is none, one is damaged, or two of them do not belong together.
     """
-    members, source = [], find_checkpoint(config)
-    for path in _files(source):
-        model, content = load_trained(path, network=config.own_network)
-        width = int(model.embed(_blank(content)).shape[1])
-        stored = content.get("reference")
-        reference = Reference.from_dict(stored, width) if stored is not None else None
-        members.append(Member(path, place(model, device).eval(), content, reference))
+    source = find_checkpoint(config)
+    opened = [load_trained(path, network=config.own_network)[0] for path in checkpoints_in(source)]
+    return ensemble_of(opened, device, source)
+
+
+def ensemble_of(models: Sequence[Classifier], device: torch.device, source: Path) -> Ensemble:
+    """Let models that were loaded or saved answer together.
+
+    Args:
+        models: One or more; each has an `origin`.
+        device: Where they are put.
+        source: Where they were found.
+
+    Raises:
+        CheckpointError: Two of them do not belong together, or one is damaged.
+    """
+    members = [_member(model, device) for model in models]
     first = members[0]
     for other in members[1:]:
         different = [key for key in _SHARED if other.content[key] != first.content[key]]
@@ -253,6 +264,16 @@ def open_ensemble(config: RunConfig, device: torch.device) -> Ensemble:
     return Ensemble(members, device, source)
 
 
+def _member(model: Classifier, device: torch.device) -> Member:
+    assert model.origin is not None
+    path, content = model.origin.path, model.origin.content
+    model = place(model, device).eval()
+    width = int(model.embed(_blank(content).to(device)).shape[1])
+    stored = content.get("reference")
+    reference = Reference.from_dict(stored, width) if stored is not None else None
+    return Member(path, model, content, reference)
+
+
 def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
     """Return the name of the folder for what these say: ``--run``, or that of their training."""
     given = config.evaluate.checkpoint
@@ -265,7 +286,12 @@ def run_name_of(config: RunConfig, ensemble: Ensemble) -> str:
     return content["config"].get("run") or named
 
 
-def _files(path: Path) -> list[Path]:
+def checkpoints_in(path: Path) -> list[Path]:
+    """Return a checkpoint itself; of a folder its own, else those of its folders.
+
+    Raises:
+        CheckpointError: The folder has none.
+    """
     if not path.is_dir():
         return [path]
     own = path / BEST

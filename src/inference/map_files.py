@@ -42,12 +42,7 @@ def write_answer_map(
     """
     if prepared.record is None:
         return
-    device = next(attribution.model.parameters()).device
-    size = inference_batch("2d" if prepared.images.ndim == 4 else "3d", device)
-    parts = [
-        attribution.raw_maps(part.to(device), target) for part in torch.split(prepared.images, size)
-    ]
-    shares, _ = in_steps(np.concatenate(parts))
+    shares = shares_of(prepared, attribution, target)
     volume, image = (_placed(arrays, prepared) for arrays in (shares, _grey(prepared)))
     name = prepared.item.name
     about = f"{attribution.method}, share of the map's maximum"
@@ -67,6 +62,19 @@ def write_answer_map(
     note = f"{about}. {_WARNING} {sides}{differs}"
     yield person_figure(figure, [person], title, note, side_known=known)
     answer["map"] = figure.relative_to(folder).as_posix()
+
+
+def shares_of(prepared: Prepared, attribution: Attribution, target: int) -> NDArray[np.float32]:
+    """Return the map ``(n, H, W)`` or ``(1, X, Y, Z)`` in shares of its maximum.
+
+    Args: as `write_answer_map`.
+    """
+    device = next(attribution.model.parameters()).device
+    size = inference_batch("2d" if prepared.images.ndim == 4 else "3d", device)
+    parts = [
+        attribution.raw_maps(part.to(device), target) for part in torch.split(prepared.images, size)
+    ]
+    return in_steps(np.concatenate(parts))[0]
 
 
 def _grey(prepared: Prepared) -> NDArray[np.float32]:

@@ -248,6 +248,19 @@ class Preparer:
             *(item, images, (1,), None, None, np.eye(4)), side_known=False, unusual=unusual
         )
 
+    def take_images(self, item: Input, images: Tensor) -> Prepared:
+        """Return images that are processed already, without a file or a place in a scan.
+
+        Args:
+            item: What they are called.
+            images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+        """
+        return Prepared(
+            *(item, images, (), None, None, np.eye(4)),
+            side_known=False,
+            unusual=self._look.unusual(images) if self._look else {},
+        )
+
     def _laid(
         self, item: Input, standard: StandardScan
     ) -> tuple[tuple[Path, ...], tuple[int, ...], Matrix]:

@@ -7,6 +7,9 @@ in [0, 1]; feature maps ``(B, F, ...)``; embeddings ``(B, F)``; logits ``(B, K)`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,6 +140,19 @@ class GlobalMeanAndMax(nn.Module):
         return torch.cat([flat.mean(dim=2), flat.amax(dim=2)], dim=1)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a model was saved to or loaded from.
+
+    Attributes:
+        path: Its file.
+        content: What it holds beside weights (`models.checkpoint`).
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+
 class Classifier(nn.Module):
     """A backbone with a linear or an ordinal head.
 
@@ -157,6 +173,7 @@ class Classifier(nn.Module):
         fine_layers: Layers whose maps are fused where a method weighs every place by itself.
         network: How a network of the user's own is wrapped again (`src.models.wrap`); None of a
             registered backbone.
+        origin: The checkpoint that it was saved to or loaded from; None of a model without.
         calibration: How logits become probabilities; fitted on validation people by training.
         conformal: Validation people's scores behind prediction sets; None before training.
     """
@@ -164,6 +181,7 @@ class Classifier(nn.Module):
     calibration: Calibration | None = None
     conformal: Conformal | None = None
     network: dict[str, Any] | None = None
+    origin: Origin | None = None
     cam_layer: str | None
     pool: nn.Module
 
@@ -207,6 +225,24 @@ class Classifier(nn.Module):
     def calibrated(self, people: Predictions) -> Predictions:
         """Return answers with the probabilities that validation people taught, if any did."""
         return self.calibration.apply(people) if self.calibration else people
+
+    def _repr_html_(self) -> str:
+        """Show what the model is, in a notebook."""
+        content = self.origin.content if self.origin else {}
+        counts = content.get("train_counts")
+        classes = content.get("classes") or [f"{self.num_classes} classes"]
+        rows = {
+            "backbone": f"{self.backbone}, {self.dim}",
+            "parameters": f"{sum(one.numel() for one in self.parameters()):,}",
+            "classes": ", ".join(classes),
+            "trained on": content.get("dataset", "not known here"),
+            "people of each class": ", ".join(map(str, counts)) if counts else "not known here",
+            "probabilities": self.calibration.method if self.calibration else "not calibrated",
+            "prediction sets": "yes" if self.conformal else "no",
+            "checkpoint": str(self.origin.path) if self.origin else "none",
+        }
+        cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table>{''.join(cells)}</table>"
 
     def freeze_backbone(self) -> None:
         """Train the head only; the features keep their weights and their running statistics."""

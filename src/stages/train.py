@@ -26,9 +26,10 @@ from ..models.device import open_accelerator, seed_everything
 from ..report.score_figures.training import penalty_figure, training_figure
 from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
+from ..training.history import History
 from ..training.processes import main_first, others_needed
 from ..training.replaced import replaces
-from ..training.state import HISTORY, History
+from ..training.state import HISTORY
 from ..training.tracking import open_tracker
 from ..training.trainer import Trainer
 from .preflight import check_before

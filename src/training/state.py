@@ -20,7 +20,6 @@ from ..predictions import Predictions
 logger = logging.getLogger(__name__)
 LAST, HISTORY = "last.pth", "history.json"
 SERIES = ("epoch", "lr", "train_loss", "val_loss", "val_balanced_accuracy", "val_accuracy")
-History = dict[str, Any]
 
 
 class TrainState:
@@ -38,7 +37,7 @@ class TrainState:
         self, net: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR
     ) -> None:
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
-        self.history: History = {name: [] for name in SERIES} | {"best_epoch": 0}
+        self.history: dict[str, Any] = {name: [] for name in SERIES} | {"best_epoch": 0}
         self.best: dict[str, torch.Tensor] | None = None
         self.kept = 0
 

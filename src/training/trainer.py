@@ -24,19 +24,21 @@ from ..errors import ConfigError, counted, require_kind
 from ..files import write_json
 from ..models.calibration import fit_calibration
 from ..models.checkpoint import load_checkpoint, save_checkpoint
-from ..models.classifier import Classifier
+from ..models.classifier import Classifier, Origin
 from ..models.conformal import fit_conformal
 from ..models.device import open_accelerator
 from ..models.wrap import as_classifier
 from ..predictions import Predictions, per_person
+from ..runtime import speak_in_notebook
 from .checkpoint_content import BEST, checkpoint_content, content_for_new_scans, run_identity
 from .epoch import Passes
 from .frozen_head import fit_head, gather_people
+from .history import History, LiveCurve
 from .logits import place, predict
 from .memory import recompute_activations
 from .optimisation import make_optimizer
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
-from .state import HISTORY, History, TrainState
+from .state import HISTORY, TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Trainer:
         on_epoch: Called with every finished epoch's row of the history, in process 0.
         accelerator: From `open_accelerator`, in place of `device`. Under ``torchrun``, every
             process trains with its share of each batch, and process 0 writes the files.
+        plot: In a notebook, draw the curves anew after every epoch.
 
     Attributes:
         validation: After training, the logits of validation people, one row per person.
@@ -78,6 +81,7 @@ class Trainer:
         run_settings: dict[str, Any] | None = None,
         on_epoch: Callable[[dict[str, float]], None] | None = None,
         accelerator: Accelerator | None = None,
+        plot: bool = False,
     ) -> None:
         _require_config(config)
         self.train_data = own_dataset(train_loader)
@@ -89,7 +93,7 @@ class Trainer:
         self.val_data, self.test_data = choose_validation(self.train_data, eval_loader)
         self.run_settings = run_settings or {"train": asdict(self.config)}
         self.validation: Predictions | None = None
-        self.on_epoch = on_epoch
+        self.on_epoch = LiveCurve() if plot and on_epoch is None else on_epoch
         loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
         _check_fit(model, self.train_data, self.val_data, loss)
         self.passes = Passes(
@@ -108,13 +112,15 @@ class Trainer:
 
         Returns:
             Lists by epoch (``epoch, lr, train_loss, val_loss, val_balanced_accuracy,
-            val_accuracy``), ``best_epoch``, and ``test`` when a test loader was given.
+            val_accuracy``), ``best_epoch``, and ``test`` when a test loader was given; it draws
+            itself with ``plot()``.
 
         Raises:
             CheckpointError: ``resume`` was asked for and there is nothing that fits.
             ConfigError: `num_epochs` is none, or the loss is no longer finite.
         """
         epochs = self.config.epochs if num_epochs is None else _whole_number(num_epochs)
+        speak_in_notebook()
         folder = Path(save_dir) if save_dir else None
         place(self.model, self.device)
         frozen = self.model.frozen
@@ -123,9 +129,9 @@ class Trainer:
             people = per_person(predict(self.model, self.test_data, self.device))
             told = ("n_people", "balanced_accuracy", "accuracy")
             history["test"] = {name: getattr(people, name) for name in told}
-        return history
+        return History(history)
 
-    def _fit_head(self, folder: Path | None) -> History:
+    def _fit_head(self, folder: Path | None) -> dict[str, Any]:
         """Fit the head of a frozen backbone to the mean features of each person; no epochs."""
         with main_first(self.accelerator):  # process 0 computes features, the others read them
             people = gather_people(self.model, [self.train_data, self.val_data], self.device)
@@ -143,7 +149,7 @@ class Trainer:
         self.model.eval()
         return fit.history
 
-    def _run_epochs(self, epochs: int, folder: Path | None) -> History:
+    def _run_epochs(self, epochs: int, folder: Path | None) -> dict[str, Any]:
         """Learn, validate and keep, epoch by epoch; leave the model with its best weights."""
         net, state = self._start(epochs)
         if self.config.resume:
@@ -222,7 +228,9 @@ class Trainer:
     def _save_whole(self, folder: Path, content: dict[str, Any]) -> None:
         """Save the checkpoint with what predictions on new scans need beside the weights."""
         more = content_for_new_scans(self.model, self.train_data, self.val_data, self.device)
-        save_checkpoint(folder / BEST, content | more)
+        path = save_checkpoint(folder / BEST, content | more)
+        kept = {name: value for name, value in (content | more).items() if name != "model"}
+        self.model.origin = Origin(path, kept)
 
     def _identity(self, epochs: int) -> dict[str, Any]:
         # A precision of "auto" depends on the machine.

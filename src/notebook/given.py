@@ -1,0 +1,184 @@
+"""What a person has in a notebook -> scans and images that a model can be asked about.
+
+Arrays: slices ``(H, W)`` or ``(n, H, W)``; volumes ``(X, Y, Z)``; uint8 in [0, 255], or floating
+point in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ConfigError, ImageError
+from ..inference.inputs import Input, find_inputs
+
+_TAKEN = "a path, an array, a tensor, a PIL picture, a nibabel image, or a list of these"
+_AFFINE = "predict(model, array, affine=...), or a nibabel image, which has one"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """One thing to ask about.
+
+    Attributes:
+        item: What it is called and, of a scan or picture, its files.
+        images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1] of processed images; None of what
+            has to be prepared.
+    """
+
+    item: Input
+    images: Tensor | None = None
+
+
+def take(
+    images: Any, folder: Path, shape: Sequence[int], affine: NDArray[np.float64] | None = None
+) -> list[Given]:
+    """Return everything that was given, each under a name of its own.
+
+    Scans and pictures in memory are written to `folder`, so that they go the way of files.
+
+    Args:
+        images: One thing or a list of things.
+        folder: Empty.
+        shape: Of the model's processed images, ``(H, W)`` or ``(X, Y, Z)``.
+        affine: 4 x 4, voxel -> mm in RAS+, of arrays that are scans.
+
+    Raises:
+        ConfigError: It is nothing that can be asked about.
+        DataNotFoundError: A path leads nowhere.
+        ImageError: An array is neither processed images nor a scan.
+    """
+    several = isinstance(images, list | tuple)
+    things = list(images) if several else [images]
+    if not things:
+        raise ConfigError("predict(model, images): the list is empty", hint=f"give {_TAKEN}")
+    found: list[Given] = []
+    for number, thing in enumerate(things):
+        name = f"image_{number}" if several else "image"
+        found += _one(thing, name, folder, shape, affine)
+    return _named_apart(found)
+
+
+def _one(
+    thing: Any, name: str, folder: Path, shape: Sequence[int], affine: NDArray[np.float64] | None
+) -> Iterator[Given]:
+    if isinstance(thing, str | PathLike):
+        yield from (Given(item) for item in find_inputs(thing))
+        return
+    if isinstance(thing, Image.Image):
+        path = folder / f"{name}.png"
+        thing.save(path)
+        yield Given(Input(name, "picture", (path,)))
+        return
+    if isinstance(thing, nib.spatialimages.SpatialImage):
+        yield Given(Input(name, "scan", (_written(thing, folder / name),)))
+        return
+    if isinstance(thing, Tensor):
+        thing = thing.detach().cpu().float().numpy() if thing.is_floating_point() else thing.cpu()
+        thing = np.asarray(thing)
+    if not isinstance(thing, np.ndarray):
+        raise ConfigError(
+            f"predict(model, images) takes {_TAKEN}; found {type(thing).__name__}",
+            hint="for a table of scans, give its column of paths as a list",
+        )
+    if affine is not None:
+        scan = nib.Nifti1Image(_volume(thing), _affine(affine))
+        yield Given(Input(name, "scan", (_written(scan, folder / name),)))
+        return
+    yield Given(Input(name, "images", (Path(name),)), _processed(thing, shape))
+
+
+def _written(image: Any, path: Path) -> Path:
+    """Write a nibabel image as its own kind of file, its values as they are, not scaled anew."""
+    data = np.asanyarray(image.dataobj)
+    header = image.header.copy()
+    if hasattr(header, "set_slope_inter"):
+        header.set_slope_inter(1, 0)
+    header.set_data_dtype(data.dtype)
+    ending = image.files_types[0][1]
+    made = type(image)(data, image.affine, header)
+    target = path.with_name(path.name + ending)
+    made.to_filename(target)
+    return target
+
+
+def _affine(affine: Any) -> NDArray[np.float64]:
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ConfigError(
+            f"affine is {matrix.shape}, not a 4 x 4 matrix of finite numbers", hint=_AFFINE
+        )
+    return matrix
+
+
+def _volume(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim != 3 or array.dtype.kind not in "iuf":
+        raise ImageError(
+            f"an array of {list(array.shape)} {array.dtype} is no scan (X, Y, Z)",
+            hint="give one volume of numbers: array[..., 0] of a fourth axis",
+        )
+    return (
+        array.astype(np.int32) if array.dtype.itemsize == 8 and array.dtype.kind in "iu" else array
+    )
+
+
+def _processed(array: NDArray[Any], shape: Sequence[int]) -> Tensor:
+    """Return processed images ``(n, 1, ...)`` in [0, 1]; refuse what may be something else."""
+    wanted, n = tuple(shape), len(shape)
+    words = " x ".join(map(str, wanted))
+    tail = tuple(array.shape[-n:])
+    lead = array.shape[:-n] if array.ndim >= n else ()
+    grey = len(lead) == 0 or (len(lead) == 1 and (n == 2 or lead[0] == 1))
+    grey = grey or (len(lead) == 2 and lead[1] == 1 and (n == 2 or lead[0] == 1))
+    if tail != wanted or not grey:
+        colour = (
+            array.ndim == n + 1 and array.shape[-1] in (3, 4) and tuple(array.shape[:n]) == wanted
+        )
+        raise ImageError(
+            f"an array of {list(array.shape)} is no processed image of this model, which are {words}",
+            hint="its last axis is colour: array[..., 0]" if colour else f"for a scan: {_AFFINE}",
+        )
+    values = _in_range(array)
+    return torch.from_numpy(values.reshape(-1, 1, *wanted))
+
+
+def _in_range(array: NDArray[Any]) -> NDArray[np.float32]:
+    if array.dtype == np.uint8:
+        return np.asarray(array, dtype=np.float32) / 255
+    if array.dtype.kind != "f":
+        raise ImageError(
+            f"processed images are uint8, or floating point in [0, 1]; found {array.dtype}",
+            hint=f"scale it as preprocessing does, or for a scan: {_AFFINE}",
+        )
+    if not np.isfinite(array).all():
+        raise ImageError("the array holds NaN or infinity", hint="give finite grey values")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        raise ImageError(
+            f"processed images lie in [0, 1]; found {low:.3g} to {high:.3g}",
+            hint="array.astype('uint8')"
+            if low >= 0 and 1 < high <= 255
+            else f"for a scan: {_AFFINE}",
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _named_apart(found: list[Given]) -> list[Given]:
+    """Return the same in the same order; a name that is there twice gets a number."""
+    seen: dict[str, int] = {}
+    named = []
+    for one in found:
+        count = seen[one.item.name.lower()] = seen.get(one.item.name.lower(), 0) + 1
+        name = one.item.name if count == 1 else f"{one.item.name}_{count}"
+        named.append(replace(one, item=replace(one.item, name=name)))
+    return named

@@ -1,0 +1,223 @@
+"""Stages as functions: the settings of the command line, and what came out as an object.
+
+Each runs the stage that ``main.py --mode`` runs, writes the same files, and reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from ..cli import run_stage
+from ..config import RunConfig
+from ..config.options import build_config
+from ..errors import AuditFailed, ConfigError, DataNotFoundError
+from ..evaluation.results import Results
+from ..files import read_json
+from ..manifest import Manifest
+from ..runtime import speak_in_notebook
+
+
+def preprocess(dataset: str = "phantom_2d", **settings: Any) -> Manifest:
+    """Make a processed data set, as ``--mode preprocess`` does.
+
+    Args:
+        dataset: What ``--dataset`` takes: ``"oasis_2d"``, ``"phantom_3d"``.
+        settings: Any other setting by the name of its flag: ``image_size=128``.
+
+    Returns:
+        A row for every processed image; ``.root`` is their folder.
+
+    Raises:
+        UnknownNameError: A setting is none; the message names the nearest.
+        ConfigError: A value is out of range.
+        DataNotFoundError: The raw files are not there.
+
+    Example:
+        >>> manifest = preprocess("phantom_2d", phantom_subjects=40)
+        >>> train, test = create_data_loaders(manifest.root)
+    """
+    config = _config(dataset=dataset, **settings)
+    _run("preprocess", config)
+    return Manifest.read(config.data.processed_dir)
+
+
+def crossval(dataset: str = "phantom_2d", **settings: Any) -> Results:
+    """Score everyone by folds that left them out, as ``--mode crossval`` does.
+
+    Args:
+        dataset: A processed data set.
+        settings: Any other setting by the name of its flag: ``freeze_backbone=True, folds=5``.
+
+    Returns:
+        Out-of-fold scores, with tables and figures.
+
+    Raises:
+        UnknownNameError: A setting is none; the message names the nearest.
+        ConfigError: A value is out of range, or one fold alone was asked for.
+        DataNotFoundError: There is no such processed data set.
+
+    Example:
+        >>> crossval("phantom_2d", freeze_backbone=True, folds=5, repeats=2).table()
+    """
+    config = _config(dataset=dataset, **settings)
+    if (config.crossval.fold, config.crossval.repeat) != (None, None):
+        raise ConfigError(
+            "crossval(fold=..., repeat=...) trains a part, of which there is no result",
+            hint="leave them out; job arrays use the command line",
+        )
+    files = _run("crossval", config)
+    metrics = next(path for path in files if path.name == "metrics.json")
+    return Results(read_json(metrics) | {"files": [str(path) for path in files]})
+
+
+def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
+    """Check whether a split is honest, as ``--mode audit`` does; a failed one is returned, too.
+
+    Args:
+        folder: Any folder with ``train/<class>/`` and ``test/<class>/``, or a processed data set.
+            None takes ``dataset=...``.
+        settings: Any other setting by the name of its flag.
+
+    Raises:
+        UnknownNameError: A setting is none; the message names the nearest.
+        DataNotFoundError: There is no such folder, or no image in it.
+
+    Example:
+        >>> audit("downloads/kaggle").verdict
+        'FAIL'
+    """
+    if folder is not None:
+        settings["data_dir"] = Path(folder)
+    config = _config(**settings)
+    name = config.run or (
+        config.data.data_dir.resolve().name if config.data.data_dir else config.data.name
+    )
+    fix = ""
+    try:
+        files = _run("audit", config)
+    except AuditFailed as error:
+        fix, found = error.hint, config.results_dir / (name or "audit") / "audit"
+        files = [path for path in (found / "audit.json", found / "audit.png") if path.is_file()]
+    return AuditReport(_read(files), files, fix)
+
+
+def compare(*runs: str | Path, **settings: Any) -> Comparison:
+    """Tell scored runs apart on the people that all scored, as ``--mode compare`` does.
+
+    Args:
+        runs: Names below ``results``, or folders of results; two or more.
+        settings: Any setting by the name of its flag: ``bootstrap=5000``.
+
+    Raises:
+        ConfigError: Under two runs, or too few people in common.
+        DataNotFoundError: There is no such run; the message names the nearest.
+
+    Example:
+        >>> compare("phantom_2d_resnet18", "phantom_2d_efficientnet_lite0").table()
+    """
+    config = replace(_config(**settings), runs=tuple(str(run) for run in runs))
+    files = _run("compare", config)
+    return Comparison(_read(files), files)
+
+
+class _Report(dict[str, Any]):
+    """What a JSON file holds, with its figure."""
+
+    def __init__(self, content: dict[str, Any], files: list[Path]) -> None:
+        super().__init__(content)
+        self.files = files
+
+    def figure(self) -> Image.Image:
+        """Return the figure, which a notebook shows.
+
+        Raises:
+            DataNotFoundError: None was drawn.
+        """
+        found = [path for path in self.files if path.suffix == ".png"]
+        if not found or not found[0].is_file():
+            raise DataNotFoundError("a figure of this result", hint="there was nothing to draw")
+        with Image.open(found[0]) as image:
+            image.load()
+        return image
+
+
+class AuditReport(_Report):
+    """What an audit found; see `audit`.
+
+    Attributes:
+        fix: What mends a split that fails; empty where it does not.
+    """
+
+    def __init__(self, content: dict[str, Any], files: list[Path], fix: str) -> None:
+        super().__init__(content, files)
+        self.fix = fix
+
+    @property
+    def verdict(self) -> str:
+        """``PASS``, ``WARN`` or ``FAIL``."""
+        return str(self["verdict"])
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for every check: its verdict and what it found, in words."""
+        rows = [
+            {name: one[name] for name in ("name", "verdict", "sentence")} for one in self["checks"]
+        ]
+        return pd.DataFrame(rows).set_index("name")
+
+    def _repr_html_(self) -> str:
+        head = f"<p><b>{escape(self.verdict)}</b>: {escape(self['folder'])}</p>"
+        fix = f"<p>fix: {escape(self.fix)}</p>" if self.fix else ""
+        return f"{head}{self.table().to_html(border=0)}{fix}"
+
+
+class Comparison(_Report):
+    """Runs told apart; see `compare`."""
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for every metric of every pair: difference, its interval, p and words."""
+        rows = []
+        for pair in self["pairs"]:
+            for one in pair["comparisons"]:
+                found = one.get("difference") or {}
+                rows.append(
+                    {
+                        "a": pair["a"],
+                        "b": pair["b"],
+                        "metric": one["metric"],
+                        "difference": found.get("value"),
+                        "low": found.get("low"),
+                        "high": found.get("high"),
+                        "p": one["p"],
+                        "p_holm": one["p_holm"],
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        head = f"<p>{self['n_people']} people</p>"
+        return f"{head}{self.table().to_html(border=0, index=False, float_format='{:.3f}'.format)}"
+
+
+def _config(**settings: Any) -> RunConfig:
+    """Return checked settings; a name that is none is told with the nearest."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"setting {name!r} is a dictionary", hint=f"give {name} one value")
+    return build_config(RunConfig, settings)
+
+
+def _run(mode: str, config: RunConfig) -> list[Path]:
+    speak_in_notebook()
+    return run_stage(mode, config)
+
+
+def _read(files: list[Path]) -> dict[str, Any]:
+    content = read_json(next(path for path in files if path.suffix == ".json"))
+    assert isinstance(content, dict)
+    return content
