@@ -27,9 +27,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from src.audit.audit import audit_folder
-from src.audit.before_training import refuse_leaks
-from src.audit.table_checks import cheap_audit
+from src.auditing.audit import audit_folder
+from src.auditing.before_training import refuse_leaks
+from src.auditing.table_checks import cheap_audit
 from src.cohorts.kaggle_nifti import index_kaggle_nifti
 from src.data.splits import folds_hash, folds_table, make_folds, with_fold
 from src.errors import MriError

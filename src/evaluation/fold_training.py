@@ -79,7 +79,7 @@ class FoldTraining:
         resume = keep and not config.model.freeze_backbone and (folder / LAST).is_file()
         train = replace(train, seed=train.seed + seed, resume=resume)
         seed_everything(train.seed)
-        model = self._model()
+        model = self._model(train.seed)
         workers = reader_workers(config.workers)
         loader = make_loader(data, config.batch_size, seed=train.seed, workers=workers)
         settings = as_made(config_to_dict(config), data.settings)
@@ -94,8 +94,8 @@ class FoldTraining:
             return predict_features(model, dataset_features(model, test, self.device), test)
         return predict(model, test, self.device)
 
-    def _model(self) -> Classifier:
-        """Return a fresh model; a frozen backbone is built once, as only its head changes."""
+    def _model(self, seed: int) -> Classifier:
+        """Return a fresh model, its weights drawn from `seed`; a frozen backbone is built once, as only its head changes."""
         if self._frozen is not None:
             return self._frozen
         config = self.config
@@ -105,6 +105,7 @@ class FoldTraining:
             dropout=config.model.dropout,
             freeze_backbone=config.model.freeze_backbone,
             ordinal=config.loss == "ordinal",
+            seed=seed,
         )
         if model.frozen:
             self._frozen = place(model, self.device)

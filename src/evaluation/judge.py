@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..audit.table_checks import cheap_audit
+from ..auditing.table_checks import cheap_audit
 from ..data.splits import Division
 from ..manifest import Manifest
 from ..predictions import Predictions

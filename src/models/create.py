@@ -36,6 +36,7 @@ def create_model(
     dropout: float = 0.2,
     freeze_backbone: bool = False,
     ordinal: bool = False,
+    seed: int = 0,
 ) -> Classifier:
     """Build a classifier of dementia stages.
 
@@ -50,6 +51,7 @@ def create_model(
         dropout: Before the classifier.
         freeze_backbone: Train the classifier only.
         ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
+        seed: Of the weights that are drawn: a model made twice is the same one twice.
 
     Returns:
         Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
@@ -73,32 +75,53 @@ def create_model(
     require_kind(call("dropout"), dropout, Real, "a number", "dropout=0.2")
     if not 0 <= dropout < 1:
         raise ConfigError(f"{call('dropout')}: {dropout} is not in 0 to 1", hint="dropout=0.2")
+    require_kind(call("seed"), seed, Integral, "a whole number", "seed=0")
     place = None if device is None else choose_device(str(device))[0]
-    if backbone is not None and ":" in backbone:
-        own = own_network(backbone, model_dim, int(num_classes), str(weights) if weights else None)
+    with torch.random.fork_rng(devices=[]):  # whatever the notebook draws is not disturbed
+        torch.manual_seed(seed)
+        classifier = _made(
+            *(model_dim, backbone or DEFAULT_BACKBONE[model_dim], int(num_classes)),
+            weights=str(weights) if weights else None if pretrained else "none",
+            dropout=dropout,
+            freeze_backbone=freeze_backbone,
+            ordinal=ordinal,
+        )
+    return classifier if place is None else classifier.to(place)
+
+
+def _made(
+    model_dim: str,
+    backbone: str,
+    num_classes: int,
+    *,
+    weights: str | None,
+    dropout: float,
+    freeze_backbone: bool,
+    ordinal: bool,
+) -> Classifier:
+    """Make a registered backbone's classifier, or that of a network of the user's own."""
+    if ":" in backbone:
+        own = own_network(backbone, model_dim, num_classes, weights)
         if ordinal:
-            raise ConfigError(
-                f"a network of your own, {backbone}, has no ordinal head", hint="--loss ce"
-            )
+            hint = "--loss ce; in Python, ordinal=False"
+            raise ConfigError(f"{backbone} is a network of your own, without an ordinal head", hint=hint)
         if freeze_backbone:
             own.freeze_backbone()
-        return own if place is None else own.to(place)
-    entry = MODEL_REGISTRY.get(backbone or DEFAULT_BACKBONE[model_dim])
+        return own
+    entry = MODEL_REGISTRY.get(backbone)
     if entry.dim != model_dim:
         raise ConfigError(
             f"backbone {entry.name} is {entry.dim}, the data are {model_dim}",
             hint=f"model_dim={entry.dim!r}, or backbone={DEFAULT_BACKBONE[model_dim]!r}, which is "
             f"{model_dim} (all of them: {_backbones(model_dim)})",
         )
-    default = "imagenet" if pretrained and model_dim == "2d" else "none"
-    classifier = build_classifier(
-        *(entry, int(num_classes)),
-        weights=str(weights) if weights else default,
+    return build_classifier(
+        *(entry, num_classes),
+        weights=weights or ("imagenet" if model_dim == "2d" else "none"),
         dropout=dropout,
         freeze_backbone=freeze_backbone,
         ordinal=ordinal,
     )
-    return classifier if place is None else classifier.to(place)
 
 
 def own_network(made_by: str, dim: str, num_classes: int, weights: str | None = None) -> Classifier:

@@ -1,1 +1,1 @@
-"""The pipeline in notebooks: stages as functions, answers about images, and a scikit-learn model."""
+"""The pipeline in notebooks: stages as functions, answers about images, and a classifier."""

@@ -73,7 +73,7 @@ def _one(
     thing: Any, name: str, folder: Path, shape: Sequence[int], affine: NDArray[np.float64] | None
 ) -> Iterator[Given]:
     if isinstance(thing, str | PathLike):
-        yield from (Given(item) for item in find_inputs(thing))
+        yield from (Given(item) for item in find_inputs(Path(thing)))
         return
     if isinstance(thing, Image.Image):
         path = folder / f"{name}.png"
@@ -127,34 +127,31 @@ def _volume(array: NDArray[Any]) -> NDArray[Any]:
             f"an array of {list(array.shape)} {array.dtype} is no scan (X, Y, Z)",
             hint="give one volume of numbers: array[..., 0] of a fourth axis",
         )
-    return (
-        array.astype(np.int32) if array.dtype.itemsize == 8 and array.dtype.kind in "iu" else array
-    )
+    wide = array.dtype.itemsize == 8 and array.dtype.kind in "iu"  # few readers know int64
+    return array.astype(np.int32) if wide else array
 
 
 def _processed(array: NDArray[Any], shape: Sequence[int]) -> Tensor:
-    """Return processed images ``(n, 1, ...)`` in [0, 1]; refuse what may be something else."""
+    """Return processed images ``(n, 1, ...)`` in [0, 1]; refuse what may be something else.
+
+    A volume may have a channel and a batch axis of one before it; slices are counted by the first.
+    """
     wanted, n = tuple(shape), len(shape)
-    words = " x ".join(map(str, wanted))
-    tail = tuple(array.shape[-n:])
-    lead = array.shape[:-n] if array.ndim >= n else ()
-    grey = len(lead) == 0 or (len(lead) == 1 and (n == 2 or lead[0] == 1))
-    grey = grey or (len(lead) == 2 and lead[1] == 1 and (n == 2 or lead[0] == 1))
-    if tail != wanted or not grey:
-        colour = (
-            array.ndim == n + 1 and array.shape[-1] in (3, 4) and tuple(array.shape[:n]) == wanted
-        )
+    lead = tuple(array.shape[:-n])
+    fits = len(lead) <= 2 and all(edge == 1 for edge in (lead[1:] if n == 2 else lead))
+    if tuple(array.shape[-n:]) != wanted or not fits:
+        colour = array.shape[n:] in ((3,), (4,)) and tuple(array.shape[:n]) == wanted
+        words = " x ".join(map(str, wanted))
         raise ImageError(
-            f"an array of {list(array.shape)} is no processed image of this model, which are {words}",
+            f"an array of {list(array.shape)} is none of this model's images, which are {words}",
             hint="its last axis is colour: array[..., 0]" if colour else f"for a scan: {_AFFINE}",
         )
-    values = _in_range(array)
-    return torch.from_numpy(values.reshape(-1, 1, *wanted))
+    return torch.from_numpy(_in_range(array).reshape(-1, 1, *wanted))
 
 
 def _in_range(array: NDArray[Any]) -> NDArray[np.float32]:
     if array.dtype == np.uint8:
-        return np.asarray(array, dtype=np.float32) / 255
+        return np.asarray(array.astype(np.float32) / np.float32(255))
     if array.dtype.kind != "f":
         raise ImageError(
             f"processed images are uint8, or floating point in [0, 1]; found {array.dtype}",
@@ -166,9 +163,7 @@ def _in_range(array: NDArray[Any]) -> NDArray[np.float32]:
     if low < 0 or high > 1:
         raise ImageError(
             f"processed images lie in [0, 1]; found {low:.3g} to {high:.3g}",
-            hint="array.astype('uint8')"
-            if low >= 0 and 1 < high <= 255
-            else f"for a scan: {_AFFINE}",
+            hint=f"array.astype('uint8') of grey levels to 255; for a scan: {_AFFINE}",
         )
     return np.ascontiguousarray(array, dtype=np.float32)
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..audit.audit import Audit, audit_folder, format_audit
-from ..audit.figure import pairs_figure
-from ..audit.mend import how_to_mend
+from ..auditing.audit import Audit, audit_folder, format_audit
+from ..auditing.figure import pairs_figure
+from ..auditing.mend import how_to_mend
 from ..config import RunConfig, dataset_flags
 from ..errors import AuditFailed, DataNotFoundError
 from ..files import write_json

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..audit.before_training import refuse_leaks
+from ..auditing.before_training import refuse_leaks
 from ..config import RunConfig
 from ..data.class_people import require_classes
 from ..data.splits import with_fold

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..audit.copies import join_copies
+from ..auditing.copies import join_copies
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.phantom import cohort as phantom
 from ..cohorts.registry import COHORT_REGISTRY, Cohort

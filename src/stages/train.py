@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ..audit.before_training import refuse_leaks
+from ..auditing.before_training import refuse_leaks
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.class_people import require_classes
@@ -85,6 +85,7 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
             dropout=config.model.dropout,
             freeze_backbone=config.model.freeze_backbone,
             ordinal=config.loss == "ordinal",
+            seed=config.train.seed,
         )
         if model.frozen and config.dask:  # from here on they are read from their cache
             for split in ("train", "val"):

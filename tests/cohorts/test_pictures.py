@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.audit.files import read_pictures
+from src.auditing.files import read_pictures
 from src.cohorts.near_duplicates import _thumbnail
 from src.cohorts.pictures import decode_picture
 from src.data.image_file import decode, read_content

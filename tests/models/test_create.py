@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import src
-from src.audit.audit import audit_folder
+from src.auditing.audit import audit_folder
 from src.cohorts.oasis import index_oasis
 from src.config import RunConfig, TrainConfig
 from src.config.options import build_config

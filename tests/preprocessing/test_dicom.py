@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 
 import numpy as np
@@ -18,7 +19,11 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("SimpleITK")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.sequence import Sequence  # noqa: E402
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian  # noqa: E402
+from pydicom.uid import (  # noqa: E402
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 MR, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"
 SHAPE, SPACING = (10, 12, 14), (1.25, 1.5, 2.0)  # columns, rows, slices; mm
@@ -364,3 +369,23 @@ def test_a_folder_whose_name_is_no_text_is_told(tmp_path, data):
     series(folder, data)
     with pytest.raises(ImageError, match=r"opens no file named .*caf\\xe9.*\n  fix: rename it"):
         read_any(folder)
+
+
+@pytest.mark.parametrize("place", ["the pixels", "what follows them"])
+def test_an_element_that_claims_more_than_the_file_holds_is_told(tmp_path, data, place):
+    series(tmp_path / "s", data, turned())
+    path = sorted((tmp_path / "s").iterdir())[3]
+    content = path.read_bytes()
+    if place == "the pixels":  # a tenth of them is gone
+        path.write_bytes(content[:-24])
+    else:
+        path.write_bytes(content + struct.pack("<HH2sHI", 0x7FE1, 0x10, b"OB", 0, 1 << 30) + b"xx")
+    with pytest.raises(ImageError, match=rf"{path.name} is damaged: its element \(7FE"):
+        read_any(tmp_path / "s")
+
+
+def test_a_deflated_file_is_not_unpacked(tmp_path, data):
+    save(header(data, turned(), 0), tmp_path / "s/a.dcm", DeflatedExplicitVRLittleEndian)
+    save(header(data, turned(), 1), tmp_path / "s/b.dcm")
+    with pytest.raises(ImageError, match=r"a\.dcm is a deflated DICOM file"):
+        read_any(tmp_path / "s")

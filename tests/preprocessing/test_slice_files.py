@@ -13,7 +13,7 @@ import torch
 from conftest import ellipsoid, make_processed, save_analyze
 from tiny_runs import run_config, train_once
 
-from src.audit.audit import audit_folder
+from src.auditing.audit import audit_folder
 from src.config import PreprocessConfig
 from src.data.image_cache import ImageCache
 from src.data.image_file import read_content

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pictures_of_heads import MOVED, picture, write_set
 
-from src.audit import pairs
+from src.auditing import pairs
 from src.data.splits import make_folds
 from src.errors import AuditFailed, ManifestError
 from src.labels import class_scheme

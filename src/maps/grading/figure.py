@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
+from ...auditing.verdicts import FAIL, NOT_KNOWN, PASS, WARN
 from ...report.canvas import plain, write_figure
 from .similarity import mean_of
 from .thresholds import THRESHOLDS

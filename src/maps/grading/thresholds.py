@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...audit.verdicts import FAIL, PASS, WARN
+from ...auditing.verdicts import FAIL, PASS, WARN
 from ...evaluation.metrics.intervals import Interval
 
 #: A mean over fewer people than this does not pass.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN
+from ...auditing.verdicts import FAIL, NOT_KNOWN, PASS, WARN
 from ...errors import counted
 from ...evaluation.metrics.intervals import Interval, interval, resample_people
 from ...predictions import FEW_PEOPLE

@@ -41,6 +41,9 @@ _SERIES = (
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _PIXELS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "InstanceNumber")
 _IDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "RepetitionTime")
+_META = 4096  # bytes that hold the transfer syntax
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_UNDEFINED, _DEFERRED = 0xFFFFFFFF, 64  # length of an open sequence; values that are left on disk
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -90,7 +93,10 @@ def read_slices(paths: list[Path]) -> list[Slice]:
     found: list[Slice] = []
     for path in paths:
         with _told(path):
-            found += _slices(path)
+            images = list(_slices(path))
+        if images:
+            require_honest_lengths(path)
+        found += images
     return found
 
 
@@ -118,7 +124,48 @@ def _header(path: Path) -> Any:
     tags = [*MARKS, *_SERIES, *_PLACE, *_PIXELS, *_IDS, *_GROUPS]
     # Files without a preamble are let in: an image is what has rows and columns.
     require_file(path)
+    _refuse_deflated(path)
     return reader.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+
+
+def _refuse_deflated(path: Path) -> None:
+    """Refuse a file whose data set is deflated: how much it holds shows only when it is unpacked.
+
+    Raises:
+        ImageError: It is.
+    """
+    with path.open("rb") as file:
+        start = file.read(_META)
+    if start[128:132] == b"DICM" and _DEFLATED in start:
+        raise ImageError(
+            f"{path.name} is a deflated DICOM file",
+            hint="export the series without compression, or give it as NIfTI",
+        )
+
+
+def require_honest_lengths(path: Path) -> None:
+    """Check that no element of a DICOM file claims more bytes than are left of the file.
+
+    The library that reads its pixels takes the memory that an element claims before it looks.
+
+    Raises:
+        ImageError: One does.
+        ConfigError: pydicom is not installed.
+    """
+    size = path.stat().st_size
+    with _told(path):
+        whole = pydicom().dcmread(path, defer_size=_DEFERRED, force=True)
+        claims = [
+            (element.value_tell, element.length, element.tag)
+            for element in whole.values()
+            if getattr(element, "length", _UNDEFINED) != _UNDEFINED
+        ]
+    for start, length, tag in claims:
+        if start + length > size:
+            raise ImageError(
+                f"{path.name} is damaged: its element {tag} claims {length:,} bytes, and "
+                f"{max(size - start, 0):,} are left"
+            )
 
 
 def _told(path: Path) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from src.audit.mend import how_to_mend
+from src.auditing.mend import how_to_mend
 from src.manifest import MANIFEST, SETTINGS
 
 LEAKS = ("people", "identical_files", "sessions", "near_duplicates", "probe")

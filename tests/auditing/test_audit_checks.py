@@ -15,12 +15,12 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.naive_bayes import CategoricalNB
 
-from src.audit.composition import check_composition
-from src.audit.metadata import _balanced_accuracy, _folds, check_metadata
-from src.audit.pairs import _never_reached
-from src.audit.pose import agreement, flip, frames, thumbnails
-from src.audit.probe import check_probe
-from src.audit.table_checks import (
+from src.auditing.composition import check_composition
+from src.auditing.metadata import _balanced_accuracy, _folds, check_metadata
+from src.auditing.pairs import _never_reached
+from src.auditing.pose import agreement, flip, frames, thumbnails
+from src.auditing.probe import check_probe
+from src.auditing.table_checks import (
     cheap_audit,
     check_identical,
     check_people,
@@ -28,7 +28,7 @@ from src.audit.table_checks import (
     manifest_rows,
     person_of,
 )
-from src.audit.verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check, verdict_of
+from src.auditing.verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check, verdict_of
 from src.labels import STAGES
 from src.manifest import PEOPLE_UNKNOWN, Manifest
 

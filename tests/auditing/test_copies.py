@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pictures_of_heads import MOVED, picture, write_set
 
-from src.audit.copies import join_copies
+from src.auditing.copies import join_copies
 from src.errors import ManifestError
 
 HEADS = 24

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.audit.read import read_set
+from src.auditing.read import read_set
 
 
 def test_a_copy_under_another_name_is_of_its_original_s_person(tmp_path):

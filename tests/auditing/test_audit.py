@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src.audit.audit import Audit, audit_folder, format_audit
-from src.audit.files import read_files, read_pictures
-from src.audit.pairs import COPIES, ONE_HEAD, Thresholds, find_pairs, nearest_across
-from src.audit.read import read_set
-from src.audit.search import search_of
+from src.auditing.audit import Audit, audit_folder, format_audit
+from src.auditing.files import read_files, read_pictures
+from src.auditing.pairs import COPIES, ONE_HEAD, Thresholds, find_pairs, nearest_across
+from src.auditing.read import read_set
+from src.auditing.search import search_of
 from src.config import DataConfig, RunConfig
 from src.errors import AuditFailed, DataNotFoundError, ImageError, LeakageError, ManifestError
 from src.labels import STAGES
@@ -43,8 +43,8 @@ HEADS = [head(seed) for seed in range(PEOPLE)]
 
 @pytest.fixture(autouse=True)
 def _fewer_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.audit.pairs._NULL_QUERIES", 72)
-    monkeypatch.setattr("src.audit.pairs._MANY_PARTNERS", 1)
+    monkeypatch.setattr("src.auditing.pairs._NULL_QUERIES", 72)
+    monkeypatch.setattr("src.auditing.pairs._MANY_PARTNERS", 1)
 
 
 def stage_of(person: int) -> str:
@@ -245,7 +245,7 @@ def test_one_head_under_two_names_is_found(tmp_path: Path) -> None:
 
 def test_heads_made_from_one_template_are_no_copies_of_each_other(tmp_path, monkeypatch) -> None:
     """Different people agree so well here that only better agreement says more."""
-    monkeypatch.setattr("src.audit.pairs._MANY_PARTNERS", 8)
+    monkeypatch.setattr("src.auditing.pairs._MANY_PARTNERS", 8)
     template = head(200, 1)[0].astype(float)
     for person in range(24):
         own = head(300 + person, 1)[0]

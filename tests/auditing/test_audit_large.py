@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.audit import pairs as audit_pairs
-from src.audit import search as audit_search
-from src.audit.audit import audit_folder
-from src.audit.metadata import _most_frequent
-from src.audit.pairs import choose_asked
-from src.audit.search import Search
+from src.auditing import pairs as audit_pairs
+from src.auditing import search as audit_search
+from src.auditing.audit import audit_folder
+from src.auditing.metadata import _most_frequent
+from src.auditing.pairs import choose_asked
+from src.auditing.search import Search
 from src.labels import STAGES
 from src.manifest import Manifest
 
@@ -150,7 +150,7 @@ def test_volumes_of_a_large_set_are_seen_from_above_alone(tmp_path: Path, monkey
     table = pd.DataFrame(rows).assign(split=["train"] * 6 + ["test"] * 3)
     Manifest(table, tmp_path).write(tmp_path)
     assert audit_folder(tmp_path, "3d").report["looked_at"]["planes"] == 3
-    monkeypatch.setattr("src.audit.audit.LARGE", 8)
+    monkeypatch.setattr("src.auditing.audit.LARGE", 8)
     monkeypatch.setattr(audit_search, "LARGE", 8)
     report = audit_folder(tmp_path, "3d").report
     assert report["looked_at"] == {"files_read": 9, "images_asked": 3, "of_images": 3, "planes": 1}

@@ -7,9 +7,9 @@ import logging
 import pytest
 from pictures_of_heads import MOVED, picture, write_set
 
-from src.audit import before_training, pairs
-from src.audit.before_training import look_for_copies, refuse_leaks
-from src.audit.verdicts import NOT_KNOWN
+from src.auditing import before_training, pairs
+from src.auditing.before_training import look_for_copies, refuse_leaks
+from src.auditing.verdicts import NOT_KNOWN
 from src.errors import AuditFailed
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
 
