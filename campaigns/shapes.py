@@ -148,7 +148,7 @@ _SHAPES = (
 
 def npy_header(rng: Random, data: bytes) -> bytes:
     """Write another type, shape or order into the header of a ``.npy`` file."""
-    if data[:6] != b"\x93NUMPY":
+    if data[:6] != b"\x93NUMPY" or len(data) < 10:
         return flip_bits(rng, data)
     size = struct.unpack("<H", data[8:10])[0]
     dtype = rng.choice(("<f2", "<f4", ">f8", "|O", "<U9", "|V4", "<c16", "<i8", "|b1", "<M8[s]"))

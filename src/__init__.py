@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .models.create import create_model
     from .models.wrap import wrap
     from .notebook.answers import explain, load_model, predict
+    from .notebook.estimator import StageClassifier
     from .notebook.stages import audit, compare, crossval, preprocess
     from .stages.report import build_report
     from .training.trainer import Trainer
@@ -22,6 +23,7 @@ __all__ = [
     "Evaluator",
     "GradCAM",
     "Manifest",
+    "StageClassifier",
     "Trainer",
     "audit",
     "build_report",
@@ -39,6 +41,7 @@ __all__ = [
 _MODULE_OF = {
     "create_model": "models.create",
     "wrap": "models.wrap",
+    "StageClassifier": "notebook.estimator",
     **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
     **dict.fromkeys(("preprocess", "crossval", "audit", "compare"), "notebook.stages"),
     "create_data_loaders": "data.loaders",

@@ -18,6 +18,7 @@ from PIL import Image
 from ..errors import ImageError, foreign_bytes
 
 MAX_PIXELS = 4096**2
+_PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
@@ -40,6 +41,7 @@ def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArr
         raise ImageError(f"{name} cannot be read: it is damaged, or no picture") from None
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} is {width} x {height} pixels, more than {MAX_PIXELS}")
+    _require_honest_pieces(content, name)
     size = cv2.IMREAD_REDUCED_GRAYSCALE_4 if quarter else cv2.IMREAD_GRAYSCALE
     with foreign_bytes(ImageError, f"{name} is damaged"):
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), size | cv2.IMREAD_ANYDEPTH)
@@ -52,6 +54,25 @@ def decode_picture(content: bytes, name: str, *, quarter: bool = False) -> NDArr
             hint="write all pictures again with 8 bits, their levels divided by one number",
         )
     return np.asarray(pixels)
+
+
+def _require_honest_pieces(content: bytes, name: str) -> None:
+    """Check that no piece of a PNG claims more bytes than are left: its decoder takes them first.
+
+    Raises:
+        ImageError: One does.
+    """
+    if not content.startswith(_PNG):
+        return
+    place = len(_PNG)
+    while place + 8 <= len(content):
+        claimed, left = int.from_bytes(content[place : place + 4]), len(content) - place - 12
+        if claimed > left:
+            raise ImageError(
+                f"{name} is damaged: a piece of it claims {claimed:,} bytes, and {max(left, 0):,} "
+                "are left"
+            )
+        place += claimed + 12  # its length, name and sum
 
 
 def jpeg_quality(content: bytes) -> int | None:

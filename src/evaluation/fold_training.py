@@ -95,7 +95,10 @@ class FoldTraining:
         return predict(model, test, self.device)
 
     def _model(self, seed: int) -> Classifier:
-        """Return a fresh model, its weights drawn from `seed`; a frozen backbone is built once, as only its head changes."""
+        """Return a fresh model, its weights drawn from `seed`.
+
+        A frozen backbone is built once, as only its head changes.
+        """
         if self._frozen is not None:
             return self._frozen
         config = self.config

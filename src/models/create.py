@@ -104,7 +104,9 @@ def _made(
         own = own_network(backbone, model_dim, num_classes, weights)
         if ordinal:
             hint = "--loss ce; in Python, ordinal=False"
-            raise ConfigError(f"{backbone} is a network of your own, without an ordinal head", hint=hint)
+            raise ConfigError(
+                f"{backbone} is a network of your own, without an ordinal head", hint=hint
+            )
         if freeze_backbone:
             own.freeze_backbone()
         return own

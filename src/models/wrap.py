@@ -126,7 +126,8 @@ def wrap(
     own.pretrained = pretrained
     assert own.network is not None
     if made_by is not None:
-        own.network["made_by"] = import_path(network, made_by, own.num_classes)
+        path = own.network["made_by"] = import_path(network, made_by, own.num_classes)
+        own.backbone = path.partition(":")[2] if path else own.backbone
     return own
 
 
@@ -183,7 +184,7 @@ def wrapped_again(
         own = _wrapped(maker, classes, stored, content.get("image_shape") or ())
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.message}", hint=error.hint) from None
-    own.network = dict(spec)
+    own.network, own.backbone = dict(spec), str(content["backbone"])
     return own
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..errors import ConfigError, ImageError
+from ..errors import ConfigError, DataNotFoundError, ImageError
 from ..inference.inputs import Input, find_inputs
 
 _TAKEN = "a path, an array, a tensor, a PIL picture, a nibabel image, or a list of these"
@@ -73,6 +73,10 @@ def _one(
     thing: Any, name: str, folder: Path, shape: Sequence[int], affine: NDArray[np.float64] | None
 ) -> Iterator[Given]:
     if isinstance(thing, str | PathLike):
+        if not Path(thing).exists():
+            raise DataNotFoundError(str(thing), hint="the path of a scan, picture or folder")
+                Path(thing), hint="a path of a scan, of a picture or of a folder"
+            )
         yield from (Given(item) for item in find_inputs(Path(thing)))
         return
     if isinstance(thing, Image.Image):

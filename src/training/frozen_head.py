@@ -140,7 +140,26 @@ def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: 
     Raises:
         ConfigError: There are under four people, or under two classes.
     """
-    labels, k = people.labels, model.num_classes
+    return fit_people(model.head, people, model.num_classes, loss=loss, cap=cap, seed=seed)
+
+
+def fit_people(
+    head: nn.Module, people: People, k: int, *, loss: str, cap: float, seed: int
+) -> HeadFit:
+    """Fit a head, as `fit_head` fits that of a model.
+
+    Args:
+        head: Linear or ordinal, F to K; its weights are replaced.
+        people: As `fit_head`.
+        k: K.
+        loss: As `fit_head`.
+        cap: As `fit_head`.
+        seed: As `fit_head`.
+
+    Raises:
+        ConfigError: As `fit_head`.
+    """
+    labels = people.labels
     if len(labels) < 4 or len(np.unique(labels)) < 2:
         raise ConfigError(
             f"a head cannot be fitted to {counted(len(labels), 'person')} of "
@@ -154,8 +173,8 @@ def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: 
         learnt, weights = people.stages, weights[[0, *[1] * int(people.stages.max())]]
     losses, left_out = _validate(people, learnt, weights, k, loss, seed)
     best = int(np.argmin(losses))
-    *_, head = PenaltyPath(people.means, learnt, weights, loss).heads(STRENGTHS[: best + 1])
-    model.head.load_state_dict(_merged(head, k).state_dict())
+    *_, found = PenaltyPath(people.means, learnt, weights, loss).heads(STRENGTHS[: best + 1])
+    head.load_state_dict(_merged(found, k).state_dict())
     return HeadFit(STRENGTHS[best], losses, Predictions(labels, left_out[best], people.subjects))
 
 

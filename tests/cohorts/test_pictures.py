@@ -73,3 +73,12 @@ def test_a_quarter_is_the_picture_made_small(tmp_path):
     assert small.shape == (52, 44)
     wanted = cv2.resize(smooth(), (44, 52), interpolation=cv2.INTER_AREA)
     assert np.abs(small.astype(int) - wanted).max() <= 4
+
+
+def test_a_piece_that_claims_more_than_the_file_holds_is_told_before_it_is_taken():
+    whole = cv2.imencode(".png", smooth().astype(np.uint8))[1].tobytes()
+    place = whole.index(b"IDAT") - 4
+    lying = whole[:place] + (1 << 30).to_bytes(4) + whole[place + 4 :]
+    with pytest.raises(ImageError, match=r"a\.png is damaged: a piece of it claims 1,073,741,824"):
+        decode_picture(lying, "a.png")
+    assert decode_picture(whole, "a.png").shape == smooth().shape
