@@ -40,7 +40,7 @@ class Results(dict[str, Any]):
     def rivals(self) -> pd.DataFrame:
         """Return a row for the model and each rival: every metric's value, missing if unknown."""
         scored = {_MODEL: self["person"]["metrics"]}
-        scored |= {one["title"]: one["metrics"] or {} for one in self["rivals"] or []}
+        scored |= {one["title"]: one.get("metrics") or {} for one in self["rivals"] or []}
         rows = {
             who: {TITLES[name]: (metrics.get(name) or {}).get("value") for name in TITLES}
             for who, metrics in scored.items()

@@ -164,7 +164,8 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model = self._network(f"{images.ndim - 1}d")
         key = digest(model.features) + model.backbone
         names = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in images]
-        unknown = [place for place, name in enumerate(names) if (key, name) not in _features]
+        first = {name: place for place, name in reversed(list(enumerate(names)))}
+        unknown = sorted(place for name, place in first.items() if (key, name) not in _features)
         device = next(model.parameters()).device
         run, size = Pass(model, len(unknown)), inference_batch(model.dim, device)
         for start in range(0, len(unknown), size):

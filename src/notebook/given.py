@@ -75,8 +75,6 @@ def _one(
     if isinstance(thing, str | PathLike):
         if not Path(thing).exists():
             raise DataNotFoundError(str(thing), hint="the path of a scan, picture or folder")
-                Path(thing), hint="a path of a scan, of a picture or of a folder"
-            )
         yield from (Given(item) for item in find_inputs(Path(thing)))
         return
     if isinstance(thing, Image.Image):

@@ -1,0 +1,109 @@
+"""The frozen network as a scikit-learn classifier: its contract, and its people."""
+
+import numpy as np
+import pytest
+from conftest import ellipsoid, make_processed
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from tiny_runs import run_config
+
+from src import Manifest, StageClassifier
+from src.errors import ConfigError, ImageError
+from src.models.checkpoint import load_checkpoint
+from src.models.engine import Pass
+from src.notebook import estimator
+from src.stages import train
+
+
+@parametrize_with_checks([StageClassifier(loss="ce")])
+def test_the_contract_of_scikit_learn(estimator, check):
+    if "array_api" in check.func.__name__:
+        pytest.skip("arrays of other libraries are not taken")
+    check(estimator)
+
+
+def heads(people=12, images=3):
+    """Return ``(n, 33, 40)`` pictures of darker centres by stage, stages and people."""
+    rng, shown, stages, names = np.random.default_rng(0), [], [], []
+    for person in range(people):
+        for _ in range(images):
+            hole = 0.2 + 0.3 * (person % 2) + 0.02 * rng.standard_normal()
+            data = ellipsoid((33, 40, 3), hole)[..., 1] / 900
+            shown.append((np.clip(data, 0, 1) * 255).astype(np.uint8))
+            stages.append(("NonDemented", "MildDemented")[person % 2])
+            names.append(f"P{person}")
+    return np.stack(shown), np.array(stages), np.array(names)
+
+
+@pytest.mark.slow
+def test_stages_are_ordered_and_people_are_what_is_fitted():
+    X, y, people = heads()
+    model = StageClassifier().fit(X, y, groups=people)
+    assert model.classes_.tolist() == ["NonDemented", "MildDemented"]
+    assert model.n_people_ == 12
+    assert type(model.head_).__name__ == "OrdinalHead"
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    assert (model.predict(X) == y).mean() > 0.9
+    assert model.predict_proba(X / np.float32(255)) == pytest.approx(
+        model.predict_proba(X), abs=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_a_search_by_person_computes_every_image_once(monkeypatch):
+    X, y, people = heads()
+    seen = []
+    embed = Pass.embed
+
+    def counted(self, images):
+        seen.append(len(images))
+        return embed(self, images)
+
+    monkeypatch.setattr(Pass, "embed", counted)
+    monkeypatch.setattr(estimator, "_features", type(estimator._features)())
+    grid = {"loss": ["ce", "ordinal"], "class_weight_cap": [1.0, 10.0]}
+    search = GridSearchCV(StageClassifier(), grid, cv=GroupKFold(3)).fit(X, y, groups=people)
+    assert sum(seen) == len(np.unique(X, axis=0))
+    assert set(search.best_params_) == set(grid)
+    said = cross_val_predict(StageClassifier(), X, y, groups=people, cv=GroupKFold(3))
+    assert (said == y).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_a_manifest_gives_the_head_that_the_stage_fits(tmp_path):
+    data = make_processed(tmp_path / "phantom_2d", people=(8, 8, 8, 0))
+    manifest = Manifest.read(data)
+    config = run_config(
+        data, tmp_path, backbone="efficientnet_lite0", freeze_backbone=True, classes=4,
+        weights="imagenet",
+    )  # fmt: skip
+    (path, *_) = [one for one in train.run(config) if one.name == "best_model.pth"]
+    known = manifest.where(manifest.table["split"].isin(["train", "val"]))
+    model = StageClassifier(loss="ce").fit(known)
+    assert model.n_people_ == known.table["subject"].nunique()
+    stored = load_checkpoint(path)["model"]
+    assert stored["head.score.weight"].shape[1] == model.head_.weight.shape[1]
+    assert model.predict_proba(known).shape == (len(known), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"groups": [1, 2]}, ValueError, "groups names 2 people's rows, X has 36"),
+        ({"groups": ["a"] * 36}, ValueError, "the person a has two labels"),
+        ({"X": np.full((36, 33, 40), 7.5)}, ImageError, r"found float64 of 7.5 to 7.5"),
+        ({"y": ["a"] * 36}, ValueError, "one class alone: a"),
+        ({"y": ["a"] * 35}, ValueError, "inconsistent numbers of samples"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told(change, kind, said):
+    X, y, people = heads()
+    given = {"X": X, "y": y, "groups": people} | change
+    with pytest.raises(kind, match=said):
+        StageClassifier().fit(**given)
+
+
+def test_a_loss_that_is_none_is_told():
+    X, y, _ = heads(4, 1)
+    with pytest.raises(ConfigError, match="loss 'mse' is none"):
+        StageClassifier(loss="mse").fit(X.reshape(4, -1)[:, :9] + 0.0, y)

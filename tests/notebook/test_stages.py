@@ -1,0 +1,176 @@
+"""Stages as functions: the stage's files as objects, and the shell's numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import make_processed
+from tiny_runs import kept_loggers
+
+from src import (
+    Evaluator,
+    Manifest,
+    Trainer,
+    audit,
+    cli,
+    compare,
+    create_data_loaders,
+    create_model,
+    crossval,
+    preprocess,
+)
+from src.config import TrainConfig
+from src.errors import ConfigError, DataNotFoundError, UnknownNameError
+
+SMALL = {"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 2, "image_size": 48}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("stages")
+    make_processed(root / "data/phantom_2d", people=(10, 10, 6, 0), images=2)
+    return root
+
+
+def places(root):
+    return {"data_root": root / "data", "checkpoint_dir": root / "ck", "results_dir": root / "res"}
+
+
+@pytest.fixture(scope="module")
+def folds(root):
+    more = {"freeze_backbone": True, "classes": 2, "bootstrap": 100, "device": "cpu"}
+    made = [
+        crossval("phantom_2d", folds=2, repeats=1, run=name, loss=loss, **more, **places(root))
+        for name, loss in (("a", "ordinal"), ("b", "ce"))
+    ]
+    return root, made
+
+
+@pytest.mark.slow
+def test_preprocess_returns_the_data_set(tmp_path):
+    manifest = preprocess("phantom_2d", **SMALL, **places(tmp_path))
+    assert isinstance(manifest, Manifest)
+    assert manifest.root == tmp_path / "data/phantom_2d"
+    assert "<td>" in manifest._repr_html_()
+    assert len(create_data_loaders(manifest.root)) == 2
+
+
+@pytest.mark.slow
+def test_crossval_returns_scores_with_tables_and_figures(folds):
+    root, (result, _) = folds
+    table = result.table()
+    assert table.loc["balanced accuracy", "n_people"] == 26
+    assert result["kind"] == "crossval"
+    assert len(result.people()) == 26
+    assert result.rivals().index[0] == "this model"
+    assert "roc" in result.figures()
+    assert result.figure("roc").size[0] > 300
+    with pytest.raises(UnknownNameError, match="did you mean 'rivals'"):
+        result.figure("rival")
+    assert "On 26 people" in result._repr_html_()
+    stored = json.loads((root / "res/a/metrics.json").read_text(encoding="utf-8"))
+    assert stored == {name: value for name, value in result.items() if name != "files"}
+
+
+@pytest.mark.slow
+def test_compare_tells_runs_apart(folds):
+    root, _ = folds
+    found = compare("a", "b", results_dir=root / "res", bootstrap=100)
+    table = found.table()
+    assert set(table["metric"]) >= {"balanced_accuracy", "auc_demented"}
+    assert ((table["low"] <= table["high"]) | table["low"].isna()).all()
+    assert found.figure().size[0] > 300
+    assert found._repr_html_().startswith("<p>26 people")
+    with pytest.raises(DataNotFoundError, match="no_such"):
+        compare("a", "no_such", results_dir=root / "res")
+
+
+@pytest.mark.slow
+def test_an_audit_that_fails_is_returned_with_what_mends_it(root, tmp_path):
+    good = audit(root / "data/phantom_2d", results_dir=root / "res")
+    assert good.verdict != "FAIL"
+    assert good.fix == ""
+    leaky = tmp_path / "leaky"
+    for split in ("train", "test"):
+        for source in sorted((root / "data/phantom_2d/train").rglob("*.png")):
+            place = leaky / split / source.parent.name / source.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(source.read_bytes())
+    bad = audit(leaky, results_dir=tmp_path / "res")
+    assert bad.verdict == "FAIL"
+    assert bad.fix
+    assert bad.table().loc["identical_files", "verdict"] == "FAIL"
+    assert "fix:" in bad._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [
+        (lambda: preprocess("phantom_2d", image_sise=3), UnknownNameError, "mean 'image_size'"),
+        (lambda: preprocess("phantom_2d", num_classes=3), UnknownNameError, "mean 'classes'"),
+        (lambda: preprocess("fantom_2d"), UnknownNameError, "mean 'phantom_2d'"),
+        (lambda: crossval(folds={"a": 1}), ConfigError, "'folds' is a dictionary"),
+        (lambda: crossval(epochs="x"), ConfigError, "'x' is no int"),
+        (lambda: crossval(fold=1), ConfigError, "trains a part"),
+        (lambda: compare("a"), ConfigError, "runs to compare: 1"),
+        (lambda: audit("no/such/folder"), DataNotFoundError, "no/such/folder"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_a_sentence(call, kind, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=said):
+        call()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_notebook_trains_and_scores_what_the_shell_does(root, tmp_path, frozen):
+    words = "--dataset phantom_2d --classes 2 --epochs 2 --precision fp32 --device cpu --no-report"
+    kept = {**places(root), "checkpoint_dir": tmp_path / "ck", "results_dir": tmp_path / "res"}
+    flags = [word for name, path in kept.items() for word in (f"--{name}", str(path))]
+    flags += [*words.split(), "--bootstrap", "100", "--run", "x"]
+    flags += ["--freeze_backbone"] if frozen else []
+    with kept_loggers():
+        for mode in ("train", "evaluate"):
+            assert cli.main(["--mode", mode, *flags]) == 0
+    shell = json.loads((tmp_path / "res/x/metrics.json").read_text(encoding="utf-8"))
+    train, test = create_data_loaders(root / "data/phantom_2d", num_classes=2)
+    model = create_model("2d", num_classes=2, freeze_backbone=frozen, ordinal=frozen)
+    config = TrainConfig(epochs=2, precision="fp32")
+    history = Trainer(model, train, None, "cpu", config=config).train()
+    result = Evaluator(model, test, "cpu", n_bootstrap=100).full_evaluation(tmp_path / "own")
+    stored = json.loads((tmp_path / "ck/x/history.json").read_text(encoding="utf-8"))
+    assert dict(history) == stored
+    assert result["person"] == shell["person"]
+    assert result["rivals"] == shell["rivals"]
+    assert history.plot().size[0] > 300
+    assert len(history.table()) == len(stored["val_loss"])
+
+
+def test_a_curve_that_is_drawn_live_needs_a_notebook(root):
+    train, _ = create_data_loaders(root / "data/phantom_2d", num_classes=2)
+    with pytest.raises(ConfigError, match="this is none"):
+        Trainer(create_model(num_classes=2, pretrained=False), train, plot=True)
+
+
+def test_live_curves_are_drawn_in_one_place(monkeypatch):
+    from src.training import history
+
+    shown = []
+
+    class Handle:
+        def update(self, image):
+            shown.append(image)
+
+    def display(image, display_id):
+        shown.append(image)
+        return Handle()
+
+    ipython = pytest.importorskip("IPython")
+    monkeypatch.setattr(ipython, "get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", display)
+    curve = history.LiveCurve()
+    for epoch in (1, 2, 3):
+        curve({"epoch": epoch, "train_loss": 1 / epoch, "val_balanced_accuracy": epoch / 4})
+    assert len(shown) == 3
+    assert not np.array_equal(np.asarray(shown[0]), np.asarray(shown[2]))
