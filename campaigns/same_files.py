@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 _MISSING = object()
-#: Branches that tell what a call found done already, as `predict` does.
-_OF_THE_CALL = {".answered_before"}
+#: Branches that tell what a call found done already, as `predict` does, and how long it took.
+_OF_THE_CALL = {".answered_before", ".seconds"}
 
 
 class Expected:

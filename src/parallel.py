@@ -7,8 +7,11 @@ imported here only, and only when the address of a scheduler is given.
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +30,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _CONNECT = 5  # seconds until a scheduler must have answered
 _PATIENCE = 30.0  # seconds without any worker until that is an error
+_LOOK = 1.0  # seconds between two looks of a worker for the process that started it
 _START = (
     "start scheduler and workers in the project's folder with `python -m dask scheduler` and "
     "`python -m dask worker ADDRESS`, in this same Python environment"
@@ -84,13 +88,29 @@ def _run_here(
         raise ValueError("what calls share is not sent to other processes of this machine")
     more = () if shared is None else (shared,)
     calls = (delayed(function)(item, *more) for item in items)
+    started = {"initializer": _watch, "initargs": (os.getpid(),)} if workers > 1 else {}
     try:
-        yield from Parallel(workers, return_as="generator_unordered")(calls)
+        yield from Parallel(workers, return_as="generator_unordered", **started)(calls)
     except TerminatedWorkerError:
         raise MriError(
             "a worker process was killed, most often for lack of memory; finished work is kept",
             hint=f"run the same command with --workers {max(workers // 2, 1)}",
         ) from None
+
+
+def _watch(parent: int) -> None:
+    """Let a worker end when the process that started it was killed: nobody waits for its answers.
+
+    By itself it would wait five minutes for another call.
+    """
+    if os.name == "posix":  # elsewhere a process keeps the number of its dead parent
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 def run_on_cluster(

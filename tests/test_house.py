@@ -53,9 +53,9 @@ def test_a_circle_is_found():
 
 
 def test_the_house_is_small():
-    assert len(ROOMS) == 12
+    assert len(ROOMS) == 13
     assert len(FLAT) == 12
-    assert len(floors()) == 12
+    assert len(floors()) == 13
 
 
 def test_every_room_and_flat_file_has_its_floor():

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cluster_tasks
 import numpy as np
+import psutil
 import pytest
 
 from src.errors import MriError
 from src.parallel import run_parallel
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -51,3 +55,25 @@ def test_dask_is_not_imported_without_an_address():
     code = "import sys, src.stages.preprocess; sys.exit('dask' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a dead parent has its number")
+@pytest.mark.parametrize("wait", [0, 4])  # while workers start, and while they work
+def test_workers_end_when_the_command_is_killed(wait):
+    code = (
+        "import time\nfrom src.parallel import run_parallel\n"
+        "list(run_parallel(time.sleep, [0.2, 60, 60], workers=2))\n"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    parent = psutil.Process(command.pid)
+    deadline = time.monotonic() + 30
+    while sum("LokyProcess" in " ".join(one.cmdline()) for one in parent.children()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(wait)
+    workers = parent.children(recursive=True)
+    command.kill()
+    command.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert [one.cmdline() for one in alive] == []

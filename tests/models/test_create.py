@@ -139,7 +139,7 @@ def given(request):
         ),
         (
             lambda model, train, test: src.Trainer("resnet18", train),
-            "Trainer(model=...) takes a model that create_model made, found a str",
+            "Trainer(model=...) takes a network, found a str",
             "create_model(model_dim='2d', backbone='resnet18')",
         ),
         (
@@ -164,7 +164,7 @@ def given(request):
         ),
         (
             lambda model, train, test: src.Evaluator("model.pth", test),
-            "Evaluator(model=...) takes a model that create_model made",
+            "Evaluator(model=...) takes a network, found a str",
             "model = create_model(model_dim='2d')",
         ),
         (
