@@ -24,7 +24,7 @@ from src.manifest import Manifest
 from src.predictions import Predictions, unweighted
 from src.stages import crossval
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"freeze_backbone": True, "folds": 3, "repeats": 2}
