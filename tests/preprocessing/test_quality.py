@@ -17,6 +17,7 @@ from damaged_heads import (
 from scipy import ndimage
 
 from src.cohorts.phantom import anatomy
+from src.preprocessing.raw import contrast
 from src.preprocessing.raw.artefacts import ghosts
 from src.preprocessing.raw.brain import find_brain
 from src.preprocessing.raw.convert import RawScan
@@ -210,3 +211,8 @@ def test_the_brain_of_wide_ventricles_is_found_with_them(times, least):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) >= 0.93
     inside = np.pad(ventricles, 14)
     assert (found & inside).sum() >= 0.99 * inside.sum()
+
+
+def test_what_lies_around_is_smoothed_as_by_the_filter():
+    data = np.random.default_rng(0).random((31, 44, 27), np.float32)
+    assert np.abs(contrast._smooth(data) - ndimage.gaussian_filter(data, 10)).max() < 1e-5
