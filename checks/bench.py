@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Settings of every run here; `checks.steps.SHAPES` is what its images are.
 SMALL = {
-    **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 3, "image_size": 48},
-    **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 2, "epochs": 2},
+    **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 2, "image_size": 48},
+    **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 1, "epochs": 2},
     **{"graded": 1, "workers": 1, "device": "cpu"},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from src.files import write_json
 from src.labels import STAGES
 from src.manifest import Manifest
+from src.report import canvas
 
 torch.set_num_threads(1)  # the inputs are small: more threads only wait for each other
 #: Of processed volumes: where oneDNN has no AVX-512, training on them costs ten times as much.
@@ -38,6 +40,14 @@ def pytest_runtest_setup() -> None:
 def pytest_runtest_call() -> None:
     """And so does the test, whether its fixtures were made for it or for one before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def few_pixels() -> Iterator[None]:
+    """Figures that nobody looks at have few pixels: encoding takes longer than drawing them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "_DPI", 60)
+        yield
 
 
 @pytest.fixture

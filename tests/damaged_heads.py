@@ -3,17 +3,31 @@
 Arrays: X Y Z voxels of 2 mm. Movement happens between lines of frequency space along one axis.
 """
 
+from functools import cache
+
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from src.preprocessing.space.template import template
 
 
+@cache
 def brain():
-    """Return the template as somebody's stripped brain: (X, Y, Z) and its affine, 2 mm."""
+    """Return the template as a stripped brain: (X, Y, Z) and its affine, 2 mm; read only."""
     rng = np.random.default_rng(0)
     t1 = template().t1
-    return (t1 * 800 + (t1 > 0) * rng.normal(0, 8, t1.shape)).astype(np.float32), template().affine
+    data = (t1 * 800 + (t1 > 0) * rng.normal(0, 8, t1.shape)).astype(np.float32)
+    data.flags.writeable = False
+    return data, template().affine
+
+
+@cache
+def usual_head():
+    """Return that brain in a whole head, and where it is; read only."""
+    made = whole_head(brain()[0], 2.0, np.random.default_rng(1))
+    for array in made:
+        array.flags.writeable = False
+    return made
 
 
 def whole_head(data, size, rng):
@@ -29,11 +43,11 @@ def whole_head(data, size, rng):
 
 def lines(data):
     """Return frequencies, lowest in the middle."""
-    return np.fft.fftshift(np.fft.fftn(data))
+    return fft.fftshift(fft.fftn(data))
 
 
 def image(frequencies):
-    return np.abs(np.fft.ifftn(np.fft.ifftshift(frequencies))).astype(np.float32)
+    return np.abs(fft.ifftn(fft.ifftshift(frequencies))).astype(np.float32)
 
 
 def along(values, axis):
@@ -56,7 +70,7 @@ def with_ghosts(data, share, axis=1):
 def zero_filled(data, times):
     """Return the image with `times` the voxels, as many scanners give it."""
     shape = [round(n * times) for n in data.shape]
-    known = np.zeros(shape, complex)
+    known = np.zeros(shape, np.complex64)
     known[tuple(slice(m // 2 - n // 2, m // 2 - n // 2 + n)
                 for m, n in zip(shape, data.shape, strict=True))] = lines(data)  # fmt: skip
     return image(known) * np.prod(shape) / data.size

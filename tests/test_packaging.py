@@ -101,7 +101,7 @@ def test_the_command_speaks_of_itself(installed, tmp_path):
     assert "usage: mri-ad" in help
     assert "mri-ad --mode full" in help
     assert "main.py" not in help
-    wrong = call(installed, tmp_path, "--mode", "train", "--dataset", "oasis_2d")
+    wrong = call(installed, tmp_path, "--mode", "audit", "--dataset", "oasis_2d")
     assert wrong.returncode == 2
     assert "mri-ad --mode preprocess" in wrong.stderr
     assert "main.py" not in wrong.stderr

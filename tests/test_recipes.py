@@ -130,8 +130,8 @@ def scored(house: Path) -> Path:
     study, rows = house / "data" / "mystudy", []
     study.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(50):
-        ill = number // 25
+    for number in range(36):
+        ill = number // 18
         data = ellipsoid((36, 40, 33), 0.15 + 0.3 * ill) + rng.integers(0, 20, (36, 40, 33))
         nib.save(
             nib.Nifti1Image(data.astype(np.int16), np.diag([4.0, 4, 4, 1])),

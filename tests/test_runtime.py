@@ -354,7 +354,7 @@ def test_an_older_glibc_takes_less_and_what_it_refuses_is_told(monkeypatch, capl
 def test_messages_that_nobody_can_read_change_no_exit_status(tmp_path, where):
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, str(ROOT / "main.py"), "--mode", "train", "--dataset", "oasis_2d"]
+    command = [sys.executable, str(ROOT / "main.py"), "--mode", "audit", "--dataset", "oasis_2d"]
     with Path(where).open("wb") if where != "nobody" else os.fdopen(writer, "wb") as stream:
         done = subprocess.run(
             [*command, "--data_root", str(tmp_path)], stderr=stream, cwd=tmp_path, check=False

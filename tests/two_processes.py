@@ -12,6 +12,7 @@ from tiny_runs import run_config
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from src import cli
 from src.models.create import create_model
 from src.runtime import place_in_job
 from src.stages import train
@@ -92,6 +93,15 @@ def train_run(data: Path, root: Path, name: str) -> list[str]:
     return [path.name for path in train.run(run_config(folder, root, **settings))]
 
 
+def words(data: Path, root: Path) -> list[str]:
+    """Return the command line of a training of volumes that writes under `root`."""
+    name = "phantom_3d"
+    flags: dict[str, Any] = {"data_root": data, "dataset": name, "run": name, "device": "cpu"}
+    flags |= {"classes": 2, "weights": "none", "dropout": 0, **RUNS[name], "bootstrap": 100}
+    flags |= {"samples": 1, "results_dir": root / "results", "checkpoint_dir": root / "checkpoints"}
+    return ["--mode", "train", *(f"--{name}={value}" for name, value in flags.items())]
+
+
 def outcomes() -> dict[str, Any]:
     """Return everything that must not depend on the number of processes."""
     accelerator = Accelerator(cpu=True)
@@ -106,7 +116,8 @@ def outcomes() -> dict[str, Any]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     Accelerator.end_training = lambda self: None  # a run leaves the job; here, others follow
-    data, root = map(Path, sys.argv[1:])
+    data, root, killed = map(Path, sys.argv[1:])
     found = outcomes()
     found["written"] = {name: train_run(data, root, name) for name in RUNS}
+    found["status"] = cli.main([*words(data, killed), "--resume"])
     torch.save(found, root / f"process_{place_in_job().index}.pt")

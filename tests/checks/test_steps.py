@@ -27,7 +27,7 @@ from src.preprocessing import intensity, io, scan
 from src.stages import gradcam as explain
 from src.training.state import TrainState
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,7 +1,6 @@
 """Cross-validation: everyone is tested once a repeat, folds resume, and nothing leaks."""
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from tiny_runs import run_config
 
 from src.data.splits import folds_hash
 from src.errors import ConfigError, LeakageError, ManifestError
-from src.evaluation import cross_validation
+from src.evaluation import cross_validation, result_files
 from src.evaluation.fold_training import FoldTraining
 from src.evaluation.metrics.scores import METRICS
 from src.evaluation.metrics.significance import corrected_interval
@@ -25,10 +24,11 @@ from src.manifest import Manifest
 from src.predictions import Predictions, unweighted
 from src.stages import crossval
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {"backbone": "resnet18", "freeze_backbone": True, "folds": 3, "repeats": 2}
+SETTINGS = {"freeze_backbone": True, "folds": 3, "repeats": 2}
+STUDY = "phantom_2d_efficientnet_lite0_2classes_crossval"
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,35 @@ def data(tmp_path_factory):
 def done(data, tmp_path_factory):
     """Return the config and the results' folder of a finished study; read only."""
     config = run_config(data, tmp_path_factory.mktemp("done"), **SETTINGS)
-    files = list(crossval.run(config))
-    return config, config.results_dir / "phantom_2d_resnet18_2classes_crossval", files
+    list(crossval.run(config))
+    return config, config.results_dir / STUDY
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A folder of 12 people with one slice each, for whole networks; read only."""
+    root = tmp_path_factory.mktemp("few") / "phantom_2d"
+    return make_processed(root, "2d", people=(6, 6, 0, 0), images=1)
+
+
+@pytest.fixture(scope="module")
+def begun(data, tmp_path_factory):
+    """The results' folder of a study of which one fold of each repeat is done; read only."""
+    root = tmp_path_factory.mktemp("begun")
+    list(crossval.run(run_config(data, root, **SETTINGS, fold=1, run="mine")))
+    return root / "results" / "mine"
+
+
+@pytest.fixture
+def mine(begun, tmp_path):
+    """A copy of `begun` to go on with, or to spoil."""
+    return Path(shutil.copytree(begun, tmp_path / "results" / "mine"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Draw nothing: the figures of a study are drawn for `done`."""
+    monkeypatch.setattr(result_files, "_write_figures", lambda *_: iter(()))
 
 
 def read_people(folder):
@@ -117,32 +144,32 @@ def test_rivals_have_the_same_people(done):
     assert not by_name["table"]["available"]
 
 
-def test_a_second_run_trains_nothing(done, monkeypatch):
-    config, folder, _ = done
+def test_a_second_run_trains_nothing(done, undrawn, monkeypatch):
+    config, folder = done
     before = read_people(folder)
     monkeypatch.setattr(FoldTraining, "fit", lambda *a, **k: pytest.fail("trained again"))
     list(crossval.run(config))
     pd.testing.assert_frame_equal(read_people(folder), before)
 
 
-def test_folds_alone_give_what_all_together_give(done, data, tmp_path):
-    config = run_config(data, tmp_path, **SETTINGS)
-    folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
-    for repeat in range(2):
-        for fold in range(3):
-            list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=fold, repeat=repeat)))
-            assert not (folder / "metrics.json").exists()  # two last tasks would both write it
+def test_folds_alone_give_what_all_together_give(done, data, undrawn, tmp_path):
+    folder = tmp_path / "results" / STUDY
+    shutil.copytree(done[1] / "folds", folder / "folds")
+    for repeat, fold in ((0, 1), (1, 2)):  # the last ones
+        (folder / "folds" / f"repeat{repeat}_fold{fold}_seed0.json").unlink()
+    for repeat, fold in ((0, 1), (1, 2)):
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=fold, repeat=repeat)))
+        assert not (folder / "metrics.json").exists()  # two last tasks would both write it
     list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True)))
     pd.testing.assert_frame_equal(read_people(folder), read_people(done[1]), rtol=1e-4)
-    assert config.crossval.folds == 3
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_what_holds_for_every_fold_is_logged_once(data, tmp_path, caplog, frozen):
+def test_what_holds_for_every_fold_is_logged_once(few, undrawn, tmp_path, caplog, frozen):
     with caplog.at_level("INFO"):
-        settings = SETTINGS | {"freeze_backbone": frozen, "folds": 2, "repeats": 1}
-        list(crossval.run(run_config(data, tmp_path, **settings)))
-    for start in ("device: cpu", "backbone: resnet18"):
+        settings = {"freeze_backbone": frozen, "folds": 2, "repeats": 1}
+        list(crossval.run(run_config(few, tmp_path, **settings)))
+    for start in ("device: cpu", "backbone: efficientnet_lite0"):
         assert sum(text.startswith(start) for text in caplog.messages) == 1
     once = "backbone frozen" if frozen else "learning rate"
     assert sum(text.startswith(once) for text in caplog.messages) == 1
@@ -150,22 +177,20 @@ def test_what_holds_for_every_fold_is_logged_once(data, tmp_path, caplog, frozen
     assert sum(text.startswith(each) for text in caplog.messages) == 2
 
 
-def test_collecting_too_early_says_how_many_are_missing(data, tmp_path):
-    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+def test_collecting_too_early_says_how_many_are_missing(data, mine, tmp_path):
     with pytest.raises(ManifestError, match="4 of 6 folds are missing"):
-        list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True)))
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, collect=True, run="mine")))
 
 
-def test_folds_of_other_settings_are_not_mixed(data, tmp_path):
-    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
+def test_folds_of_other_settings_are_not_mixed(data, mine, tmp_path):
     with pytest.raises(ConfigError, match="made with other settings: loss"):
         list(crossval.run(run_config(data, tmp_path, **SETTINGS, loss="ce", run="mine")))
 
 
 def test_tasks_at_the_same_time_give_what_one_after_the_other_gives(done, data, tmp_path):
     shutil.copytree(data, tmp_path / "phantom_2d", ignore=shutil.ignore_patterns(".*"))
-    words = "--mode crossval --dataset phantom_2d --backbone resnet18 --freeze_backbone --folds 3"
-    words += " --repeats 2 --epochs 1 --classes 2 --weights none --bootstrap 100 --device cpu"
+    words = "--mode crossval --dataset phantom_2d --freeze_backbone --folds 3 --repeats 2"
+    words += " --epochs 1 --classes 2 --weights none --bootstrap 100 --device cpu"
     places = [f"--{n}={tmp_path / n}" for n in ("results_dir", "checkpoint_dir", "cache_dir")]
     command = [sys.executable, "main.py", *words.split(), *places, f"--data_root={tmp_path}"]
     tasks = [
@@ -187,7 +212,7 @@ def test_tasks_at_the_same_time_give_what_one_after_the_other_gives(done, data, 
 
 def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path):
     places = {"run": "mine", "cache_dir": tmp_path / "a"}
-    list(crossval.run(run_config(data, tmp_path, **SETTINGS, **places, fold=1)))
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, **places, fold=1, repeat=0)))
     shared = [tmp_path / "results" / "mine" / name for name in ("folds.csv", "config.json")]
     before = [(path.stat().st_ino, path.read_bytes()) for path in shared]
     places["cache_dir"] = tmp_path / "b"
@@ -201,21 +226,19 @@ def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path
     assert told["data"]["cache_dir"] is None
 
 
-def test_folds_that_were_trained_are_not_overwritten_by_others(data, tmp_path):
-    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
-    path = tmp_path / "results" / "mine" / "folds.csv"
+def test_folds_that_were_trained_are_not_overwritten_by_others(data, mine, tmp_path):
+    path = mine / "folds.csv"
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"folds\.csv was made with other settings: folds"):
         list(crossval.run(run_config(data, tmp_path, **{**SETTINGS, "folds": 4}, run="mine")))
     assert path.read_bytes() == before
 
 
-def test_a_damaged_fold_is_named(data, tmp_path):
-    written = list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
-    path = next(path for path in written if path.name == "repeat0_fold1_seed0.json")
+def test_a_damaged_fold_is_named(data, mine, tmp_path):
+    path = mine / "folds" / "repeat0_fold1_seed0.json"
     path.write_text(path.read_text(encoding="utf-8")[:200], encoding="utf-8")
     with pytest.raises(ManifestError, match=r"repeat0_fold1_seed0.json is damaged"):
-        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))
 
 
 def test_a_split_with_the_same_people_is_refused(data, tmp_path):
@@ -228,14 +251,10 @@ def test_a_split_with_the_same_people_is_refused(data, tmp_path):
         list(crossval.run(run_config(folder, tmp_path, **SETTINGS)))
 
 
-def test_networks_are_trained_in_each_fold_and_seeds_differ(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    folder = make_processed(tmp_path / "phantom_2d", "2d", people=(6, 6, 0, 0), images=1)
-    config = run_config(
-        folder, tmp_path, backbone="resnet18", folds=2, repeats=1, seeds=2, batch_size=4
-    )
+def test_networks_are_trained_in_each_fold_and_seeds_differ(few, tmp_path):
+    config = run_config(few, tmp_path, folds=2, repeats=1, seeds=2, batch_size=4)
     list(crossval.run(config))
-    results = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
+    results = tmp_path / "results" / STUDY
     people = read_people(results)
     assert len(people) == 12 * 2
     by_seed = {seed: rows["logit_Demented"].to_numpy() for seed, rows in people.groupby("seed")}
@@ -246,21 +265,22 @@ def test_networks_are_trained_in_each_fold_and_seeds_differ(tmp_path, caplog):
     assert kept == ["best_model.pth"] * 4
 
 
-def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path):
-    settings = {**SETTINGS, "repeats": 1, "permute_labels": 3}
+def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path, request):
+    settings = {**SETTINGS, "folds": 2, "repeats": 1, "permute_labels": 2}
     config = run_config(data, tmp_path, **settings)
     list(crossval.run(config))
-    folder = tmp_path / "results" / "phantom_2d_resnet18_2classes_crossval"
+    folder = tmp_path / "results" / STUDY
     section = read_json(folder / "metrics.json")["permutation"]
-    assert section["n"] == 3
+    assert section["n"] == 2
     assert set(section["null"]) == set(FOLD_METRICS)
     null, seen = section["null"]["macro_auc"], section["observed"]["macro_auc"]
-    assert len(null) == 3
-    p = (1 + sum(value >= seen for value in null)) / 4
+    assert len(null) == 2
+    p = (1 + sum(value >= seen for value in null)) / 3
     assert section["p"]["macro_auc"] == pytest.approx(p)
     kept = read_json(folder / "permutation.json")["null"]
-    list(crossval.run(run_config(data, tmp_path, **{**settings, "permute_labels": 4})))
-    assert read_json(folder / "permutation.json")["null"][:3] == kept
+    request.getfixturevalue("undrawn")
+    list(crossval.run(run_config(data, tmp_path, **{**settings, "permute_labels": 3})))
+    assert read_json(folder / "permutation.json")["null"][:2] == kept
 
 
 def test_the_hash_names_the_folds(done, data):
@@ -270,8 +290,7 @@ def test_the_hash_names_the_folds(done, data):
     assert len(Manifest.read(data)) == 64
 
 
-def test_folds_of_an_older_version_are_not_mixed(data, tmp_path, monkeypatch):
-    list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+def test_folds_of_an_older_version_are_not_mixed(data, mine, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_validation, "VERSION", cross_validation.VERSION + 1)
     with pytest.raises(ConfigError, match="other settings: version"):
-        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1)))
+        list(crossval.run(run_config(data, tmp_path, **SETTINGS, fold=1, run="mine")))

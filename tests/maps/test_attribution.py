@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +31,19 @@ def exact(name: str) -> Classifier:
     a million then changes sides, and a map of integrated gradients by a thousandth.
     """
     return build(name).double()
+
+
+def half(classifier: Classifier) -> torch.Tensor:
+    """Images of half the size along each axis, for methods that look at them many times."""
+    every = slice(None, None, 2)
+    x = images(classifier)
+    return x[(..., *[every] * (x.ndim - 2))].contiguous()
+
+
+def take_steps(monkeypatch, count: int) -> None:
+    """Let integrated gradients look at this many points of the way."""
+    few = replace(methods.INPUT_METHODS["ig"], explain=partial(integrated_gradients, steps=count))
+    monkeypatch.setitem(methods.INPUT_METHODS, "ig", few)
 
 
 def activation_and_gradient(classifier, name, x, target):
@@ -76,12 +92,14 @@ def test_gradcam_equals_captum_at_an_inner_layer(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "simple"])
-def test_integrated_gradients_equal_captum(name: str) -> None:
+@pytest.mark.parametrize(("name", "steps"), [("resnet18", 6), ("simple", 32)])  # 32 are usual
+def test_integrated_gradients_equal_captum(name: str, steps: int, monkeypatch) -> None:
+    if steps != 32:
+        take_steps(monkeypatch, steps)
     classifier = exact(name)
-    x, target = images(classifier), [3, 1]
+    x, target = half(classifier), [3, 1]
     oracle = IntegratedGradients(classifier)
-    expected = oracle.attribute(x.double(), target=torch.tensor(target), n_steps=32)[:, 0]
+    expected = oracle.attribute(x.double(), target=torch.tensor(target), n_steps=steps)[:, 0]
     found = Attribution(classifier, "ig").raw_maps(x, target)
     assert expected.max() > 1e-3
     assert found == pytest.approx(expected.relu().detach().numpy(), abs=1e-6, rel=1e-5)
@@ -176,12 +194,13 @@ def test_several_layers_cost_one_pass_and_fuse_their_maps() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "simple"])
 def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatch) -> None:
     monkeypatch.setattr(methods, "_WINDOWS", 2)  # few passes
+    take_steps(monkeypatch, 4)
     classifier = exact(name).train()
     classifier.features.requires_grad_(False)
     modes = [module.training for module in classifier.modules()]
     grads = [parameter.requires_grad for parameter in classifier.parameters()]
     state = {key: value.clone() for key, value in classifier.state_dict().items()}
-    x, attribution = images(classifier), Attribution(classifier, method)
+    x, attribution = half(classifier), Attribution(classifier, method)
     found = attribution.raw_maps(x, [3, 1])
     assert found.shape == (2, *x.shape[2:])
     assert found.dtype == np.float32
@@ -201,7 +220,7 @@ def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatc
 @pytest.mark.parametrize("method", ["hirescam", "ig"])
 def test_mixed_precision_around_the_call_changes_nothing(method: str) -> None:
     classifier = build("simple")
-    x, attribution = images(classifier), Attribution(classifier, method)
+    x, attribution = half(classifier), Attribution(classifier, method)
     expected = attribution.raw_maps(x, 1)
     with torch.autocast("cpu", torch.bfloat16):
         assert np.array_equal(attribution.raw_maps(x, 1), expected)

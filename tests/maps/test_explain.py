@@ -109,7 +109,9 @@ def test_only_the_first_people_of_each_class_are_drawn(processed, root, monkeypa
     assert drawn == {"NonDemented": ["PHAN_0003"], "Demented": ["PHAN_1003", "PHAN_2003"]}
 
 
-def test_what_an_earlier_run_left_is_removed(processed, root):
+def test_what_an_earlier_run_left_is_removed(processed, root, monkeypatch):
+    for name in ("person_figure", "mosaic", "write_view"):
+        monkeypatch.setattr(f"src.maps.people_files.{name}", lambda path, *_, **__: path)
     config = run_config(processed, root, samples=1, graded=0)
     folder = next(iter(run(config))).parent
     (folder / "Gone.png").write_text("old", encoding="utf-8")

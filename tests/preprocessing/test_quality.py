@@ -1,12 +1,14 @@
 """What is measured of a scan: good copies pass, damage and other contrasts are named."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
 from damaged_heads import (
     brain,
     of_contrast,
+    usual_head,
     whole_head,
     with_ghosts,
     with_lines_moved,
@@ -15,6 +17,7 @@ from damaged_heads import (
 from scipy import ndimage
 
 from src.cohorts.phantom import anatomy
+from src.preprocessing.raw import contrast
 from src.preprocessing.raw.artefacts import ghosts
 from src.preprocessing.raw.brain import find_brain
 from src.preprocessing.raw.convert import RawScan
@@ -68,7 +71,7 @@ def copies():
 @pytest.mark.parametrize(("times", "change"), [pytest.param(*c[1:], id=c[0]) for c in copies()])
 def test_a_copy_that_was_resampled_is_as_good(times, change):
     data, affine = brain()
-    head, mask = whole_head(data, 2.0, np.random.default_rng(1))
+    head, mask = usual_head()
     for scan, inside in ((data, data > 0), (head, mask)):
         made = change(scan).clip(0).astype(np.float32)
         there = change(inside.astype(np.float32)) > 0.5
@@ -78,8 +81,8 @@ def test_a_copy_that_was_resampled_is_as_good(times, change):
 
 @pytest.mark.slow
 def test_movement_leaves_ghosts_in_the_air_of_a_head():
-    data, affine = brain()
-    head, mask = whole_head(data, 2.0, np.random.default_rng(1))
+    _, affine = brain()
+    head, mask = usual_head()
     n = head.shape[1]
     often = np.random.default_rng(2).random(n) < 0.3
     often[n // 2] = False
@@ -96,7 +99,7 @@ def test_movement_leaves_ghosts_in_the_air_of_a_head():
 
 def test_ghosts_are_not_judged_where_the_air_was_emptied_or_is_not_there():
     data, _ = brain()
-    head, mask = whole_head(data, 2.0, np.random.default_rng(1))
+    head, mask = usual_head()
     size = np.full(3, 2.0)
     emptied = np.where(head > 0.1 * head.max(), head, 0)
     assert ghosts(emptied, mask, size) is None
@@ -178,6 +181,7 @@ def test_quality_survives_its_file():
     assert Quality.from_dict(json.loads(json.dumps(quality.to_dict()))) == quality
 
 
+@cache
 def wide(times):
     """Return a brain whose ventricles were opened so many times, 2 mm, and those ventricles."""
     data, affine = brain()
@@ -207,3 +211,8 @@ def test_the_brain_of_wide_ventricles_is_found_with_them(times, least):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) >= 0.93
     inside = np.pad(ventricles, 14)
     assert (found & inside).sum() >= 0.99 * inside.sum()
+
+
+def test_what_lies_around_is_smoothed_as_by_the_filter():
+    data = np.random.default_rng(0).random((31, 44, 27), np.float32)
+    assert np.abs(contrast._smooth(data) - ndimage.gaussian_filter(data, 10)).max() < 1e-5

@@ -58,15 +58,36 @@ def data(tmp_path_factory):
     return root
 
 
+def run_of(job, index):
+    """Return the process of a job with this number."""
+    for process in psutil.Process(job.pid).children(recursive=True):
+        if process.environ().get("RANK") == str(index):
+            return process
+    raise LookupError(index)
+
+
 @pytest.fixture(scope="module")
-def of_two(data, tmp_path_factory):
-    """Folder and findings of a job of two processes."""
+def killed(data, tmp_path_factory):
+    """Folder, exit status and words of a job of which a process was killed, and its epochs."""
+    root = tmp_path_factory.mktemp("killed")
+    job = torchrun("main.py", *two_processes.words(data, root), cwd=ROOT)
+    while not (root / "checkpoints" / "phantom_3d" / "last.pth").is_file():
+        assert job.poll() is None, job.stderr.read()
+        time.sleep(0.02)
+    run_of(job, 1).send_signal(signal.SIGKILL)
+    said = end_of(job)
+    return root, job.returncode, said, history(root, "phantom_3d")["epoch"]
+
+
+@pytest.fixture(scope="module")
+def of_two(data, killed, tmp_path_factory):
+    """Folder, findings and words of a job of two processes, which resumes the killed one too."""
     root = tmp_path_factory.mktemp("two")
-    job = torchrun(ROOT / "tests" / "two_processes.py", data, root)
+    job = torchrun(ROOT / "tests" / "two_processes.py", data, root, killed[0])
     said = end_of(job)
     assert job.returncode == 0, said
     found = [torch.load(root / f"process_{index}.pt", weights_only=True) for index in (0, 1)]
-    return root, found
+    return root, found, said
 
 
 @pytest.fixture(scope="module")
@@ -128,38 +149,20 @@ def test_process_0_alone_writes(of_two):
     assert all(len(files) == 5 for files in first.values())
 
 
-def run_of(job, index):
-    """Return the process of a job with this number."""
-    for process in psutil.Process(job.pid).children(recursive=True):
-        if process.environ().get("RANK") == str(index):
-            return process
-    raise LookupError(index)
-
-
-def test_a_killed_process_ends_the_job_and_resuming_ends_as_if_it_had_not(of_two, data, tmp_path):
-    run = "phantom_3d"
-    flags = {"data_root": data, "dataset": run, "run": run, "device": "cpu", "classes": 2}
-    flags |= {"weights": "none", "dropout": 0, **RUNS[run], "bootstrap": 100, "samples": 1}
-    flags |= {"results_dir": tmp_path / "results", "checkpoint_dir": tmp_path / "checkpoints"}
-    words = ["main.py", "--mode", "train", *(f"--{name}={value}" for name, value in flags.items())]
-    job = torchrun(*words, cwd=ROOT)
-    folder = tmp_path / "checkpoints" / run
-    while not (folder / "last.pth").is_file():
-        assert job.poll() is None, job.stderr.read()
-        time.sleep(0.02)
-    run_of(job, 1).send_signal(signal.SIGKILL)
-    said = end_of(job)
-    assert job.returncode != 0
+def test_a_killed_process_ends_the_job(killed):
+    _, status, said, epochs = killed
+    assert status != 0
     sentences = [line for line in said.splitlines() if "another process of this job ended" in line]
     assert len(sentences) == 1, said
     assert "kept, --resume continues" in sentences[0]
-    assert 0 < len(history(tmp_path, run)["epoch"]) < RUNS[run]["epochs"]
+    assert 0 < len(epochs) < RUNS["phantom_3d"]["epochs"]
 
-    job = torchrun(*words, "--resume", cwd=ROOT)
-    said = end_of(job)
-    assert job.returncode == 0, said
+
+def test_resuming_a_killed_job_ends_as_if_it_had_not_been(killed, of_two):
+    root, found, said = of_two
+    assert [one["status"] for one in found] == [0, 0]
     assert said.count("resumed after epoch") == 1  # process 0 alone speaks
-    assert history(tmp_path, run) == history(of_two[0], run)
+    assert history(killed[0], "phantom_3d") == history(root, "phantom_3d")
 
 
 @pytest.mark.parametrize(("total", "count"), [(7, 1), (7, 2), (7, 3), (2, 3), (0, 2), (12, 4)])

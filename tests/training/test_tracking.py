@@ -17,7 +17,7 @@ from src.stages import evaluate
 from src.training import tracking
 from src.training.tracking import open_tracker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
 
 def scalars_of(folder):

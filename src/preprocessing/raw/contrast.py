@@ -9,6 +9,8 @@ Arrays: ``X Y Z`` voxels in RAS+ order.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -78,6 +80,20 @@ def _near(laid: Float, core: Mask) -> Float:
 
 
 def _mean_around(laid: Float, where: Mask) -> Float:
-    weight = ndimage.gaussian_filter(where.astype(np.float32), _AROUND / EDGE)
-    total = ndimage.gaussian_filter(np.where(where, laid, np.float32(0)), _AROUND / EDGE)
+    weight = _smooth(where.astype(np.float32))
+    total = _smooth(np.where(where, laid, np.float32(0)))
     return np.where(weight > 1e-3, total / np.maximum(weight, 1e-3), np.float32(1))
+
+
+def _smooth(data: Float) -> Float:
+    """Return `data` smoothed by a Gaussian of `_AROUND`, as SciPy's filter would."""
+    for edge in data.shape:
+        data = np.tensordot(data, _gaussian(edge), (0, 1))  # this axis comes last
+    return data
+
+
+@lru_cache(maxsize=3)
+def _gaussian(edge: int) -> Float:
+    """Return (N, N) of a smoothing: a product takes a tenth of so wide a filter's time."""
+    found: Float = ndimage.gaussian_filter1d(np.eye(edge, dtype=np.float32), _AROUND / EDGE, axis=0)
+    return found
