@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Settings of every run here; `checks.steps.SHAPES` is what its images are.
 SMALL = {
-    **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 2, "image_size": 48},
+    **{"phantom_subjects": 16, "phantom_voxel": 4.0, "num_slices": 2, "image_size": 64},
     **{"volume_size": 32, "classes": 2, "bootstrap": 100, "samples": 1, "epochs": 2},
     **{"graded": 1, "workers": 1, "device": "cpu"},
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from src.models.classifier import Classifier
     from src.training.trainer import Trainer
 
-SHAPES = {"2d": (48, 48), "3d": (32, 32, 32)}  # what SMALL makes
+SHAPES = {"2d": (64, 64), "3d": (32, 32, 32)}  # what SMALL makes
 PARAMETERS = {  # with four classes
     **{"resnet18": 11_172_292, "resnet50": 23_509_956, "densenet121": 6_951_684},
     **{"efficientnet_b0": 4_012_096, "efficientnet_lite0": 3_375_556},
