@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ from .report.failures import failures_in, forget_failure, note_failure
 from .runtime import (
     Terminated,
     configure_logging,
+    end_with,
     give_memory_back,
     keep_memory,
     place_in_job,
@@ -276,6 +278,8 @@ def _run(args: argparse.Namespace) -> int:
     # One process of a job speaks for all: the others show errors only.
     configure_logging(logging.ERROR if place_in_job().index else logging.INFO)
     refuse_torchrun(args.mode)
+    if place_in_job().count > 1:
+        end_with(os.getppid())
     if args.runs and args.mode != "compare":
         raise ConfigError(
             f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,13 +22,12 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from .errors import MriError
 from .optional import install_command
-from .runtime import keep_memory, progress
+from .runtime import end_with, keep_memory, progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _CONNECT = 5  # seconds until a scheduler must have answered
 _PATIENCE = 30.0  # seconds without any worker until that is an error
-_LOOK = 1.0  # seconds between two looks of a worker for the process that started it
 _START = (
     "start scheduler and workers in the project's folder with `python -m dask scheduler` and "
     "`python -m dask worker ADDRESS`, in this same Python environment"
@@ -88,7 +85,7 @@ def _run_here(
         raise ValueError("what calls share is not sent to other processes of this machine")
     more = () if shared is None else (shared,)
     calls = (delayed(function)(item, *more) for item in items)
-    started = {"initializer": _watch, "initargs": (os.getpid(),)} if workers > 1 else {}
+    started = {"initializer": end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
     try:
         yield from Parallel(workers, return_as="generator_unordered", **started)(calls)
     except TerminatedWorkerError:
@@ -96,21 +93,6 @@ def _run_here(
             "a worker process was killed, most often for lack of memory; finished work is kept",
             hint=f"run the same command with --workers {max(workers // 2, 1)}",
         ) from None
-
-
-def _watch(parent: int) -> None:
-    """Let a worker end when the process that started it was killed: nobody waits for its answers.
-
-    By itself it would wait five minutes for another call.
-    """
-    if os.name == "posix":  # elsewhere a process keeps the number of its dead parent
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK)
-    os._exit(1)
 
 
 def run_on_cluster(

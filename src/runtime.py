@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ _MALLOC = (
     ("MALLOC_TRIM_THRESHOLD_", -1, (-1,)),
     ("MALLOC_TOP_PAD_", -2, (2**26,)),
 )
+_LOOK = 1.0  # seconds between two looks for the process that started this one
 _KEPT = "stays in this process and in those that it starts"
 _kept: bool | None = None  # whether this process keeps memory; None before that is decided
 
@@ -183,6 +186,25 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when the one that started it was killed: nobody waits for it.
+
+    By itself a worker of joblib would wait five minutes for another call, and a process of a
+    ``torchrun`` that was killed would train on, and keep the next one from its run.
+
+    Args:
+        parent: Number of the process that started this one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        os._exit(1)
+
+    if os.name == "posix":  # elsewhere a process keeps the number of its dead parent
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def usable_cores() -> int:
