@@ -94,6 +94,12 @@ class ExplainConfig:
     )
     samples: int = option(4, "maps: people per class in the figures")
     graded: int = option(8, "maps: people whose maps are tested; 0 tests none")
+    convention: str = option(
+        "neurological",
+        "maps: which side of a picture shows the person's left; neurological: the left, "
+        "radiological: the right; letters say it",
+        ("neurological", "radiological"),
+    )
     atlas: Path | None = option(None, "maps: NIfTI of numbered regions in MNI space")
     atlas_labels: Path | None = option(None, "maps: the atlas's numbers and names, a text table")
 

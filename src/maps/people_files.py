@@ -21,7 +21,6 @@ from ..files import atomic_file
 from ..preprocessing.io import write_nifti
 from ..report.map_figures.mosaic import mosaic
 from ..report.map_figures.person import PersonMap, person_figure, write_thumbnail
-from ..report.map_figures.viewer import write_view
 from .attribution import STEP
 from .cases import Case, CaseMap
 from .map_run import MapRun
@@ -109,7 +108,7 @@ def write_people(run: MapRun, explained: Sequence[Explained]) -> Iterator[Path]:
 
 
 def _write_class(run: MapRun, name: str, people: Sequence[Explained]) -> Iterator[Path]:
-    """Draw people of one class together, and the first of them slice by slice and turnable."""
+    """Draw people of one class together, and the first of them slice by slice."""
     title = f"{run.name}: true class {name}"
     shown = [_person_map(run, one) for one in people]
     folder, stamps = run.folder, run.stamps
@@ -129,10 +128,6 @@ def _write_class(run: MapRun, name: str, people: Sequence[Explained]) -> Iterato
     )  # fmt: skip
     image = people[0].path.with_name(f"{case.name}_image.nii.gz")
     write_nifti(image, first.image.data, first.image.affine, description="processed image")
-    yield write_view(
-        folder / f"{name}_view.html", first.image, first.map, f"{title}, {first.title}",
-        side_known=known, text=first.text, stamps=stamps,
-    )  # fmt: skip
 
 
 def _person_map(run: MapRun, one: Explained) -> PersonMap:

@@ -24,6 +24,7 @@ from ..maps.groups import Collected
 from ..maps.map_run import MapRun, clear_maps, open_maps
 from ..maps.people_files import write_people
 from ..maps.regions.atlas import Atlas, coarse_atlas, read_atlas
+from ..report.map_figures.drawing import convention
 from .preflight import check_before
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     """Explain every test person, test the maps, and write them with figures and tables.
 
     Yields:
-        Figures and view of each class, ``maps.csv``, group maps, regions, ``grade.png`` and
+        Figures of each class, ``maps.csv``, group maps, regions, ``grade.png`` and
         ``explain.json``.
 
     Raises:
@@ -43,6 +44,11 @@ def run(config: RunConfig) -> Iterator[Path]:
         ConfigError: A method, layer, class or atlas that does not fit.
     """
     check_before(config, "gradcam")
+    with convention(config.explain.convention):
+        yield from _explain(config)
+
+
+def _explain(config: RunConfig) -> Iterator[Path]:
     atlas = _atlas(config)
     maps = open_maps(config)
     placement = find_template(maps)

@@ -37,6 +37,7 @@ from ..inference.map_files import write_answer_map
 from ..inference.prepare import Preparer
 from ..maps.attribution import Attribution
 from ..models.device import choose_device
+from ..report.map_figures.drawing import convention
 from ..runtime import progress, usable_cores
 from ..training.likeness import FLAG_RATE
 from .preflight import check_before
@@ -88,7 +89,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
     n_kept = len(given)
     failed: dict[str, str] = {}
-    yield from _answer_others(ensemble, config, items, records, given, failed)
+    with convention(config.explain.convention):
+        yield from _answer_others(ensemble, config, items, records, given, failed)
     answers = {name: one.answer for name, one in given.items()}
     for item in items:
         if item.name in failed:

@@ -58,9 +58,7 @@ def trained(processed, root):
 
 def test_every_file_is_there_and_the_json_comes_last(written):
     of_classes = [
-        f"{name}{end}"
-        for name in ("NonDemented", "Demented")
-        for end in (".png", "_slices.png", "_view.html")
+        f"{name}{end}" for name in ("NonDemented", "Demented") for end in (".png", "_slices.png")
     ]
     assert list(written) == [*of_classes, "maps.csv", "grade.png", "explain.json"]
     for name in (name for name in written if name.endswith(".png")):
@@ -110,7 +108,7 @@ def test_only_the_first_people_of_each_class_are_drawn(processed, root, monkeypa
 
 
 def test_what_an_earlier_run_left_is_removed(processed, root, monkeypatch):
-    for name in ("person_figure", "mosaic", "write_view"):
+    for name in ("person_figure", "mosaic"):
         monkeypatch.setattr(f"src.maps.people_files.{name}", lambda path, *_, **__: path)
     config = run_config(processed, root, samples=1, graded=0)
     folder = next(iter(run(config))).parent
@@ -128,7 +126,7 @@ def test_a_failed_grade_is_told_on_every_figure(processed, root, monkeypatch):
     stamps = []
     monkeypatch.setattr("src.maps.explain.grade_maps", lambda *_, **__: {"verdict": "FAIL"})
     monkeypatch.setattr("src.stages.gradcam.grade_figure", lambda path, *_, **__: path)
-    for name in ("person_figure", "mosaic", "write_view"):
+    for name in ("person_figure", "mosaic"):
         monkeypatch.setattr(
             f"src.maps.people_files.{name}",
             lambda path, *_, stamps=(), seen=stamps, **__: seen.append(stamps) or path,

@@ -21,6 +21,7 @@ from map_examples import (
 )
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from src.errors import ImageError
 from src.report.map_figures.drawing import (
@@ -28,13 +29,21 @@ from src.report.map_figures.drawing import (
     MAP_COLOURS,
     Cut,
     Sheet,
+    convention,
     grey_limits,
+    mirrored,
     peak,
     plane_sizes,
     share_of_maximum,
     shown_affine,
 )
-from src.report.map_figures.person import NOTHING, PersonMap, person_figure
+from src.report.map_figures.person import (
+    HEIGHT,
+    NOTHING,
+    PersonMap,
+    person_figure,
+    write_thumbnail,
+)
 from src.report.map_figures.planes import PLANE_ORDER, ThreePlanes
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -141,6 +150,33 @@ def test_known_sides_are_named_left_and_right(tmp_path, saved) -> None:
             assert x["L"] < 0.5 < x["R"]
         assert y["A" if plane == "axial" else "S"] >= 1
         assert "side unknown" not in x
+
+
+def test_the_radiological_convention_turns_planes_with_sides_and_their_letters(tmp_path, saved):
+    for name in ("neurological", "radiological"):
+        with convention(name):
+            person_figure(tmp_path / f"{name}.png", [person()], "T", "C", side_known=True)
+            write_thumbnail(tmp_path / f"{name}_small.png", person().image, person().map)
+    plain, turned = (panels(figure) for figure in saved[:2])
+    for plane, here, there in zip(PLANE_ORDER, plain, turned, strict=True):
+        x = {text.get_text(): text.get_position()[0] for text in there.texts}
+        if plane == "sagittal":
+            assert there.get_xlim() == here.get_xlim()
+            assert x["P"] < x["A"]
+        else:
+            assert there.get_xlim() == here.get_xlim()[::-1]
+            assert x["R"] < 0.5 < x["L"]
+        lines = [sorted(line.get_xydata().ravel().tolist()) for line in here.lines]
+        assert [sorted(line.get_xydata().ravel().tolist()) for line in there.lines] == lines
+    small = [
+        np.asarray(Image.open(tmp_path / f"{n}_small.png"))
+        for n in ("neurological", "radiological")
+    ]
+    wide = round(HEIGHT * 28 / 33)  # of the axial plane, whose edges are 28 and 27 of 33 mm
+    np.testing.assert_array_equal(small[0][:, :wide], small[1][:, :wide][:, ::-1])
+    assert not np.array_equal(small[0], small[1])
+    with convention("neurological"):
+        assert not mirrored("axial")
 
 
 def test_unknown_sides_are_called_unknown(tmp_path, saved) -> None:

@@ -131,6 +131,21 @@ def test_the_viewer_answers_pointer_keys_and_sliders(page):
     ) or "z -10 mm" in page.inner_text("#v-out")
 
 
+def test_the_radiological_convention_turns_planes_and_letters(page):
+    picture = "document.getElementById('v-{}').toDataURL()"
+    shown = {name: page.evaluate(picture.format(name)) for name in ("axial", "sagittal")}
+    page.locator("#v-axial").click(position={"x": 30, "y": 60})
+    left = float(page.inner_text("#v-out").split(",")[0].split()[1])
+    page.check("#v-radiological")
+    assert page.evaluate(picture.format("axial")) != shown["axial"]
+    page.locator("#v-axial").click(position={"x": 30, "y": 60})
+    right = float(page.inner_text("#v-out").split(",")[0].split()[1])
+    assert right > left  # the same place of the picture is on the person's other side
+    page.locator("#v-axial").press("ArrowRight")
+    assert float(page.inner_text("#v-out").split(",")[0].split()[1]) < right
+    page.uncheck("#v-radiological")
+
+
 WARMTH = """name => {
   const canvas = document.getElementById(name);
   const { width, height } = canvas;

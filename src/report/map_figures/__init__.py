@@ -1,1 +1,1 @@
-"""Figures of maps: people, groups, regions, the three-plane viewer; the brain stands upright."""
+"""Figures of maps: people, groups, regions, cubes for the viewer; the brain stands upright."""

@@ -7,7 +7,9 @@ the lower left corner, so that a voxel need not be a cube.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import nibabel as nib
@@ -30,6 +32,8 @@ LETTERS, CROSSHAIR, OUTLINE = "#ffd166", "#39d0d8", "#7fb7be"
 SIDE_UNKNOWN = "side unknown"
 BRIGHTEST = 0.8  # grey of the brightest tissue; white is 1
 _OUTSIDE = 0.05  # share of the brightest tissue under which a voxel is no brain
+RADIOLOGICAL = "radiological"
+_mirrored: ContextVar[bool] = ContextVar("mirrored", default=False)
 LINE = 0.19  # inches from one line of text to the next
 
 
@@ -46,6 +50,26 @@ def _overlay_colours(name: str, start: float, opacity: float) -> ListedColormap:
 
 MAP_COLOURS = _overlay_colours("inferno", 0.4, 0.72)
 SPREAD_COLOURS = _overlay_colours("viridis", 0.3, 0.72)
+
+
+@contextmanager
+def convention(name: str) -> Iterator[None]:
+    """Draw what the block draws as a convention has it; the letters L and R say which.
+
+    Args:
+        name: ``"neurological"``, the person's left on the left, or ``"radiological"``, as a
+            radiologist sees the person, from the feet: the left on the right.
+    """
+    before = _mirrored.set(name == RADIOLOGICAL)
+    try:
+        yield
+    finally:
+        _mirrored.reset(before)
+
+
+def mirrored(plane: str) -> bool:
+    """Return whether a plane is drawn with the person's left on the right."""
+    return _mirrored.get() and plane != "sagittal"
 
 
 def peak(values: Array) -> tuple[int, int, int] | None:
@@ -192,7 +216,7 @@ class Cut:
         y = (point[self._rows] + 0.5) * self._pixel[1]
         free = min(0.05 * max(self._box), 0.2 * min(self._box))
         style = {"color": CROSSHAIR, "linewidth": 0.7}
-        (left, right), (low, high) = self.axes.get_xlim(), self.axes.get_ylim()
+        (left, right), (low, high) = sorted(self.axes.get_xlim()), self.axes.get_ylim()
         for ends in ((left, x - free), (x + free, right)):
             self.axes.plot(ends, (y, y), **style)
         for ends in ((low, y - free), (y + free, high)):
@@ -213,6 +237,8 @@ class Cut:
         Corners hold air; letters in the middle of an edge would cover the brain of a tight image.
         """
         left, right = ("P", "A") if self.plane == "sagittal" else ("L", "R")
+        if mirrored(self.plane):
+            left, right = right, left
         if self.plane == "sagittal" or side_known:
             self._write(0.02, 0.02, left, points, ha="left", va="bottom")
             self._write(0.98, 0.02, right, points, ha="right", va="bottom")
@@ -235,7 +261,9 @@ class Cut:
     def settle(self) -> None:
         """Put the plane in the middle of its panel; drawing has changed the limits."""
         x, y = ((box - edge) / 2 for box, edge in zip(self._box, self._edges, strict=True))
-        self.axes.set(xlim=(-x, self._edges[0] + x), ylim=(-y, self._edges[1] + y))
+        ends = (-x, self._edges[0] + x)
+        across = ends[::-1] if mirrored(self.plane) else ends
+        self.axes.set(xlim=across, ylim=(-y, self._edges[1] + y))
 
 
 def plane_sizes(shape: Sequence[int], voxel_size: Sizes) -> dict[str, tuple[float, float]]:

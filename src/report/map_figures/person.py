@@ -27,6 +27,7 @@ from .drawing import (
     Sheet,
     grey_limits,
     heading,
+    mirrored,
     peak,
     share_of_maximum,
 )
@@ -132,7 +133,7 @@ def _draw_person(
 
 
 def write_thumbnail(path: Path, image: PlacedVolume, map: PlacedVolume) -> Path:
-    """Write axial, coronal and sagittal plane side by side; the left of the first two is x = 0.
+    """Write axial, coronal and sagittal plane side by side, as the `convention` has them.
 
     Args:
         path: PNG to write.
@@ -167,7 +168,9 @@ def three_planes(
     for axis in (2, 1, 0):
         x, y = (number for number in range(3) if number != axis)
         size = tuple(max(1, round(float(extent[n] * scale))) for n in (x, y))
-        below, over = (_resized(np.take(part, at[axis], axis), size) for part in (grey, shares))
+        turn = -1 if axis and mirrored("axial") else 1  # the sagittal plane has no sides
+        cuts = (np.take(part, at[axis], axis)[::turn] for part in (grey, shares))
+        below, over = (_resized(cut, size) for cut in cuts)
         colours = MAP_COLOURS(np.clip(over, 0, 1))
         mixed = below[..., None] * (1 - colours[..., 3:]) + colours[..., :3] * colours[..., 3:]
         top = (height - size[1]) // 2

@@ -66,7 +66,7 @@
   // The viewer: three planes of a volume that stands slice beside slice in a picture.
   const source = $("volumes");
   if (!source) return;
-  const { colours, volumes } = JSON.parse(source.textContent);
+  const { colours, volumes, radiological } = JSON.parse(source.textContent);
   const SCALE = 340; // pixels of the longest side of a plane
   const PLANES = { axial: [0, 1, 2], coronal: [0, 2, 1], sagittal: [1, 2, 0] }; // across, up, through
   const NAMES = ["x", "y", "z"];
@@ -74,6 +74,10 @@
   let image = null;
   let map = null;
   let point = [0, 0, 0];
+  const side = $("v-radiological");
+  side.checked = radiological;
+  // Radiological: the person's left is on the right, in the planes that have both.
+  const turned = (across) => across === 0 && side.checked;
 
   const decode = async (sheet, shape) => {
     const picture = new Image();
@@ -105,7 +109,7 @@
     for (let j = 0; j < high; j += 1) {
       at[up] = high - 1 - j;
       for (let i = 0; i < wide; i += 1) {
-        at[across] = i;
+        at[across] = turned(across) ? wide - 1 - i : i;
         const grey = image(at);
         const [r, g, b, a] = map ? colours[map(at)] : [0, 0, 0, 0];
         const over = strength * a / 255;
@@ -125,7 +129,8 @@
     shown.drawImage(small, 0, 0, canvas.width, canvas.height);
     shown.strokeStyle = "#39d0d8";
     shown.beginPath();
-    const x = Math.round((point[across] + 0.5) * scale) + 0.5;
+    const column = turned(across) ? wide - 1 - point[across] : point[across];
+    const x = Math.round((column + 0.5) * scale) + 0.5;
     const y = Math.round((high - point[up] - 0.5) * scale) + 0.5;
     shown.moveTo(x, 0);
     shown.lineTo(x, canvas.height);
@@ -135,8 +140,9 @@
     if (across === 0 && volume.sideKnown) {
       shown.fillStyle = "#ffd166";
       shown.font = "14px sans-serif";
-      shown.fillText("L", 4, 16);
-      shown.fillText("R", canvas.width - 14, 16);
+      const letters = turned(across) ? ["R", "L"] : ["L", "R"];
+      shown.fillText(letters[0], 4, 16);
+      shown.fillText(letters[1], canvas.width - 14, 16);
     }
   };
   const show = () => {
@@ -164,6 +170,7 @@
   volumes.forEach((one, index) => $("v-who").add(new Option(one.title, index)));
   $("v-who").addEventListener("change", () => open(Number($("v-who").value)));
   $("v-map").addEventListener("input", show);
+  side.addEventListener("input", show);
   NAMES.forEach((name, axis) => $(`v-${name}`).addEventListener("input", () => {
     move(axis, Number($(`v-${name}`).value));
     show();
@@ -172,7 +179,8 @@
     const canvas = $(`v-${name}`);
     const take = (event) => {
       const box = canvas.getBoundingClientRect();
-      move(across, Math.floor((event.clientX - box.left) / box.width * volume.shape[across]));
+      const share = (event.clientX - box.left) / box.width;
+      move(across, Math.floor((turned(across) ? 1 - share : share) * volume.shape[across]));
       move(up, volume.shape[up] - 1 -
         Math.floor((event.clientY - box.top) / box.height * volume.shape[up]));
       show();
@@ -186,7 +194,7 @@
       const step = { ArrowLeft: [across, -1], ArrowRight: [across, 1], ArrowUp: [up, 1], ArrowDown: [up, -1] }[event.key];
       if (!step) return;
       event.preventDefault();
-      move(step[0], point[step[0]] + step[1]);
+      move(step[0], point[step[0]] + (turned(step[0]) ? -step[1] : step[1]));
       show();
     });
   }

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from ...errors import ImageError
 from ...files import atomic_file, read_text
 from ..documents.run_facts import limits
+from ..map_figures.drawing import RADIOLOGICAL
 from .answers import answers_of
 from .commands import commands
 from .flow import flow
@@ -115,8 +116,20 @@ def render(files: RunFiles, size: Size) -> str:
         ],
         versions={shown(k): shown(v) for k, v in (content.get("versions") or {}).items()},
         settings=json.dumps(content.get("settings") or {}, indent=1, ensure_ascii=True),
-        volumes=_data({"colours": colours(), "volumes": volumes}) if volumes else None,
+        volumes=_data(
+            {"colours": colours(), "volumes": volumes, "radiological": _radiological(files)}
+        ) if volumes else None,
     )  # fmt: skip
+
+
+def _radiological(files: RunFiles) -> bool:
+    """Return whether the figures of maps were drawn with the person's left on the right."""
+    for content in (files.explained, files.predicted):
+        settings = (content or {}).get("settings")
+        part = settings.get("explain") if isinstance(settings, dict) else None
+        if isinstance(part, dict) and "convention" in part:
+            return bool(part["convention"] == RADIOLOGICAL)
+    return False
 
 
 def _environment() -> Environment:

@@ -19,8 +19,8 @@ from ...errors import ImageError, foreign_bytes
 from ...files import open_file
 from ...preprocessing.container import open_scan, read_floats
 from ...preprocessing.io import MAX_VOXELS
+from ..map_figures.cubes import cubes
 from ..map_figures.drawing import MAP_COLOURS, grey_limits, peak, share_of_maximum
-from ..map_figures.viewer import cubes
 
 _QUALITY = 82
 _MAX_PIXELS = 60_000_000  # of a figure; ours have five at most
