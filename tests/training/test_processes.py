@@ -139,7 +139,7 @@ def run_of(job, index):
 def test_a_killed_process_ends_the_job_and_resuming_ends_as_if_it_had_not(of_two, data, tmp_path):
     run = "phantom_3d"
     flags = {"data_root": data, "dataset": run, "run": run, "device": "cpu", "classes": 2}
-    flags |= {"weights": "none", "dropout": 0, **RUNS[run], "bootstrap": 100, "samples": 1}
+    flags |= {"weights": "none", "dropout": 0, **RUNS[run]}
     flags |= {"results_dir": tmp_path / "results", "checkpoint_dir": tmp_path / "checkpoints"}
     words = ["main.py", "--mode", "train", *(f"--{name}={value}" for name, value in flags.items())]
     job = torchrun(*words, cwd=ROOT)
