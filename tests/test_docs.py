@@ -19,7 +19,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in [
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted(set((ROOT / "docs").rglob("*.md")) - set((ROOT / "docs/_build").rglob("*.md"))),
     ]
 }
 COMMANDS = PAGES["docs/commands.md"].read_text(encoding="utf-8")
