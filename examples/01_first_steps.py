@@ -11,12 +11,16 @@ know what a network should find.
 """
 
 # %%
-# Everything that is written goes into a folder of its own, which the system clears by itself.
+# Run it from the project's folder: ``python examples/01_first_steps.py``. Everything that it writes
+# goes into a temporary folder.
+import sys
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+
+sys.path.insert(0, str(Path.cwd()))
 
 from src import Evaluator, Trainer, create_data_loaders, create_model
 from src.config import RunConfig
@@ -38,7 +42,7 @@ settings = {
     "data_root": WORK / "data",
     "phantom_subjects": 80,
     "phantom_voxel": 4.0,
-    "num_slices": 6,
+    "num_slices": 4,
     "image_size": 96,
     "test_fraction": 0.4,
 }
@@ -58,20 +62,24 @@ train_loader, test_loader = create_data_loaders(
     batch_size=32,
     num_classes=2,
 )
-images, labels = next(iter(train_loader))
-print("a batch:", tuple(images.shape), "labels:", labels[:8].tolist())
+images, labels = (np.concatenate(part) for part in zip(*train_loader, strict=True))
+print("images of training people:", images.shape)
 
-figure, panels = plt.subplots(2, 4, figsize=(8, 4.4), layout="constrained")
-for row, (label, words) in zip(panels, enumerate(("healthy", "demented")), strict=True):
-    for panel, image in zip(row, images[labels == label][:4], strict=True):
-        panel.imshow(image[0], cmap="gray")
+# %%
+# Slices from the middle of the head hold most brain: we look at those.
+largest = np.argsort([-np.count_nonzero(image) for image in images])
+figure, panels = plt.subplots(2, 4, figsize=(8, 4.6), layout="constrained")
+for row, label, words in zip(panels, (0, 1), ("healthy", "demented"), strict=True):
+    chosen = [index for index in largest if labels[index] == label]
+    for panel, index in zip(row, chosen[:4], strict=True):
+        panel.imshow(images[index, 0], cmap="gray")
         panel.set_axis_off()
     row[0].set_title(words, loc="left")
 figure.suptitle("Slices of the training people")
 
 # %%
 # Can you see it? The dark ventricles in the middle are wider in the second row, though not in
-# every slice, and some healthy people have wide ones too.
+# every slice: disease comes in stages, and people differ.
 #
 # 3. Train
 # --------
@@ -97,29 +105,31 @@ trainer.train()
 # A score without an interval says little. With 32 people tested, one more right answer moves the
 # score by about three points. The interval says which scores the same network might have reached
 # on 32 others.
-results = Evaluator(model, test_loader, device="cpu").full_evaluation(save_dir=WORK / "results")
+evaluator = Evaluator(model, test_loader, device="cpu")
+results = evaluator.full_evaluation(save_dir=WORK / "results")
 person = results["person"]
 score = person["metrics"]["balanced_accuracy"]
 print("people tested:", person["n_people"])
-print("balanced accuracy:", score["value"], "95 % interval:", score["low"], "to", score["high"])
+low, high = score["low"], score["high"]
+print(f"balanced accuracy {score['value']:.2f}, 95 % interval {low:.2f} to {high:.2f}")
 
 # %%
 # Beside it stand *rivals*: ways to answer that need no network. Whoever always says "healthy" has
 # a balanced accuracy of one half. A network that is not better than counting dark voxels has
 # learnt to count dark voxels.
-rivals = [rival for rival in results["rivals"] if rival["available"]]
-names = ["the network", *(rival["name"] for rival in rivals)]
-scores = [score, *(rival["metrics"]["balanced_accuracy"] for rival in rivals)]
-shown = [(name, one) for name, one in zip(names, scores, strict=True) if one["low"] is not None]
+answers = {"the network": score}
+for rival in results["rivals"]:
+    if rival["available"]:
+        answers[rival["name"]] = rival["metrics"]["balanced_accuracy"]
+shown = {name: one for name, one in answers.items() if one["low"] is not None}
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-for place, (_, one) in enumerate(shown):
-    axes.plot(
-        [one["low"], one["high"]], [place, place], color="tab:blue" if place == 0 else "tab:gray"
-    )
-    axes.plot(one["value"], place, "o", color="tab:blue" if place == 0 else "tab:gray")
+for place, one in enumerate(shown.values()):
+    color = "tab:gray" if place else "tab:blue"
+    axes.plot([one["low"], one["high"]], [place, place], color=color)
+    axes.plot(one["value"], place, "o", color=color)
 axes.axvline(0.5, color="black", linewidth=0.8, linestyle=":")
-axes.set_yticks(np.arange(len(shown)), [name for name, _ in shown])
+axes.set_yticks(range(len(shown)), shown)
 axes.invert_yaxis()
 axes.set_xlim(0, 1.02)
 axes.set_xlabel("balanced accuracy, with its 95 % interval; dotted: chance")

@@ -1,9 +1,11 @@
 """The site: every page has its place, every flag and public name its entry; nothing is loaded."""
 
+import ast
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -133,6 +135,17 @@ def test_an_example_is_numbered_and_begins_with_its_title():
         assert title, script.name
         assert len(title[1]) == len(title[2]), script.name
         assert "\n# %%\n" in text
+
+
+def test_an_example_imports_names_that_are_there():
+    for script in (ROOT / "examples").glob("*.py"):
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "src":
+                module = import_module(node.module)
+                for alias in node.names:
+                    there = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+                    assert there, f"{script.name}: {alias.name}"
 
 
 class _Sources(HTMLParser):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+os.environ["TQDM_DISABLE"] = "1"  # progress bars of examples are no result
 
 import src  # noqa: E402 - found only from here on
 
@@ -37,6 +39,7 @@ add_module_names = False
 toc_object_entries = False  # headings name them already
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_rtype = False  # "The file written: a page" names no type
 # Only public names have an entry to link to: other packages and rooms are not on the site.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!src\.\w+$).*")]
@@ -48,6 +51,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_signature": False,
+    "capture_repr": (),
     "show_memory": False,
     "write_computation_times": False,  # its table asks the network for scripts and styles
     "remove_config_comments": True,
@@ -75,5 +79,5 @@ html_theme_options = {
     "footer_end": [],
     "back_to_top_button": False,
 }
-copyright = "MIT licence. Research use only. Not a medical device."
+copyright = "the authors, MIT licence. Research use only, not a medical device"
 html_show_sphinx = False
