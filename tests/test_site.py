@@ -100,6 +100,7 @@ def test_the_page_of_public_names_has_every_name_and_refuses_silent_ones(monkeyp
         ("README.md", "[a](docs/cluster/README.md)", "[a](cluster.md)"),
         ("README.md", "![a](docs/example_report.png)", "![a](example_report.png)"),
         ("README.md", "[run it](notebooks/quickstart.ipynb)", "run it"),
+        ("README.md", "[no page](gone.md)", "[no page](gone.md)"),
         ("README.md", "[a](https://x.org/b) [b](#data)", "[a](https://x.org/b) [b](#data)"),
         ("README.md", "```md\n[a](docs/data.md)\n```", "```md\n[a](docs/data.md)\n```"),
     ],

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-os.environ["TQDM_DISABLE"] = "1"  # progress bars of examples are no result
 
-import src  # noqa: E402 - found only from here on
+import src.runtime  # noqa: E402 - found only from here on
+
+src.runtime.tqdm = lambda items, *_, **__: items  # pages of examples show no progress bars
 
 project = "alzheimers-mri"
 author = "the authors"
@@ -53,6 +53,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "capture_repr": (),
     "show_memory": False,
+    "min_reported_time": 10**6,  # seconds of the machine that builds the site
     "write_computation_times": False,  # its table asks the network for scripts and styles
     "remove_config_comments": True,
     "abort_on_example_error": True,

@@ -46,6 +46,11 @@ def flag_page(pages: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def title_of(text: str) -> str:
+    """Return the title of a page."""
+    return text.partition("\n")[0].removeprefix("# ")
+
+
 def explaining(name: str, pages: Mapping[str, str]) -> list[str]:
     """Return the pages that name a flag, the one that does so most often first."""
     counts = {page: len(re.findall(rf"--(?:no-)?{name}\b", text)) for page, text in pages.items()}
@@ -56,8 +61,7 @@ def explaining(name: str, pages: Mapping[str, str]) -> list[str]:
 
 def _entry(flag: Flag, pages: Mapping[str, str]) -> list[str]:
     read = ", ".join(f"`{mode}`" for mode in flag.modes)
-    titles = {page: pages[page].partition("\n")[0].removeprefix("# ") for page in pages}
-    links = [f"[{titles[page]}]({page})" for page in explaining(flag.name, pages)]
+    links = [f"[{title_of(pages[page])}]({page})" for page in explaining(flag.name, pages)]
     lines = [f"### `--{flag.name}`", "", _plain(flag.text), "", f"- Takes: {_values(flag)}"]
     lines += [f"- Default: `{flag.shown_default}`"] if flag.shown_default else []
     lines += [f"- Read by: {read}"]

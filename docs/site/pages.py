@@ -11,7 +11,7 @@ import re
 import shutil
 from pathlib import Path, PurePosixPath
 
-from .flag_page import flag_page
+from .flag_page import flag_page, title_of
 from .reference_page import reference_page
 from .sections import FLAGS, GALLERY, REFERENCE, SECTIONS, Section
 
@@ -54,6 +54,8 @@ def moved(text: str, page: str) -> str:
         path = _normal(folder / file)
         if path in names:
             return f"[{words}]({names[path]}{hash_}{anchor})"
+        if not (ROOT / path).exists():
+            return match[0]  # which Sphinx refuses
         if picture:
             return f"![{words}]({PurePosixPath(path).name})"
         return words
@@ -79,11 +81,23 @@ def _fenced_parts(text: str) -> list[tuple[str, bool]]:
     return [(piece, index % 2 == 1) for index, piece in enumerate(pieces)]
 
 
-def section_page(section: Section, titles: dict[str, str]) -> str:
-    """Return the page of a section: its pages, each with its title and whom it is for."""
+def _whom(text: str) -> str:
+    """Return what a page says of whom it is for, as the end of a line; empty where it does not."""
+    opening = " ".join(text.split("\n\n")[1].split())
+    found = re.match(r"F(or anyone who .*?)[.:](?= |$)", opening)
+    return f": f{_LINK.sub(lambda link: link[2], found[1])}" if found else ""
+
+
+def section_page(section: Section, texts: dict[str, str]) -> str:
+    """Return the page of a section: its pages, each with its title and whom it is for.
+
+    Args:
+        section: Whose page it is.
+        texts: Of every page, by its name on the site.
+    """
     names = [name_on_site(page) for page in section.pages]
     lines = [f"# {section.title}", "", section.about, ""]
-    lines += [f"- [{titles[name]}]({name})" for name in names if name in titles]
+    lines += [f"- [{title_of(texts[name])}]({name}){_whom(texts[name])}" for name in names]
     listed = "\n".join(PurePosixPath(name).with_suffix("").as_posix() for name in names)
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", listed, "```", ""])
 
@@ -121,10 +135,9 @@ def lay_out(target: Path) -> None:
     }
     told_of = {name: text for name, text in texts.items() if name not in _NO_EXPLANATIONS}
     texts |= {FLAGS: flag_page(told_of), REFERENCE: reference_page()}
-    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in texts.items()}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     texts["index.md"] = start_page(readme)
-    texts |= {f"{one.name}.md": section_page(one, titles) for one in SECTIONS if len(one.pages) > 1}
+    texts |= {f"{one.name}.md": section_page(one, texts) for one in SECTIONS if len(one.pages) > 1}
     target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         path = target / name
