@@ -12,7 +12,7 @@ SHARED := -m pytest -n $(WORKERS) --dist loadfile
 PROCESSED := data/kaggle_2d/manifest.csv
 MODEL := checkpoints/kaggle_model/best_model.pth
 
-.PHONY: demo model test test-quick lint lock test-lowest clean
+.PHONY: demo model test test-quick lint docs lock test-lowest clean
 
 # Two classes and 64 test people, so that every interval can be told; float32, so that every processor says the same.
 demo: .venv/demo.stamp
@@ -52,6 +52,10 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, in docs/_build/html. Every warning is an error; DOCS=--no-gallery leaves the examples unrun.
+docs: .venv/test.stamp
+	$(BIN)/python -m docs.site.build $(DOCS)
+
 # The torch of the lock goes first: torchvision alone would choose another.
 .venv/demo.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -80,4 +84,4 @@ test-lowest: .venv/test.stamp
 	$(THREADS) $(KEEP) .venv-lowest/bin/python $(SHARED) -m "not slow"
 
 clean:
-	rm -rf .venv .venv-lowest
+	rm -rf .venv .venv-lowest docs/_build

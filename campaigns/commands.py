@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from src.config import RunConfig
+from src.config.flags import read_by
 from src.errors import MriError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +25,7 @@ _SMALL = {
 
 
 def words(mode: str, root: Path, **other: object) -> list[str]:
-    """Return the flags of a small run that stays in `root`.
+    """Return the flags of a small run that stays in `root`; those that the mode reads.
 
     Args:
         mode: Of the run.
@@ -37,14 +39,17 @@ def words(mode: str, root: Path, **other: object) -> list[str]:
         "results_dir": root / "results",
         **other,
     }
-    given = [word for name, value in flags.items() for word in _flag(name, value)]
+    read = read_by(mode, RunConfig)
+    given = [word for name in flags if name in read for word in _flag(name, flags[name])]
     return ["--mode", mode, *given]
 
 
 def _flag(name: str, value: object) -> list[str]:
-    if value is None or value is False:
+    if value is None:
         return []
-    return [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
 
 
 def environment(**more: str) -> dict[str, str]:

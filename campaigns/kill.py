@@ -54,8 +54,7 @@ class Stage:
     def command(self, root: Path) -> list[str]:
         """Return the words of the command."""
         flags = {k: root.joinpath(*v) if isinstance(v, tuple) else v for k, v in self.flags}
-        given = [*words(self.mode, root, **flags), "--no-report"]
-        given = given[:-1] if self.mode == "report" else given
+        given = words(self.mode, root, report=False, **flags)
         if not self.processes:
             return [sys.executable, str(ROOT / "main.py"), *given]
         launch = ["-m", "torch.distributed.run", "--nproc_per_node", str(self.processes)]

@@ -37,13 +37,13 @@ def make_run(root: Path) -> Path:
 def _run_stages(root: Path) -> int:
     """Run the stages one after the other; return the first exit status that is not 0."""
     for mode in ("preprocess", "train", "evaluate", "gradcam"):
-        if status := main([*words(mode, root), "--no-report"]):
+        if status := main(words(mode, root, report=False)):
             return status
     copy_scans(root)
     checkpoint = root / "checkpoints" / RUN / "best_model.pth"
-    given = words("predict", root, input=root / "scans", checkpoint=checkpoint)
-    crossval = words("crossval", root, folds=2, repeats=1, epochs=1, run=f"{RUN}_crossval")
-    return main([*given, "--no-report"]) or main([*crossval, "--no-report"])
+    given = words("predict", root, input=root / "scans", checkpoint=checkpoint, report=False)
+    small = {"folds": 2, "repeats": 1, "epochs": 1, "report": False}
+    return main(given) or main(words("crossval", root, run=f"{RUN}_crossval", **small))
 
 
 def copy_scans(root: Path) -> None:

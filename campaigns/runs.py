@@ -112,12 +112,12 @@ def other_settings(rng: Random, data: bytes) -> bytes:
 
 
 def _predict(root: Path, name: str) -> object:
-    config = config_in(root, input=root / "scans", checkpoint=root / name, maps=None)
+    config = config_in(root, "predict", input=root / "scans", checkpoint=root / name, maps=None)
     return list(predict(config))
 
 
 def _open(root: Path, name: str) -> object:
-    ensemble = open_ensemble(config_in(root, checkpoint=root / name), _CPU)
+    ensemble = open_ensemble(config_in(root, "predict", checkpoint=root / name), _CPU)
     ensemble.always_held()
     return ensemble.answer(torch.rand(1, 1, 32, 32, 32))
 
@@ -141,7 +141,7 @@ def _records(root: Path, name: str) -> object:
 
 
 def _folds(root: Path, name: str) -> object:
-    study = Study(config_in(root, folds=2, repeats=1, epochs=1, run=_CROSSVAL))
+    study = Study(config_in(root, "crossval", folds=2, repeats=1, epochs=1, run=_CROSSVAL))
     folder = root / "results" / _CROSSVAL
     study.write_folds(folder)
     units = [study.read(folder, fold, seed) for fold, seed in study.jobs()]
@@ -150,7 +150,7 @@ def _folds(root: Path, name: str) -> object:
 
 @cache
 def _ensemble(root: Path) -> Ensemble:
-    return open_ensemble(config_in(root, checkpoint=root / _BEST), _CPU)
+    return open_ensemble(config_in(root, "predict", checkpoint=root / _BEST), _CPU)
 
 
 def _standard(folder: Path) -> None:

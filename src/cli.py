@@ -1,18 +1,4 @@
-"""Stage Alzheimer's disease from brain MRI, one pipeline stage per command.
-
-Examples:
-  python main.py --mode full --dataset phantom_2d              # no download, laptop CPU
-  python main.py --mode preprocess --dataset oasis --dim 3d    # data/oasis -> data/oasis_3d
-  python main.py --mode train --dataset oasis_3d --backbone simple --batch_size 4
-  torchrun --nproc_per_node 4 -- main.py --mode train --dataset oasis_3d  # a GPU for each process
-  python main.py --mode evaluate --dataset oasis_3d
-  python main.py --mode gradcam --dataset oasis_3d
-  python main.py --mode audit --dataset kaggle_orig --data_dir DIR    # is this split honest?
-  python main.py --mode crossval --dataset oasis_2d --freeze_backbone # 5 x 5 folds by person
-  python main.py --mode compare RUN RUN                               # names under results/
-  python main.py --mode predict --input SCAN                          # what a model says of it
-  python main.py --mode report --run RUN                              # results/RUN/report.html
-"""
+"""Stage Alzheimer's disease from brain MRI, one pipeline stage per command."""
 
 from __future__ import annotations
 
@@ -29,7 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
-from .config.options import add_config_arguments
+from .config.help import add_flags, mode_called, short_help
+from .config.modes import FULL, MODES
 from .errors import AuditFailed, ConfigError, MriError, nearest
 from .files import require_writable, sole_writer, told
 from .report.failures import failures_in, forget_failure, note_failure
@@ -45,11 +32,7 @@ from .runtime import (
 )
 
 #: Modules of `stages`, named and not imported, so --help and a mistyped flag never wait for torch.
-STAGES = (
-    *("preprocess", "train", "evaluate", "gradcam", "audit", "crossval", "compare", "predict"),
-    *("report", "export"),
-)
-FULL = ("preprocess", "train", "evaluate", "gradcam")
+STAGES = tuple(MODES)
 #: Stages of `FULL` whose failure leaves what the report can be made of.
 LATE = ("evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "predict")
@@ -71,7 +54,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, what was probably meant and where help is; leave with status 2."""
-        _say(f"error: {message}\n  fix: {self._meant(message)}{COMMAND} --help lists every flag")
+        _say(
+            f"error: {message}\n  fix: {self._meant(message)}{COMMAND} --help-all lists every flag"
+        )
         self.exit(2)
 
     def _meant(self, message: str) -> str:
@@ -80,27 +65,37 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             near = nearest(wrong[1], re.findall(r"[^\s',]+", wrong[2]))
         else:
-            flags = re.findall(r"--(\w+)(?!-)\b", self.format_usage())
+            flags = [action.dest for action in self._actions if action.option_strings]
             _, _, unknown = message.partition("unrecognized arguments:")
             names = re.findall(r"(?:^|\s)--(no-)?([\w-]+)", unknown)
             near = [f"--{no}{flag}" for no, name in names for flag in nearest(name, flags)]
         return f"did you mean {' and '.join(near)}? " if near else ""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`."""
-    raw = argparse.RawDescriptionHelpFormatter
-    about = (__doc__ or "").replace("python main.py", COMMAND)
-    if COMMAND == "mri-ad":
-        about = about.replace("-- main.py", "-m mri_ad")
-    parser = Parser(prog=PROGRAM, description=about, formatter_class=raw, allow_abbrev=False)
-    modes = f"stage to run; full = {' -> '.join(FULL)} (default: %(default)s)"
-    parser.add_argument("--mode", choices=[*STAGES, "full"], default="full", help=modes)
-    runs = "compare: two or more runs, by their names under results/ or by their folders"
-    parser.add_argument("runs", nargs="*", metavar="RUN", help=runs)
-    parser.add_argument("--debug", action="store_true", help="print tracebacks of input errors")
-    add_config_arguments(parser, RunConfig)
+def build_parser(mode: str | None = None) -> Parser:
+    """Return the parser: `--mode`, `--debug`, and one flag per field of `RunConfig`.
+
+    Args:
+        mode: Only flags that it reads are known, for a help that lists them; None takes all.
+    """
+    usage = f"{COMMAND}{f' --mode {mode}' if mode else ' [--mode MODE]'} [flags ...]"
+    about = f"{mode_called(mode).about.capitalize()}." if mode else __doc__
+    parser = Parser(
+        prog=PROGRAM, usage=usage, description=about, add_help=False, allow_abbrev=False
+    )
+    add_flags(parser, mode)
     return parser
+
+
+def print_help(words: Sequence[str]) -> None:
+    """Print the help that was asked for: short, of one mode, or of everything."""
+    if "--help_all" in words:
+        print(build_parser().format_help(), end="")
+        return
+    asked = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    asked.add_argument("--mode", choices=[*STAGES, "full"])
+    mode = asked.parse_known_args(words)[0].mode
+    print(build_parser(mode).format_help() if mode else short_help(COMMAND) + "\n", end="")
 
 
 def run_stage(name: str, config: RunConfig) -> list[Path]:
@@ -251,6 +246,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     speak_to_anyone()
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if {"-h", "--help", "--help_all"} & {*words}:
+        print_help(words)
+        return 0
     parser = build_parser()
     empty = [word for word in words if word.startswith("--") and word.endswith("=--")]
     if empty:  # argparse takes the two hyphens away, and what is left is no value
@@ -283,7 +281,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.runs and args.mode != "compare":
         raise ConfigError(
             f"{args.runs[0]!r} is no flag, and only --mode compare takes names of runs",
-            hint=_flag_for(args.runs[0]) or f"{COMMAND} --help lists every flag",
+            hint=_flag_for(args.runs[0]) or f"{COMMAND} --help-all lists every flag",
         )
     config = config_from_args(args)  # whatever can be checked without data is checked first
     keep_memory(config.keep_memory)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import only_read
 from matplotlib.image import imread  # 0 to 1
 from tiny_runs import kept_loggers
 
@@ -43,8 +44,9 @@ def old(tmp_path, monkeypatch):
         yield tmp_path
 
 
-def run(*words):
-    assert cli.main([one for word in words for one in word.split()]) == 0
+def run(mode, *words):
+    given = only_read(mode, [one for word in words for one in word.split()])
+    assert cli.main(["--mode", mode, *given]) == 0
 
 
 def times(folder, pattern):
@@ -64,7 +66,7 @@ def numbers(path, *left_out):
 def test_scans_come_out_as_they_did(old, words, name, read):
     then = {path: read(path) for path in (old / "data" / name).rglob("*/PHAN_*.[np][pn][yg]")}
     (old / "data" / name).rename(old / "kept")
-    run("--mode preprocess", words)
+    run("preprocess", words)
     assert len(then) in (18, 36)
     for path, pixels in then.items():  # a rounding may fall the other way on another processor
         np.testing.assert_allclose(read(path), pixels, atol=0.005)
@@ -102,7 +104,7 @@ def test_features_of_a_frozen_backbone_are_read(old, monkeypatch):
 @pytest.mark.slow
 def test_a_checkpoint_says_what_it_said(old, capfd):
     then = pd.read_csv(old / "results" / VOLUMES / "people.csv").set_index("subject")
-    run("--mode evaluate", IN_3D, "--results_dir results_now")
+    run("evaluate", IN_3D, "--results_dir results_now")
     assert (
         f"{VOLUMES}/best_model.pth has 2 classes, which its name does not tell"
         in capfd.readouterr().err
@@ -118,7 +120,7 @@ def test_a_checkpoint_says_what_it_said(old, capfd):
 @pytest.mark.slow
 def test_a_training_that_ended_is_resumed_to_its_end(old):
     history = (old / "checkpoints" / VOLUMES / "history.json").read_text(encoding="utf-8")
-    run("--mode train", IN_3D, f"--run {VOLUMES}", "--resume", "--precision bf16")
+    run("train", IN_3D, f"--run {VOLUMES}", "--resume", "--precision bf16")
     assert (old / "checkpoints" / VOLUMES / "history.json").read_text(encoding="utf-8") == history
 
 
@@ -128,7 +130,7 @@ def test_folds_are_joined_to_the_same_scores(old):
     moment = ("seconds", "versions", "settings")
     then = numbers(folder / "metrics.json", *moment)
     (folder / "metrics.json").unlink()
-    run("--mode crossval", IN_2D, "--collect")
+    run("crossval", IN_2D, "--collect")
     now = numbers(folder / "metrics.json", *moment)
     assert now.keys() == then.keys()
     for result in (then, now):
@@ -159,7 +161,7 @@ def plain(value):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [VOLUMES, FOLDS])
 def test_results_make_a_report_and_settings_repeat_a_run(old, name):
-    run("--mode report", f"--run {name}")
+    run("report", f"--run {name}")
     assert (old / "results" / name / "report.html").stat().st_size > 10_000
     path = old / "results" / name / "config.json"
     config = cli.config_from_args(cli.build_parser().parse_args(["--config", str(path)]))

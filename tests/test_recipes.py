@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import only_read
 from conftest import ellipsoid
 
 from src.cohorts.registry import COHORT_REGISTRY, Limit, register_cohort, same_people
@@ -141,7 +142,7 @@ def scored(house: Path) -> Path:
         rows.append({**row, "cdr": ill})
     pd.DataFrame(rows).to_csv(study / "people.csv", index=False)
     words = [*flags("a backbone for slices"), *flags("a map method"), "--run", "new"]
-    run(house, RECIPES["a cohort"].commands[0], *words, *SMALL.split())
+    run(house, RECIPES["a cohort"].commands[0], *words, *only_read("full", SMALL.split()))
     return house / "results" / "new"
 
 
@@ -223,7 +224,8 @@ def test_a_new_backbone_for_slices(metrics, house, page):
 @pytest.mark.slow
 def test_a_new_backbone_for_volumes(house, processed_3d):
     command = RECIPES["a backbone for volumes"].commands[-1]
-    small = ["--mode", "train", "--data_dir", str(processed_3d), *SMALL.split()]
+    small = ["--mode", "train", "--data_dir", str(processed_3d)]
+    small += only_read("train", SMALL.split())
     run(house, command, *small)
     assert (house / "checkpoints" / "phantom_3d_tiny3d_2classes" / "best_model.pth").is_file()
 
@@ -302,7 +304,8 @@ def test_a_new_step_for_raw_scans(house):
     nib.save(nib.Nifti1Image(data.astype(np.int16), affine), scans / "one.nii.gz")
     (command,) = RECIPES["a step for raw scans"].commands
     words = [str(scans) if word == "FOLDER" else word for word in command]
-    plain = ["--no-n4", "--brain", "none", "--no-register", *SMALL.split()]
+    plain = ["--no-n4", "--brain", "none", "--no-register"]
+    plain += only_read("preprocess", SMALL.split())
     run(house, words, *plain)
     (made,) = (house / "data" / "scans_standard").glob("*.nii.gz")
     steps = json.loads(made.with_name(f"{made.name[:-7]}.json").read_text(encoding="utf-8"))[

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..errors import ConfigError, UnknownNameError
 from ..labels import class_scheme
-from .options import checked, option, require
+from .modes import EVERY, ON_A_RUN, ON_IMAGES
+from .options import checked, option
+from .ranges import Range, require
 
 #: Raw cohort -> the first part of the name of its processed data sets.
 COHORTS = {
@@ -40,33 +42,61 @@ class DataConfig:
     dataset: str = option(
         "phantom_2d",
         f"raw cohort ({', '.join(COHORTS)}) or processed data set ({', '.join(DATASETS)})",
+        modes=ON_A_RUN,
     )
     dim: str | None = option(
         None,
         "2d slices or 3d volumes, when --dataset names a raw cohort (default: 2d)",
         ("2d", "3d"),
+        modes=ON_A_RUN,
     )
-    data_root: Path = option(Path("data"), "folder that holds all data sets")
+    data_root: Path = option(Path("data"), "folder that holds all data sets", modes=ON_A_RUN)
     data_dir: Path | None = option(
-        None, "folder that the stage reads: raw files for preprocess and full, else processed files"
+        None,
+        "folder that the stage reads: raw files for preprocess and full, else processed files",
+        modes=("preprocess", *ON_IMAGES, "audit", "report"),
     )
     cache_dir: Path | None = option(
-        None, "folder of the image cache (default: .cache in the processed data set)"
+        None,
+        "folder of the image cache (default: .cache in the processed data set)",
+        modes=ON_IMAGES,
     )
     slice_files: str = option(
         "png",
         "2D: png, a picture file per slice; zip, one file per scan with the same pictures in it, "
         "which is faster to write where making a file is slow",
         ("png", "zip"),
+        modes=("preprocess",),
     )
-    classes: int = option(4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", CLASSES)
-    min_age: float = option(0.0, "leave out people younger than this, in years")
+    classes: int = option(
+        4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", CLASSES, modes=ON_A_RUN
+    )
+    min_age: float = option(
+        0.0,
+        "leave out people younger than this, in years",
+        within=Range(0, 125, note="years"),
+        modes=("preprocess", *ON_IMAGES),
+    )
     official_split: bool = option(
-        False, "keep the Kaggle train/test split, which has the same people on both sides"
+        False,
+        "keep the Kaggle train/test split, which has the same people on both sides",
+        modes=ON_A_RUN,
     )
-    val_fraction: float = option(0.15, "share of people for validation")
-    test_fraction: float = option(0.2, "share of people for test")
-    seed: int = option(0, "seed of phantom, split and training")
+    val_fraction: float = option(
+        0.15,
+        "share of people for validation",
+        within=Range(0, 0.5, open_low=True, open_high=True),
+        modes=("preprocess", "crossval"),
+    )
+    test_fraction: float = option(
+        0.2,
+        "share of people for test",
+        within=Range(0, 0.5, open_low=True, open_high=True),
+        modes=("preprocess",),
+    )
+    seed: int = option(
+        0, "seed of phantom, split and training", within=Range(0, 2**32 - 1), modes=EVERY
+    )
 
     def __post_init__(self) -> None:
         if self.dataset not in COHORTS and self.dataset in COHORTS.values():
@@ -85,16 +115,6 @@ class DataConfig:
             f"--dataset {self.dataset} contradicts --dim {self.dim}",
         )
         class_scheme(self.classes)
-        require(0 <= self.min_age <= 125, f"--min_age {self.min_age:g} is not in 0 to 125 years")
-        require(
-            0 < self.val_fraction < 0.5,
-            f"--val_fraction {self.val_fraction:g} is not between 0 and 0.5",
-        )
-        require(
-            0 < self.test_fraction < 0.5,
-            f"--test_fraction {self.test_fraction:g} is not between 0 and 0.5",
-        )
-        require(0 <= self.seed < 2**32, f"--seed {self.seed} is not in 0 to 2^32 - 1")
         require(
             not self.official_split or self.cohort == "kaggle_orig",
             f"--official_split: {self.cohort} has no official split",
@@ -147,11 +167,15 @@ class PhantomConfig:
     """The synthetic cohort that needs no download."""
 
     phantom_subjects: int = option(
-        80, "rated people, 50 / 25 / 15 / 10 %% of them at CDR 0 / 0.5 / 1 / 2"
+        80,
+        "rated people, 50 / 25 / 15 / 10 %% of them at CDR 0 / 0.5 / 1 / 2",
+        within=Range(8, 9000),
     )
-    phantom_voxel: float = option(2.0, "voxel size in mm")
+    phantom_voxel: float = option(2.0, "voxel size in mm", within=Range(1, 4, note="mm"))
     phantom_effect: float = option(
-        1.0, "strength of the planted atrophy; 0 plants none, and labels are noise"
+        1.0,
+        "strength of the planted atrophy; 0 plants none, and labels are noise",
+        within=Range(0, 1, note="(above, space would fold)"),
     )
     phantom_cause: str = option(
         "disease",
@@ -159,26 +183,8 @@ class PhantomConfig:
         ("disease", "age"),
     )
     phantom_variety: float = option(
-        0.0, "how much sulci and ventricles of healthy people differ, 0 to 1"
+        0.0, "how much sulci and ventricles of healthy people differ, 0 to 1", within=Range(0, 1)
     )
-
-    def __post_init__(self) -> None:
-        require(
-            8 <= self.phantom_subjects <= 9000,
-            f"--phantom_subjects {self.phantom_subjects} is not in 8 to 9000",
-        )
-        require(
-            1 <= self.phantom_voxel <= 4,
-            f"--phantom_voxel {self.phantom_voxel:g} is not in 1 to 4 mm",
-        )
-        require(
-            0 <= self.phantom_effect <= 1,
-            f"--phantom_effect {self.phantom_effect:g} is not in 0 to 1 (above, space would fold)",
-        )
-        require(
-            0 <= self.phantom_variety <= 1,
-            f"--phantom_variety {self.phantom_variety:g} is not in 0 to 1",
-        )
 
 
 @checked
@@ -186,19 +192,14 @@ class PhantomConfig:
 class PreprocessConfig:
     """How voxels become processed files."""
 
-    num_slices: int = option(20, "2D: slices per volume, spread over the brain")
+    num_slices: int = option(
+        20, "2D: slices per volume, spread over the brain", within=Range(1, 512)
+    )
     slice_axis: str = option("axial", "2D: plane of the slices", ("axial", "coronal", "sagittal"))
-    image_size: int = option(224, "2D: width and height of a slice, in pixels")
-    volume_size: int = option(128, "3D: edge of the volume, in voxels")
-
-    def __post_init__(self) -> None:
-        require(1 <= self.num_slices <= 512, f"--num_slices {self.num_slices} is not in 1 to 512")
-        require(
-            32 <= self.image_size <= 1024, f"--image_size {self.image_size} is not in 32 to 1024"
-        )
-        require(
-            32 <= self.volume_size <= 512, f"--volume_size {self.volume_size} is not in 32 to 512"
-        )
+    image_size: int = option(
+        224, "2D: width and height of a slice, in pixels", within=Range(32, 1024)
+    )
+    volume_size: int = option(128, "3D: edge of the volume, in voxels", within=Range(32, 512))
 
 
 @checked

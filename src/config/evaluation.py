@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import UnknownNameError
 from ..labels import class_scheme
-from .options import checked, option, require
+from .options import checked, option
+from .ranges import Range, require
 
 MAP_METHODS = (
     "gradcam",
@@ -29,21 +30,19 @@ class EvalConfig:
         None,
         "checkpoint to evaluate, explain or predict with (default: the newest of the data "
         "set); predict takes a folder of several, whose answers are averaged",
+        modes=("evaluate", "gradcam", "predict", "export"),
     )
-    bootstrap: int = option(2000, "resamples of people for the 95 %% intervals")
+    bootstrap: int = option(
+        2000,
+        "resamples of people for the 95 %% intervals",
+        within=Range(100, 100_000),
+        modes=("evaluate", "gradcam", "crossval", "compare"),
+    )
     permute_labels: int = option(
-        0, "shuffle the labels among people this often, for the scores that chance gives"
+        0,
+        "shuffle the labels among people this often, for the scores that chance gives",
+        within=Range(0, 100_000),
     )
-
-    def __post_init__(self) -> None:
-        require(
-            0 <= self.permute_labels <= 100_000,
-            f"--permute_labels {self.permute_labels} is not in 0 to 100000",
-        )
-        require(
-            100 <= self.bootstrap <= 100_000,
-            f"--bootstrap {self.bootstrap} is not in 100 to 100000",
-        )
 
 
 @checked
@@ -51,17 +50,20 @@ class EvalConfig:
 class CrossvalConfig:
     """Repeated cross-validation by person."""
 
-    folds: int = option(5, "crossval: parts the people are divided into; each is tested once")
-    repeats: int = option(5, "crossval: divisions")
-    seeds: int = option(1, "crossval: trainings per fold that differ in their seed only")
-    fold: int | None = option(None, "crossval: train this fold only, from 0 (for a job array)")
-    repeat: int | None = option(None, "crossval: train this repeat only, from 0")
+    folds: int = option(
+        5, "crossval: parts the people are divided into; each is tested once", within=Range(2, 100)
+    )
+    repeats: int = option(5, "crossval: divisions", within=Range(1, 100))
+    seeds: int = option(
+        1, "crossval: trainings per fold that differ in their seed only", within=Range(1, 100)
+    )
+    fold: int | None = option(
+        None, "crossval: train this fold only, from 0 (for a job array)", within=Range(0)
+    )
+    repeat: int | None = option(None, "crossval: train this repeat only, from 0", within=Range(0))
     collect: bool = option(False, "crossval: train nothing, join the folds that are there")
 
     def __post_init__(self) -> None:
-        require(2 <= self.folds <= 100, f"--folds {self.folds} is not in 2 to 100")
-        require(1 <= self.repeats <= 100, f"--repeats {self.repeats} is not in 1 to 100")
-        require(1 <= self.seeds <= 100, f"--seeds {self.seeds} is not in 1 to 100")
         require(
             self.fold is None or 0 <= self.fold < self.folds,
             f"--fold {self.fold} is not in 0 to {self.folds - 1}, the last of --folds {self.folds}",
@@ -82,23 +84,31 @@ class ExplainConfig:
     """Which maps are made, and how they are tested."""
 
     method: str = option(
-        "hirescam", f"maps: {', '.join(MAP_METHODS)} (docs/maps.md compares them)", MAP_METHODS
+        "hirescam",
+        f"maps: {', '.join(MAP_METHODS)} (docs/maps.md compares them)",
+        MAP_METHODS,
+        modes=("gradcam", "predict"),
     )
     layer: str = option(
-        "AUTO", "maps: layer to explain, or several joined by + to fuse them; AUTO: the best known"
+        "AUTO",
+        "maps: layer to explain, or several joined by + to fuse them; AUTO: the best known",
+        modes=("gradcam", "predict"),
     )
     target: str = option(
         "predicted",
         f"maps: what is explained: {', '.join(MAP_TARGETS)}, or the name of a class; "
         "demented is any stage against none",
     )
-    samples: int = option(4, "maps: people per class in the figures")
-    graded: int = option(8, "maps: people whose maps are tested; 0 tests none")
+    samples: int = option(4, "maps: people per class in the figures", within=Range(1, 100))
+    graded: int = option(
+        8, "maps: people whose maps are tested; 0 tests none", within=Range(0, 1000)
+    )
     convention: str = option(
         "neurological",
         "maps: which side of a picture shows the person's left; neurological: the left, "
         "radiological: the right; letters say it",
         ("neurological", "radiological"),
+        modes=("gradcam", "predict"),
     )
     atlas: Path | None = option(None, "maps: NIfTI of numbered regions in MNI space")
     atlas_labels: Path | None = option(None, "maps: the atlas's numbers and names, a text table")
@@ -108,8 +118,6 @@ class ExplainConfig:
         known = (*MAP_TARGETS, *classes)
         if self.target not in known:
             raise UnknownNameError("target", self.target, known)
-        require(1 <= self.samples <= 100, f"--samples {self.samples} is not in 1 to 100")
-        require(0 <= self.graded <= 1000, f"--graded {self.graded} is not in 0 to 1000")
         require(
             (self.atlas is None) == (self.atlas_labels is None),
             "--atlas and --atlas_labels belong together",

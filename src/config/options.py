@@ -1,6 +1,7 @@
 """Frozen dataclasses <-> command line and settings file.
 
-A field made with `option` is a flag: its type, default, help and allowed values are the field's.
+A field made with `option` is a flag (`flags`): its type, default, help, allowed values, range and
+the modes that read it are the field's.
 A name that stands in two parts of a config (``seed``) is one flag that sets both.
 """
 
@@ -12,7 +13,6 @@ import functools
 import inspect
 import json
 import math
-import re
 import types
 import typing
 from collections.abc import Sequence
@@ -23,13 +23,35 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigError, DataNotFoundError, MriError, UnknownNameError, require_kind
 from ..files import LARGEST_WHOLE, read_json
+from .ranges import Range
 
 C = TypeVar("C")
 
 
-def option(default: Any, text: str, choices: Sequence[Any] | None = None) -> Any:
-    """Declare a field that is also a flag: its default, its help and its allowed values."""
-    return field(default=default, metadata={"help": text, "choices": choices})
+def option(
+    default: Any,
+    text: str,
+    choices: Sequence[Any] | None = None,
+    *,
+    within: Range | None = None,
+    modes: Sequence[str] = (),
+) -> Any:
+    """Declare a field that is also a flag.
+
+    Args:
+        default: None where the text says what is taken.
+        text: Its help.
+        choices: The only values; None takes all.
+        within: Numbers that it takes; None is looked at by nobody.
+        modes: Those that read it; empty for those that read its part of the settings.
+    """
+    known = {"help": text, "choices": choices, "within": within, "modes": tuple(modes)}
+    return field(default=default, metadata=known)
+
+
+def part(config: type, modes: Sequence[str]) -> Any:
+    """Declare a part of a config, and the modes that read its settings."""
+    return field(default_factory=config, metadata={"modes": tuple(modes)})
 
 
 def checked(config: type[C]) -> type[C]:
@@ -58,6 +80,7 @@ def checked(config: type[C]) -> type[C]:
             value, kind = values[item.name], hints[item.name]
             if "help" in item.metadata:
                 values[item.name] = _converted(item, value, kind)
+                _check_range(item, values[item.name])
             elif dataclasses.is_dataclass(kind):
                 word = kind.__name__  # type: ignore[union-attr]
                 argument = f"{config.__name__}({item.name}=...)"
@@ -69,20 +92,6 @@ def checked(config: type[C]) -> type[C]:
     return config
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, config: type) -> None:
-    """Add ``--config`` and one flag per field of `config` and its parts, grouped by part."""
-    parser.add_argument(
-        "--config", type=Path, help="settings file: a run's results/<run>/config.json"
-    )
-    seen: set[str] = set()
-    for title, part in [(config.__name__, config), *_parts(config)]:
-        group = parser.add_argument_group((part.__doc__ or title).strip().splitlines()[0])
-        for item in dataclasses.fields(part):
-            if "help" in item.metadata and item.name not in seen:
-                seen.add(item.name)
-                _add_flag(group, item, typing.get_type_hints(part)[item.name])
-
-
 def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
     """Return the settings file's values with the given flags over them, by name.
 
@@ -90,7 +99,14 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file.
     """
-    own = ("mode", "debug", "config", "runs")  # of the command line, not of a run
+    own = (
+        "mode",
+        "debug",
+        "config",
+        "runs",
+        "help",
+        "help_all",
+    )  # of the command line, not of a run
     given = {
         name: value for name, value in vars(args).items() if value is not None and name not in own
     }
@@ -113,14 +129,14 @@ def build_config(config: type[C], settings: dict[str, Any]) -> C:
     flat = _flat(settings)
     known = {
         item.name
-        for _, part in [("", config), *_parts(config)]
+        for _, part in [("", config), *parts_of(config)]
         for item in dataclasses.fields(part)
         if "help" in item.metadata
     }
     for name in flat:
         if name not in known:
             raise UnknownNameError("setting", name, known)
-    parts = {name: _build(part, flat) for name, part in _parts(config)}
+    parts = {name: _build(part, flat) for name, part in parts_of(config)}
     return typing.cast(C, _build(config, flat, **parts))
 
 
@@ -129,7 +145,7 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
     A field that is no flag, such as the runs to compare, is no setting of a run.
     """
-    parts = {name for name, _ in _parts(type(config))}
+    parts = {name for name, _ in parts_of(type(config))}
     kept = {
         item.name: value
         for item, value in ((f, getattr(config, f.name)) for f in dataclasses.fields(config))
@@ -139,7 +155,8 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return typing.cast(dict[str, Any], json.loads(json.dumps(values, default=str)))
 
 
-def _parts(config: type) -> list[tuple[str, type]]:
+def parts_of(config: type) -> list[tuple[str, type]]:
+    """Return the parts of a config: name and class."""
     hints = typing.get_type_hints(config)
     return [
         (f.name, hints[f.name])
@@ -148,24 +165,11 @@ def _parts(config: type) -> list[tuple[str, type]]:
     ]
 
 
-def _plain_type(hint: Any) -> type:
-    """``int | None`` -> ``int``."""
+def plain_type(hint: Any) -> type:
+    """Return a type without its None: ``int | None`` -> ``int``."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
     return typing.cast(type, hint)
-
-
-def _add_flag(group: argparse._ArgumentGroup, item: dataclasses.Field[Any], hint: Any) -> None:
-    kind, text = _plain_type(hint), item.metadata["help"]
-    if item.default is not None and kind is not bool:
-        text += f" (default: {item.default})"
-    if kind is bool:
-        text += f" (default: {'on' if item.default else 'off'})"
-        group.add_argument(
-            f"--{item.name}", action=argparse.BooleanOptionalAction, default=None, help=text
-        )
-    else:
-        group.add_argument(f"--{item.name}", type=kind, choices=item.metadata["choices"], help=text)
 
 
 def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
@@ -179,7 +183,7 @@ def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
 def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     if value is None and isinstance(hint, types.UnionType):
         return None
-    kind, choices = _plain_type(hint), item.metadata["choices"]
+    kind, choices = plain_type(hint), item.metadata["choices"]
     if kind in (int, float) and isinstance(value, Integral) and not isinstance(value, bool):
         try:
             value = kind(value)
@@ -202,6 +206,12 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
             hint=f"correct {item.name} where it was given: as a flag, in a file or in Python",
         )
     return value
+
+
+def _check_range(item: dataclasses.Field[Any], value: Any) -> None:
+    within = item.metadata["within"]
+    if within is not None and value is not None:
+        within.check(item.name, value)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -228,11 +238,3 @@ def _read_json(path: Path) -> dict[str, Any]:
             hint="a run writes its settings to results/<run>/config.json",
         )
     return content
-
-
-def require(good: bool, what: str) -> None:
-    """Raise `ConfigError` unless `good`."""
-    if not good:
-        named = re.match(r"--(\w+)", what)
-        change = f"change --{named[1]} (in Python: {named[1]}=); " if named else ""
-        raise ConfigError(what, hint=f"{change}python main.py --help lists every flag")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError, UnknownNameError
@@ -19,7 +19,10 @@ from .data import (
     ScanConfig,
 )
 from .evaluation import CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
-from .options import build_config, checked, option, require, settings_from_args
+from .flags import refuse_unread
+from .modes import EVERY, ON_A_RUN, TRAINING
+from .options import build_config, checked, option, part, settings_from_args
+from .ranges import Range, require
 from .training import (
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -50,39 +53,52 @@ _LONGEST_RUN = 100  # bytes: names of files are made of it, and 255 are the most
 @checked
 @dataclass(frozen=True)
 class RunConfig:
-    """All parts, and where the run happens."""
+    """The run: its name, its folders, where it happens, and its parts."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    phantom: PhantomConfig = field(default_factory=PhantomConfig)
-    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    scan: ScanConfig = field(default_factory=ScanConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    evaluate: EvalConfig = field(default_factory=EvalConfig)
-    crossval: CrossvalConfig = field(default_factory=CrossvalConfig)
-    explain: ExplainConfig = field(default_factory=ExplainConfig)
-    predict: PredictConfig = field(default_factory=PredictConfig)
+    data: DataConfig = part(DataConfig, ON_A_RUN)
+    phantom: PhantomConfig = part(PhantomConfig, ("preprocess",))
+    preprocess: PreprocessConfig = part(PreprocessConfig, ("preprocess",))
+    scan: ScanConfig = part(ScanConfig, ("preprocess", "predict"))
+    model: ModelConfig = part(ModelConfig, TRAINING)
+    train: TrainConfig = part(TrainConfig, TRAINING)
+    evaluate: EvalConfig = part(EvalConfig, ("evaluate", "crossval"))
+    crossval: CrossvalConfig = part(CrossvalConfig, ("crossval",))
+    explain: ExplainConfig = part(ExplainConfig, ("gradcam",))
+    predict: PredictConfig = part(PredictConfig, ("predict",))
     runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
     run: str | None = option(
-        None, "name of the run (default: <dataset>_<backbone>, _3classes added with --classes 3)"
+        None,
+        "name of the run (default: <dataset>_<backbone>, _3classes added with --classes 3)",
+        modes=ON_A_RUN,
     )
-    device: str | None = option(None, "cuda, cuda:1, mps or cpu (default: the best there is)")
+    device: str | None = option(
+        None, "cuda, cuda:1, mps or cpu (default: the best there is)", modes=ON_A_RUN
+    )
     workers: int | None = option(
         None,
         "parallel processes for preprocessing, and for loading on a GPU (default: all cores)",
+        within=Range(1, 1024),
+        modes=("preprocess", *TRAINING, "predict"),
     )
     dask: str | None = option(
         None,
         "address of a running Dask scheduler, such as tcp://host:8786, whose workers preprocess "
         "scans and compute features",
+        modes=("preprocess", *TRAINING, "predict"),
     )
     keep_memory: bool = option(
-        True, "keep freed memory in the process, which is faster; on Linux with glibc only"
+        True,
+        "keep freed memory in the process, which is faster; on Linux with glibc only",
+        modes=EVERY,
     )
-    checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints")
-    results_dir: Path = option(Path("results"), "folder for metrics, predictions and figures")
+    checkpoint_dir: Path = option(Path("checkpoints"), "folder for checkpoints", modes=ON_A_RUN)
+    results_dir: Path = option(
+        Path("results"), "folder for metrics, predictions and figures", modes=EVERY
+    )
     report: bool = option(
-        True, "end evaluate, crossval, predict and full with report.html, one page that shows all"
+        True,
+        "end evaluate, crossval, predict and full with report.html, one page that shows all",
+        modes=("evaluate", "crossval", "predict"),
     )
 
     def __post_init__(self) -> None:
@@ -98,10 +114,6 @@ class RunConfig:
         )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
-        require(
-            self.workers is None or 1 <= self.workers <= 1024,
-            f"--workers {self.workers} is not in 1 to 1024",
-        )
 
     @property
     def backbone(self) -> str:
@@ -134,8 +146,11 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
 
     Raises:
         DataNotFoundError: ``--config`` names no file.
-        ConfigError: The file is no settings file, or a value is out of range.
+        ConfigError: The mode does not read a flag that was given, the file is no settings file, or
+            a value is out of range.
     """
+    if hasattr(args, "mode"):
+        refuse_unread(args, RunConfig)
     settings = settings_from_args(args)
     try:
         config = build_config(RunConfig, settings)

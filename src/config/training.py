@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import ConfigError
-from .options import checked, option, require
+from .modes import EVERY, ON_A_RUN, ON_IMAGES, TRAINING
+from .options import checked, option
+from .ranges import Range, require
 
 BACKBONES = {
     "2d": (
@@ -36,6 +38,7 @@ class ModelConfig:
         f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'])}; or a network of "
         "your own, package.module:function, which is called with num_classes "
         f"(default: {' or '.join(DEFAULT_BACKBONE.values())})",
+        modes=ON_A_RUN,
     )
     weights: str | None = option(
         None, "imagenet, none, or a weight file (default: imagenet in 2D, none in 3D)"
@@ -43,10 +46,9 @@ class ModelConfig:
     freeze_backbone: bool = option(
         False, "train the classifier only, on features that are computed once"
     )
-    dropout: float = option(0.2, "dropout before the classifier")
-
-    def __post_init__(self) -> None:
-        require(0 <= self.dropout < 1, f"--dropout {self.dropout:g} is not in 0 to 1")
+    dropout: float = option(
+        0.2, "dropout before the classifier", within=Range(0, 1, open_high=True)
+    )
 
 
 @checked
@@ -54,17 +56,30 @@ class ModelConfig:
 class TrainConfig:
     """How the network is trained."""
 
-    epochs: int = option(30, "passes over the training people")
-    batch_size: int | None = option(None, "images per step (default: 32 in 2D, 4 in 3D)")
-    lr: float | None = option(None, "peak learning rate (default: by what is trained, and logged)")
-    weight_decay: float = option(0.01, "AdamW's decoupled weight decay")
-    warmup_epochs: float = option(1.0, "epochs over which the learning rate rises from zero")
-    patience: int = option(
-        10, "stop after this many epochs without a better validation score; 0 never stops"
+    epochs: int = option(30, "passes over the training people", within=Range(1, 10_000))
+    batch_size: int | None = option(
+        None,
+        "images per step (default: 32 in 2D, 4 in 3D)",
+        within=Range(1, 4096),
+        modes=(*TRAINING, "evaluate"),
     )
-    grad_clip: float = option(1.0, "largest norm of the gradient")
+    lr: float | None = option(
+        None,
+        "peak learning rate (default: by what is trained, and logged)",
+        within=Range(0, 10, open_low=True, open_high=True),
+    )
+    weight_decay: float = option(0.01, "AdamW's decoupled weight decay", within=Range(0))
+    warmup_epochs: float = option(
+        1.0, "epochs over which the learning rate rises from zero", within=Range(0)
+    )
+    patience: int = option(
+        10,
+        "stop after this many epochs without a better validation score; 0 never stops",
+        within=Range(0),
+    )
+    grad_clip: float = option(1.0, "largest norm of the gradient", within=Range(0, open_low=True))
     class_weight_cap: float = option(
-        10.0, "largest ratio between two class weights; 1 turns weighting off"
+        10.0, "largest ratio between two class weights; 1 turns weighting off", within=Range(1)
     )
     augment: bool = option(
         True, "flip left-right, rotate, shift, scale and vary intensity while training"
@@ -80,12 +95,16 @@ class TrainConfig:
         "how validation people turn scores into probabilities; vector needs 20 people a class",
         ("temperature", "vector", "none"),
     )
-    allow_leaks: bool = option(False, "train although the audit of the split fails")
+    allow_leaks: bool = option(
+        False, "train although the audit of the split fails", modes=ON_IMAGES
+    )
     precision: str = option(
         "auto", "fp32, bf16, or what the device does well", ("auto", "fp32", "bf16")
     )
     accumulate: int = option(
-        1, "parts that each batch is computed in, for a batch that does not fit into memory"
+        1,
+        "parts that each batch is computed in, for a batch that does not fit into memory",
+        within=Range(1, 4096),
     )
     activation_checkpointing: bool = option(
         False,
@@ -94,35 +113,28 @@ class TrainConfig:
     )
     compile: bool = option(False, "compile the network with torch.compile; slow to start")
     resume: bool = option(
-        False, "continue a stopped run, with the same result as if it had not stopped"
+        False,
+        "continue a stopped run, with the same result as if it had not stopped",
+        modes=("train",),
     )
     tensorboard: bool = option(
-        False, "train, evaluate: write TensorBoard logs to results/<run>/tensorboard"
+        False,
+        "train, evaluate: write TensorBoard logs to results/<run>/tensorboard",
+        modes=("train", "evaluate"),
     )
     mlflow: str | None = option(
         None,
         "train, evaluate: MLflow tracking URI, such as sqlite:///mlflow.db or http://host:5000",
+        modes=("train", "evaluate"),
     )
-    seed: int = option(0, "seed of phantom, split and training")
+    seed: int = option(
+        0, "seed of phantom, split and training", within=Range(0, 2**32 - 1), modes=EVERY
+    )
 
     def __post_init__(self) -> None:
-        require(1 <= self.epochs <= 10_000, f"--epochs {self.epochs} is not in 1 to 10000")
-        require(
-            self.batch_size is None or 1 <= self.batch_size <= 4096,
-            f"--batch_size {self.batch_size} is not in 1 to 4096",
-        )
         require(
             not (self.compile and self.activation_checkpointing),
             "--compile does not go with --activation_checkpointing",
-        )
-        require(1 <= self.accumulate <= 4096, f"--accumulate {self.accumulate} is not in 1 to 4096")
-        require(self.lr is None or 0 < self.lr < 10, f"--lr {self.lr} is not between 0 and 10")
-        require(self.weight_decay >= 0, f"--weight_decay {self.weight_decay:g} is negative")
-        require(self.warmup_epochs >= 0, f"--warmup_epochs {self.warmup_epochs:g} is negative")
-        require(self.patience >= 0, f"--patience {self.patience} is negative")
-        require(self.grad_clip > 0, f"--grad_clip {self.grad_clip:g} is not positive")
-        require(
-            self.class_weight_cap >= 1, f"--class_weight_cap {self.class_weight_cap:g} is under 1"
         )
 
 

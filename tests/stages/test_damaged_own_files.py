@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from types import SimpleNamespace
 
 import pytest
+from command_line import only_read
 from mutations import json_mutations, some_of, table_mutations
 from tiny_runs import kept_loggers, run_config
 
@@ -111,11 +112,12 @@ def run(tmp_path_factory):
     scans = str(root / "data" / "phantom_2d")
     with kept_loggers():
         for more in (
-            "--mode full --weights none --graded 4 --samples 1 --no-report",
-            f"--mode predict --input {scans} --no-report",
-            "--mode crossval --freeze_backbone --folds 2 --repeats 1 --permute_labels 1",
+            "full --weights none --graded 4 --samples 1 --no-report",
+            f"predict --input {scans} --no-report",
+            "crossval --freeze_backbone --folds 2 --repeats 1 --permute_labels 1",
         ):
-            assert cli.main([*more.split(), *words]) == 0
+            mode, *own = more.split()
+            assert cli.main(["--mode", mode, *own, *only_read(mode, words)]) == 0
     made = Run(root)
     shutil.copytree(made.folds, made.results / "other")
     return made

@@ -78,7 +78,7 @@ def test_it_is_found_before_images_are(processed_2d, tmp_path, capsys, no_image,
     before = files(tmp_path)
     asked = ["--mode", mode, "--dataset", "phantom_2d", "--backbone", "resnet18"]
     asked += ["--data_dir", processed_2d, "--classes", "4"]
-    sentence = refused(capsys, *words(tmp_path), *asked, *given.format(foreign=foreign).split())
+    sentence = refused(capsys, *words(tmp_path, *asked), *given.format(foreign=foreign).split())
     assert says in sentence
     assert files(tmp_path) == before
 

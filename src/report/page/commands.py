@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from ...config import RunConfig
+from ...config.flags import read_by
 from ...config.options import config_to_dict
 
 _WIDTH = 88
@@ -28,12 +29,12 @@ def commands(config: RunConfig, kind: str) -> list[str]:
     if kind == "predict":
         places = {"--input": config.predict.input, "--checkpoint": config.evaluate.checkpoint}
         named = [f"{flag} {shlex.quote(str(value))}" for flag, value in places.items() if value]
-        return [_line("predict", [*named, *flags(config)])]
-    asked = flags(config)
+        return [_line("predict", [*named, *flags(config, "predict")])]
     raw = [] if config.data.cohort == "phantom" else ["--data_dir RAW_FILES"]
+    asked = flags(config, "preprocess")
     prepare = [flag for flag in asked if not flag.startswith("--data_dir ")] + raw
     stages = ["train", "evaluate", "gradcam"] if kind == "evaluate" else ["crossval"]
-    return [_line("preprocess", prepare), *(_line(stage, asked) for stage in stages)]
+    return [_line("preprocess", prepare), *(_line(one, flags(config, one)) for one in stages)]
 
 
 def _line(stage: str, words: list[str]) -> str:
@@ -47,14 +48,19 @@ def _line(stage: str, words: list[str]) -> str:
     return " \\\n".join(lines)
 
 
-def flags(config: RunConfig) -> list[str]:
-    """Return the flags in which a run differs from the defaults, quoted for a shell."""
-    found: dict[str, str] = {}
+def flags(config: RunConfig, mode: str) -> list[str]:
+    """Return the flags in which a run differs from the defaults, quoted for a shell.
+
+    Args:
+        config: Of the run.
+        mode: Whose flags are returned.
+    """
+    found, read = {}, read_by(mode, RunConfig)
     own, usual = _flat(config_to_dict(config)), _flat(config_to_dict(RunConfig()))
     if own["dataset"] == usual["dataset"]:
         found["dataset"] = f"--dataset {own['dataset']}"  # said even where it is the default
     for name, value in own.items():
-        if value == usual[name] or value is None or name in _ELSEWHERE:
+        if value == usual[name] or value is None or name in _ELSEWHERE or name not in read:
             continue
         if isinstance(value, bool):
             found[name] = f"--{name}" if value else f"--no-{name}"
