@@ -384,6 +384,16 @@ def test_an_element_that_claims_more_than_the_file_holds_is_told(tmp_path, data,
         read_any(tmp_path / "s")
 
 
+def test_an_element_of_no_type_is_told(tmp_path, data):
+    series(tmp_path / "s", data, turned())
+    path = sorted((tmp_path / "s").iterdir())[3]
+    content = path.read_bytes()
+    place = content.index(struct.pack("<HH2s", 2, 2, b"UI")) + 4
+    path.write_bytes(content[:place] + b"UM" + content[place + 2 :])
+    with pytest.raises(ImageError, match=r"its element \(0002,0002\) is of a type that DICOM"):
+        read_any(tmp_path / "s")
+
+
 def test_a_deflated_file_is_not_unpacked(tmp_path, data):
     save(header(data, turned(), 0), tmp_path / "s/a.dcm", DeflatedExplicitVRLittleEndian)
     save(header(data, turned(), 1), tmp_path / "s/b.dcm")

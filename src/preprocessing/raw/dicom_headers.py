@@ -144,7 +144,7 @@ def _refuse_deflated(path: Path) -> None:
 
 
 def require_honest_lengths(path: Path) -> None:
-    """Check that no element of a DICOM file claims more bytes than are left of the file.
+    """Check that elements of a DICOM file have a known type, and no more bytes than the file.
 
     The library that reads its pixels takes the memory that an element claims before it looks.
 
@@ -154,18 +154,26 @@ def require_honest_lengths(path: Path) -> None:
     """
     size = path.stat().st_size
     with _told(path):
-        whole = pydicom().dcmread(path, defer_size=_DEFERRED, force=True)
+        reader = pydicom()
+        whole = reader.dcmread(path, defer_size=_DEFERRED, force=True)
+        known = {*reader.valuerep.VR, None}  # None: the file does not say
+        elements = [*getattr(whole, "file_meta", {}).values(), *whole.values()]
         claims = [
             (element.value_tell, element.length, element.tag)
-            for element in whole.values()
+            for element in elements
             if getattr(element, "length", _UNDEFINED) != _UNDEFINED
         ]
+        odd = [element for element in elements if element.VR not in known]
     for start, length, tag in claims:
         if start + length > size:
             raise ImageError(
                 f"{path.name} is damaged: its element {tag} claims {length:,} bytes, and "
                 f"{max(size - start, 0):,} are left"
             )
+    if odd:  # its length is read in another place, and is any number
+        raise ImageError(
+            f"{path.name} is damaged: its element {odd[0].tag} is of a type that DICOM has not"
+        )
 
 
 def _told(path: Path) -> AbstractContextManager[None]:
