@@ -115,7 +115,7 @@ except LeakageError as error:
 # 4. Do it right: folds by person, rivals, intervals
 # --------------------------------------------------
 #
-# Now people with some disease: ``phantom_effect=0.5`` plants half of it, and ``phantom_variety``
+# Now people with some disease: ``phantom_effect=0.6`` plants a mild one, and ``phantom_variety``
 # lets healthy heads differ. `crossval` divides people into folds, and each is answered by a model
 # that never saw them. (Two folds are fast. Five, repeated five times, are the default.)
 cohort = preprocess(
