@@ -82,7 +82,7 @@ def test_evaluate_opens_the_checkpoint_of_a_run_also_on_another_study(root, tmp_
     own = evaluate("phantom_2d", data_root=root / "data", results_dir=tmp_path, run="a", **more)
     scored = Evaluator(model, test, "cpu", n_bootstrap=100).full_evaluation(tmp_path / "b")
     assert own["person"] == scored["person"]
-    assert own.figure("roc").size[0] > 300
+    assert own.figure("confusion_matrix").size[0] > 300
     assert "external" not in own or own["external"] is None
     other = make_processed(tmp_path / "data/oasis_2d", people=(9, 9, 0, 0), seed=4)
     for name in ("manifest.csv", "preprocessing.json", *(p.name for p in other.glob(".scans/*"))):
