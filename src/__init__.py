@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .models.create import create_model
     from .models.wrap import wrap
     from .notebook.answers import explain, load_model, predict
-    from .notebook.estimator import StageClassifier
-    from .notebook.stages import audit, compare, crossval, preprocess
+    from .notebook.estimator import StageClassifier, arrays
+    from .notebook.stages import audit, compare, crossval, evaluate, preprocess
     from .stages.report import build_report
     from .training.trainer import Trainer
 
@@ -25,12 +25,14 @@ __all__ = [
     "Manifest",
     "StageClassifier",
     "Trainer",
+    "arrays",
     "audit",
     "build_report",
     "compare",
     "create_data_loaders",
     "create_model",
     "crossval",
+    "evaluate",
     "explain",
     "get_target_layer",
     "load_model",
@@ -41,9 +43,9 @@ __all__ = [
 _MODULE_OF = {
     "create_model": "models.create",
     "wrap": "models.wrap",
-    "StageClassifier": "notebook.estimator",
+    **dict.fromkeys(("StageClassifier", "arrays"), "notebook.estimator"),
     **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
-    **dict.fromkeys(("preprocess", "crossval", "audit", "compare"), "notebook.stages"),
+    **dict.fromkeys(("preprocess", "evaluate", "crossval", "audit", "compare"), "notebook.stages"),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "Evaluator": "evaluation.evaluator",

@@ -97,8 +97,8 @@ def words(data: Path, root: Path) -> list[str]:
     """Return the command line of a training of volumes that writes under `root`."""
     name = "phantom_3d"
     flags: dict[str, Any] = {"data_root": data, "dataset": name, "run": name, "device": "cpu"}
-    flags |= {"classes": 2, "weights": "none", "dropout": 0, **RUNS[name], "bootstrap": 100}
-    flags |= {"samples": 1, "results_dir": root / "results", "checkpoint_dir": root / "checkpoints"}
+    flags |= {"classes": 2, "weights": "none", "dropout": 0, **RUNS[name]}
+    flags |= {"results_dir": root / "results", "checkpoint_dir": root / "checkpoints"}
     return ["--mode", "train", *(f"--{name}={value}" for name, value in flags.items())]
 
 

@@ -238,6 +238,9 @@ def _split_of(run: ScoredRun) -> tuple[str, str, str]:
     kind = run.result["kind"]
     if kind == "crossval":
         return kind, run.result["crossval"]["folds_hash"], ""
+    tested = "\n".join(sorted(set(run.rows.subjects.tolist())))
+    if run.result.get("external"):  # its people are all tested, and none of them trained it
+        return kind, tested, f"of {run.result['external']['trained_on']}"
     counts = run.result["people"]["train"]
     trained = f"{counts.get(run.result['classes'][0])} of {sum(counts.values())}"
-    return kind, "\n".join(sorted(set(run.rows.subjects.tolist()))), trained
+    return kind, tested, trained

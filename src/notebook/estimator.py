@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -44,7 +45,9 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     an image are computed once in a process, so that a search over settings repeats none.
 
     `fit` must be told whose images they are, and cross-validation must keep a person on one side:
-    ``GroupKFold`` with the same groups. It cannot know without.
+    ``GroupKFold`` with the same groups. It cannot know without. scikit-learn hands the groups of a
+    search to the folds alone, and a person's images then count as people of their own in each fit,
+    unless ``sklearn.set_config(enable_metadata_routing=True)`` was called before.
 
     Args:
         backbone: A registered network, ``"package.module:function"``, or a network; its weights
@@ -64,8 +67,12 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Example:
         >>> model = StageClassifier().fit(images, stages, groups=people)
-        >>> cross_val_predict(StageClassifier(), images, stages, groups=people, cv=GroupKFold(5))
+        >>> sklearn.set_config(enable_metadata_routing=True)
+        >>> folds = {"cv": GroupKFold(5), "params": {"groups": people}}
+        >>> cross_val_predict(StageClassifier(), images, stages, **folds)
     """
+
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}  # read by scikit-learn
 
     def __init__(
         self,
@@ -96,7 +103,10 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: Lengths differ, a value is not finite, or a person has two labels.
         """
         if isinstance(X, Manifest):
-            X, y, groups = _of_manifest(X, y, groups)
+            if y is not None or groups is not None:
+                hint = "fit(manifest), without them"
+                raise ConfigError("a manifest holds labels and people", hint=hint)
+            X, y, groups = arrays(X)
         if y is None:
             raise ValueError("fit requires y to be passed, but the target y is None")
         features, y = self._validated(X, y)
@@ -126,7 +136,7 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if isinstance(X, Manifest):
-            X = _images_of(X)
+            X = _images_of(X, X.table["path"])
         features, _ = self._validated(X)
         with torch.no_grad():
             logits = self.head_(torch.from_numpy(features).to(_dtype(self.head_))).double().numpy()
@@ -216,18 +226,30 @@ def _people(features: Floats, labels: NDArray[np.int64], groups: Any) -> People:
     return People(features, person, of_people, subjects, of_people)
 
 
-def _of_manifest(manifest: Manifest, y: Any, groups: Any) -> tuple[Any, Any, Any]:
-    """Return images, labels and people of the rows of a manifest that are rated."""
-    if y is not None or groups is not None:
-        raise ConfigError("a manifest holds labels and people", hint="fit(manifest), without them")
-    rated = manifest.where(manifest.table["label"].notna())
-    table = rated.table
-    return _images_of(rated), table["label"].to_numpy(str), table["subject"].to_numpy(str)
+def arrays(manifest: Manifest) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return what scikit-learn takes, of the rows of a processed data set that are rated.
+
+    Args:
+        manifest: From `preprocess`, or ``Manifest.read`` of its folder.
+
+    Returns:
+        X ``(n, H, W)`` uint8 or ``(n, X, Y, Z)`` float16, y (n,) stages, groups (n,) people.
+
+    Raises:
+        ImageError: A file is not what the manifest says.
+
+    Example:
+        >>> X, y, people = arrays(preprocess("phantom_2d"))
+        >>> StageClassifier().fit(X, y, groups=people)
+    """
+    rows = manifest.table[manifest.table["label"].notna()]
+    stages, people = (rows[name].to_numpy(str) for name in ("label", "subject"))
+    return _images_of(manifest, rows["path"]), stages, people
 
 
-def _images_of(manifest: Manifest) -> NDArray[Any]:
-    cache = ImageCache(manifest)
-    return np.asarray(cache.read(cache.rows(manifest.table["path"])))
+def _images_of(manifest: Manifest, paths: pd.Series) -> NDArray[Any]:
+    cache = ImageCache(manifest)  # of everyone, so that it is the one that training made
+    return np.asarray(cache.read(cache.rows(paths)))
 
 
 def _check_range(images: NDArray[Any]) -> None:

@@ -71,9 +71,29 @@ def crossval(dataset: str = "phantom_2d", **settings: Any) -> Results:
             "crossval(fold=..., repeat=...) trains a part, of which there is no result",
             hint="leave them out; job arrays use the command line",
         )
-    files = _run("crossval", config)
-    metrics = next(path for path in files if path.name == "metrics.json")
-    return Results(read_json(metrics) | {"files": [str(path) for path in files]})
+    return _scores(_run("crossval", config))
+
+
+def evaluate(dataset: str = "phantom_2d", **settings: Any) -> Results:
+    """Score a checkpoint on people it never saw, as ``--mode evaluate`` does.
+
+    Of the data set that it was trained on, these are the test people. Of another one, it is
+    everyone: an external validation, with the drift from the validation people of the training.
+
+    Args:
+        dataset: A processed data set.
+        settings: Any other setting by the name of its flag: ``checkpoint="best_model.pth"``.
+
+    Raises:
+        UnknownNameError: A setting is none; the message names the nearest.
+        DataNotFoundError: There is no such processed data set.
+        CheckpointError: There is no checkpoint, or its images were made otherwise.
+        LeakageError: People were trained on, or may have been.
+
+    Example:
+        >>> evaluate("oasis_2d", checkpoint="checkpoints/my_kaggle/best_model.pth").table()
+    """
+    return _scores(_run("evaluate", _config(dataset=dataset, **settings)))
 
 
 def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
@@ -215,6 +235,11 @@ def _config(**settings: Any) -> RunConfig:
 def _run(mode: str, config: RunConfig) -> list[Path]:
     speak_in_notebook()
     return run_stage(mode, config)
+
+
+def _scores(files: list[Path]) -> Results:
+    metrics = next(path for path in files if path.name == "metrics.json")
+    return Results(read_json(metrics) | {"files": [str(path) for path in files]})
 
 
 def _read(files: list[Path]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The frozen network as a scikit-learn classifier: its contract, and its people."""
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ellipsoid, make_processed
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn import config_context
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from tiny_runs import run_config
 
-from src import Manifest, StageClassifier
+from src import Manifest, StageClassifier, arrays
 from src.errors import ConfigError, ImageError
 from src.models.checkpoint import load_checkpoint
 from src.models.engine import Pass
@@ -69,6 +71,20 @@ def test_a_search_by_person_computes_every_image_once(monkeypatch):
     assert (said == y).mean() > 0.8
 
 
+def test_routing_tells_every_fit_of_a_search_whose_rows_they_are():
+    images, y, people = heads()
+    X = images[:, 10:20, 20] / np.float32(255)  # features: no network is needed
+    grid = {"class_weight_cap": [1.0, 10.0]}
+    with config_context(enable_metadata_routing=True):
+        search = GridSearchCV(StageClassifier(), grid, cv=GroupKFold(3)).fit(X, y, groups=people)
+        params = {"groups": people}
+        made = cross_validate(
+            StageClassifier(), X, y, cv=GroupKFold(3), params=params, return_estimator=True
+        )
+    assert search.best_estimator_.n_people_ == 12
+    assert [model.n_people_ for model in made["estimator"]] == [8, 8, 8]
+
+
 @pytest.mark.slow
 def test_a_manifest_gives_the_head_that_the_stage_fits(tmp_path):
     data = make_processed(tmp_path / "phantom_2d", people=(8, 8, 8, 0))
@@ -84,6 +100,29 @@ def test_a_manifest_gives_the_head_that_the_stage_fits(tmp_path):
     stored = load_checkpoint(path)["model"]
     assert stored["head.score.weight"].shape[1] == model.head_.weight.shape[1]
     assert model.predict_proba(known).shape == (len(known), 3)
+
+
+@pytest.mark.slow
+def test_a_manifest_as_arrays_is_fitted_alike_and_leaves_unrated_people_out(tmp_path):
+    data = make_processed(tmp_path / "phantom_2d", people=(8, 8, 0, 0))
+    manifest = Manifest.read(data)
+    table = manifest.table
+    nobody = table["subject"].isin(table["subject"].unique()[:2])
+    manifest = manifest.with_columns(label=table["label"].mask(nobody))
+    X, y, people = arrays(manifest)
+    assert X.shape == ((~nobody).sum(), 40, 36)
+    assert y.tolist() == table["label"][~nobody].tolist()
+    assert people.tolist() == table["subject"][~nobody].tolist()
+    picture = cv2.imread(str(data / table["path"][~nobody].iloc[4]), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(X[4], picture)
+    whole, parts = (
+        StageClassifier().fit(*given[:2], groups=given[2]) if len(given) > 1 else
+        StageClassifier().fit(*given)
+        for given in ((manifest,), (X, y, people))
+    )  # fmt: skip
+    np.testing.assert_array_equal(whole.predict_proba(X), parts.predict_proba(X))
+    (cache,) = (data / ".cache").glob("images_*.npy")
+    assert len(np.load(cache)) == len(table)
 
 
 @pytest.mark.parametrize(

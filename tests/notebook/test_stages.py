@@ -17,6 +17,7 @@ from src import (
     create_data_loaders,
     create_model,
     crossval,
+    evaluate,
     preprocess,
 )
 from src.config import TrainConfig
@@ -70,6 +71,34 @@ def test_crossval_returns_scores_with_tables_and_figures(folds):
     assert "On 26 people" in result._repr_html_()
     stored = json.loads((root / "res/a/metrics.json").read_text(encoding="utf-8"))
     assert stored == {name: value for name, value in result.items() if name != "files"}
+
+
+@pytest.mark.slow
+def test_evaluate_opens_the_checkpoint_of_a_run_also_on_another_study(root, tmp_path):
+    train, test = create_data_loaders(root / "data/phantom_2d", num_classes=2)
+    model = create_model("2d", num_classes=2, freeze_backbone=True, ordinal=True)
+    Trainer(model, train, None, "cpu").train(save_dir=tmp_path / "ck")
+    more = {"checkpoint": tmp_path / "ck/best_model.pth", "device": "cpu", "bootstrap": 100}
+    own = evaluate("phantom_2d", data_root=root / "data", results_dir=tmp_path, run="a", **more)
+    scored = Evaluator(model, test, "cpu", n_bootstrap=100).full_evaluation(tmp_path / "b")
+    assert own["person"] == scored["person"]
+    assert own.figure("confusion_matrix").size[0] > 300
+    assert "external" not in own or own["external"] is None
+    other = make_processed(tmp_path / "data/oasis_2d", people=(9, 9, 0, 0), seed=4)
+    for name in ("manifest.csv", "preprocessing.json", *(p.name for p in other.glob(".scans/*"))):
+        path = next(other.rglob(name))
+        text = path.read_text(encoding="utf-8").replace("phantom", "oasis")
+        path.write_text(text.replace("PHAN_", "OAS1_"), encoding="utf-8")
+    for path in list(other.rglob("PHAN_*")):
+        path.rename(path.with_name(path.name.replace("PHAN_", "OAS1_")))
+    found, _ = (
+        evaluate("oasis_2d", data_root=tmp_path / "data", results_dir=tmp_path, run=run, **more)
+        for run in ("x", "y")
+    )
+    assert found["external"]["trained_on"] == "phantom_2d"
+    assert found["person"]["n_people"] == 18
+    table = compare("x", "y", results_dir=tmp_path, bootstrap=100).table()
+    assert (table["difference"] == 0).all()
 
 
 @pytest.mark.slow
