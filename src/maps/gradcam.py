@@ -21,6 +21,7 @@ from ..errors import ConfigError, UnknownNameError, require_kind
 from ..models.classifier import Classifier
 from ..models.create import backbone_entry
 from ..models.device import choose_device
+from ..models.probe import KNOWN
 from ..models.wrap import wrap
 from .attribution import Target, capture, computing, finite, resolve_layers, to_maximum
 from .methods import CAM_METHODS, resize
@@ -32,7 +33,8 @@ class GradCAM:
     As `src.attribution.Attribution` with one layer, given as a module.
 
     Args:
-        model: Any classifier of images or volumes, logits ``(B, K)``.
+        model: Any classifier of images or volumes, logits ``(B, K)``. A network that `Trainer` or
+            `Evaluator` was given takes grey images as these do, and three channels as they are.
         target_layer: A layer of `model` whose output is a map; see `get_target_layer`.
         device: The model is moved there; None leaves it where it is.
         method: ``"gradcam"``, ``"gradcam++"``, ``"layercam"`` or ``"hirescam"``.
@@ -122,9 +124,16 @@ class GradCAM:
 
         Args and Raises: as `generate_cams`.
         """
-        with computing(self.model, x) as x:
-            ((activation, gradient),) = capture(self.model, [self.target_layer], x, target_class)
+        model = self._taking(x)
+        with computing(model, x) as x:
+            ((activation, gradient),) = capture(model, [self.target_layer], x, target_class)
             return finite(CAM_METHODS[self.method](activation, gradient), self.method)
+
+    def _taking(self, x: Tensor) -> nn.Module:
+        """Return the model; for grey images, the classifier that a network was wrapped in."""
+        known = self.model.__dict__.get(KNOWN)
+        grey = x.ndim > 1 and x.shape[1] == 1
+        return known if isinstance(known, Classifier) and grey else self.model
 
 
 def get_target_layer(model: nn.Module, backbone_name: str | None = None) -> nn.Module:

@@ -154,6 +154,8 @@ class Trainer:
         net, state = self._start(epochs)
         if self.config.resume:
             state.resume(folder, self._identity(epochs))
+            if folder and self.accelerator.is_main_process:  # a kill may have come before it
+                write_json(folder / HISTORY, state.history)
         with others_needed(lambda: state.kept):
             try:
                 while state.epoch < epochs and not self._should_stop(state):

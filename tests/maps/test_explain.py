@@ -132,7 +132,7 @@ def test_a_failed_grade_is_told_on_every_figure(processed, root, monkeypatch):
             lambda path, *_, stamps=(), seen=stamps, **__: seen.append(stamps) or path,
         )
     list(run(run_config(processed, root, graded=1)))
-    assert len(stamps) == 6
+    assert len(stamps) == 4
     assert all("FAIL" in " ".join(each) for each in stamps)
 
 

@@ -3,6 +3,7 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_processed
@@ -95,6 +96,16 @@ def test_a_grey_image_is_shown_in_three_channels_and_three_are_taken():
     torch.testing.assert_close(own(grey), net((grey - mean) / std))
     cam = GradCAM(net, get_target_layer(net)).generate_cam(torch.rand(1, 3, 96, 64))
     assert cam.shape == (96, 64)
+
+
+def test_a_network_that_was_trained_is_explained_as_it_was_trained():
+    net = models.mobilenet_v3_small(num_classes=4).eval()
+    own, grey = wrap(net), torch.rand(1, 1, 64, 48)
+    layer = net.features[8]
+    found = GradCAM(net, layer).generate_cam(grey, 1)
+    np.testing.assert_allclose(found, GradCAM(own, layer).generate_cam(grey, 1), atol=1e-5)
+    shown = own.normalise(grey)
+    np.testing.assert_allclose(found, GradCAM(net, layer).generate_cam(shown, 1), atol=1e-5)
 
 
 def test_images_are_resized_where_it_is_asked_for():

@@ -154,14 +154,17 @@ def test_a_wrong_setting_is_told_in_a_sentence(call, kind, said, tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_notebook_trains_and_scores_what_the_shell_does(root, tmp_path, frozen):
-    words = "--dataset phantom_2d --classes 2 --epochs 2 --precision fp32 --device cpu --no-report"
+    words = "--dataset phantom_2d --classes 2 --device cpu"
+    own = {
+        "train": f"--epochs 2 --precision fp32 {'--freeze_backbone' * frozen}",
+        "evaluate": "--bootstrap 100 --no-report",
+    }
     kept = {**places(root), "checkpoint_dir": tmp_path / "ck", "results_dir": tmp_path / "res"}
     flags = [word for name, path in kept.items() for word in (f"--{name}", str(path))]
-    flags += [*words.split(), "--bootstrap", "100", "--run", "x"]
-    flags += ["--freeze_backbone"] if frozen else []
+    flags += [*words.split(), "--run", "x"]
     with kept_loggers():
-        for mode in ("train", "evaluate"):
-            assert cli.main(["--mode", mode, *flags]) == 0
+        for mode, more in own.items():
+            assert cli.main(["--mode", mode, *flags, *more.split()]) == 0
     shell = json.loads((tmp_path / "res/x/metrics.json").read_text(encoding="utf-8"))
     train, test = create_data_loaders(root / "data/phantom_2d", num_classes=2)
     model = create_model("2d", num_classes=2, freeze_backbone=frozen, ordinal=frozen)

@@ -53,8 +53,7 @@ def test_features_are_computed_once_and_found_by_content(model, data, monkeypatc
 @pytest.mark.slow
 def test_other_weights_have_another_cache(model, data):
     dataset_features(model, data, CPU)
-    torch.manual_seed(1)
-    other = create_model("2d", "resnet18", 4, pretrained=False).eval()
+    other = create_model("2d", "resnet18", 4, pretrained=False, seed=1).eval()
     assert not np.array_equal(
         dataset_features(other, data, CPU), dataset_features(model, data, CPU)
     )

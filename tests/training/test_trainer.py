@@ -1,6 +1,7 @@
 """The Trainer: learns, resumes to the same bits, chooses on validation, survives Ctrl-C."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -345,3 +346,16 @@ def test_features_of_a_frozen_backbone_are_computed_where_dask_is(
     frozen = {"freeze_backbone": True, "backbone": "efficientnet_lite0", "dask": "tcp://host:1"}
     list(train_module.run(run_config(processed_2d, tmp_path, **frozen)))
     assert asked == [("train", "tcp://host:1"), ("val", "tcp://host:1")]
+
+
+@pytest.mark.slow
+def test_a_history_that_a_kill_left_behind_is_caught_up(processed_3d, tmp_path):
+    (train,) = create_data_loaders(processed_3d, "phantom", "3d", splits=("train",))
+    for resume in (False, True):
+        config = TrainConfig(epochs=2, resume=resume, precision="fp32")
+        history = Trainer(create_model("3d", "simple"), train, None, "cpu", config=config).train(
+            save_dir=tmp_path
+        )
+        stored = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
+        assert stored == history
+        (tmp_path / "history.json").write_text("{}", encoding="utf-8")
