@@ -374,3 +374,34 @@ def test_a_folder_that_is_gone_is_told(tmp_path):
     )
     assert (done.returncode, done.stderr.count("Traceback")) == (2, 0)
     assert "is gone\n  fix: cd to another" in done.stderr
+
+
+def test_a_notebook_hears_the_log_unless_somebody_decided_where_it_goes(monkeypatch, capsys):
+    log = logging.getLogger("src")
+    monkeypatch.setattr(log, "handlers", [])
+    monkeypatch.setattr(log, "propagate", True)
+    log.setLevel(logging.NOTSET)
+    try:
+        runtime.speak_in_notebook()
+        assert log.handlers == []  # this is no notebook
+        monkeypatch.setattr(runtime, "in_notebook", lambda: True)
+        runtime.speak_in_notebook()
+        logging.getLogger("src.training").info("epoch 1")
+        said = capsys.readouterr()
+        assert said.out == "epoch 1\n"  # what goes to stderr is red there
+        assert said.err == ""
+        mine = logging.NullHandler()
+        log.handlers[:] = [mine]
+        runtime.speak_in_notebook()
+        assert log.handlers == [mine]
+    finally:
+        log.setLevel(logging.NOTSET)
+
+
+def test_bars_of_notebooks_need_widgets(monkeypatch):
+    assert runtime._bar_kind().__module__ == "tqdm.std"
+    monkeypatch.setattr(runtime, "in_notebook", lambda: True)
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None)
+    assert runtime._bar_kind().__module__ == "tqdm.std"
+    monkeypatch.setattr(runtime, "find_spec", lambda name: True)
+    assert runtime._bar_kind().__module__ == "tqdm.notebook"
