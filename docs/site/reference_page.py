@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import src
@@ -42,5 +43,8 @@ def _first_line(name: str, found: Any) -> str:
 
 def _part(name: str, found: Any) -> str:
     kind = "autoclass" if inspect.isclass(found) else "autofunction"
-    members = "\n   :members:" if inspect.isclass(found) else ""
+    # scikit-learn makes these methods, and its words link to its own site.
+    made = [name for name in dir(found) if re.fullmatch(r"set_\w+_request", name)]
+    left = f"\n   :exclude-members: {', '.join(made)}" if made else ""
+    members = f"\n   :members:{left}" if inspect.isclass(found) else ""
     return f"\n## {name}\n\n```{{eval-rst}}\n.. {kind}:: src.{name}{members}\n```"
