@@ -32,6 +32,7 @@ _GREY = {
     "2d": (backbones_2d.MEAN, backbones_2d.STD),
     "3d": (backbones_3d.MEAN, backbones_3d.STD),
 }
+_SLOW = 0.05  # momentum of a batch norm under which few epochs leave it behind
 _TRIED_WITH = {"2d": (224, 224), "3d": (64, 64, 64)}
 
 
@@ -229,6 +230,17 @@ def _wrapped(
         *(own.backbone, dim, channels, "s" * (channels > 1), _short(mean), _short(std)),
         f"its layer {layer}" if layer else "no layer",
     )
+    slow = [
+        one.momentum
+        for one in network.modules()
+        if isinstance(one, nn.modules.batchnorm._BatchNorm) and one.momentum
+    ]
+    if slow and min(slow) < _SLOW:
+        logger.warning(
+            "%s: its batch norm moves its means by %g a batch, for training of many thousand "
+            "batches; after few it scores everyone alike. momentum = 0.1 is usual",
+            *(own.backbone, min(slow)),
+        )
     own.training = network.training  # its parts keep their modes: they are the network's own
     network.__dict__[KNOWN] = own  # no part of the network, as an attribute would be
     return own

@@ -113,6 +113,14 @@ def test_images_are_resized_where_it_is_asked_for():
     assert own.normalise(torch.rand(2, 1, 40, 36)).shape == (2, 1, 20, 24)
 
 
+def test_a_batch_norm_that_learns_slowly_is_told(caplog):
+    wrap(models.mobilenet_v3_small, 4)
+    assert "moves its means by 0.01 a batch" in caplog.text
+    caplog.clear()
+    wrap(Net())
+    assert caplog.text == ""
+
+
 def test_it_is_left_in_the_mode_that_it_had():
     net = Net().train()
     net.body.eval()
