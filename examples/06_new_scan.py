@@ -75,7 +75,8 @@ for word, label in (("ill", "ModerateDemented"), ("healthy", "NonDemented")):
 # -----------------------------------
 #
 # A path, a nibabel image, or an array with its affine: all go the same way and give the same
-# number. An array alone is refused. Without an affine nobody knows where its voxels lie.
+# number. An array alone is a scan for nobody: without an affine, where its voxels lie is not known.
+# It is taken only in the shape of the model's own images, as an image that is processed already.
 image = nib.load(scans["ill"])
 given = {
     "path": (scans["ill"], None),

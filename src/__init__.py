@@ -6,24 +6,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .config import TrainConfig
     from .data.loaders import create_data_loaders
     from .evaluation.evaluator import Evaluator
+    from .evaluation.results import Results
     from .manifest import Manifest
     from .maps.gradcam import GradCAM, get_target_layer
     from .models.create import create_model
     from .models.wrap import wrap
-    from .notebook.answers import explain, load_model, predict
+    from .notebook.answers import Explanation, explain, load_model, predict
     from .notebook.estimator import StageClassifier, arrays
     from .notebook.stages import audit, compare, crossval, evaluate, preprocess
     from .stages.report import build_report
+    from .training.history import History
     from .training.trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
     "Evaluator",
+    "Explanation",
     "GradCAM",
+    "History",
     "Manifest",
+    "Results",
     "StageClassifier",
+    "TrainConfig",
     "Trainer",
     "arrays",
     "audit",
@@ -48,6 +55,10 @@ _MODULE_OF = {
     **dict.fromkeys(("preprocess", "evaluate", "crossval", "audit", "compare"), "notebook.stages"),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
+    "TrainConfig": "config",
+    "History": "training.history",
+    "Results": "evaluation.results",
+    "Explanation": "notebook.answers",
     "Evaluator": "evaluation.evaluator",
     "GradCAM": "maps.gradcam",
     "get_target_layer": "maps.gradcam",

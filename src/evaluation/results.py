@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -35,7 +36,11 @@ class Results(dict[str, Any]):
         person = self["person"]
         rows = {TITLES.get(name, name): values for name, values in person["metrics"].items()}
         table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-        return table.astype(float).assign(n_people=person["n_people"])
+        table = table.astype(float)
+        table.loc[table["low"] == table["high"], ["low", "high"]] = (
+            np.nan
+        )  # resampling told nothing
+        return table.assign(n_people=person["n_people"])
 
     def rivals(self) -> pd.DataFrame:
         """Return a row for the model and each rival: every metric's value, missing if unknown."""

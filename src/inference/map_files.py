@@ -26,7 +26,12 @@ _WARNING = "A map shows what this model used, not where disease is."
 
 
 def write_answer_map(
-    folder: Path, answer: Answer, prepared: Prepared, attribution: Attribution, target: int
+    folder: Path,
+    answer: Answer,
+    prepared: Prepared,
+    attribution: Attribution,
+    target: int | str,
+    explained: str = "",
 ) -> Iterator[Path]:
     """Make the map of an answer and write it; the answer then names it.
 
@@ -35,7 +40,8 @@ def write_answer_map(
         answer: Its ``map`` is set.
         prepared: The images.
         attribution: Method and model.
-        target: Class that is explained.
+        target: Class that is explained, or `DEMENTED`.
+        explained: What that is called; empty takes the answer.
 
     Yields:
         Two NIfTI files of the map, one of the image, and the figure.
@@ -57,14 +63,18 @@ def write_answer_map(
     title = f"{name[:60]}: {answer['stage']}, p = {answer['probabilities'][answer['stage']]:.2f}"
     known = prepared.side_known
     sides = "R and L are the person's right and left." if known else "Sides are unknown."
-    person = PersonMap(image, image.replaced(volume.data), name[:40], f"map of {answer['stage']}")
+    person = PersonMap(
+        image, image.replaced(volume.data), name[:40], f"map of {explained or answer['stage']}"
+    )
     differs = f" Caution: {' and '.join(answer['differs'])}." if answer["differs"] else ""
     note = f"{about}. {_WARNING} {sides}{differs}"
     yield person_figure(figure, [person], title, note, side_known=known)
     answer["map"] = figure.relative_to(folder).as_posix()
 
 
-def shares_of(prepared: Prepared, attribution: Attribution, target: int) -> NDArray[np.float32]:
+def shares_of(
+    prepared: Prepared, attribution: Attribution, target: int | str
+) -> NDArray[np.float32]:
     """Return the map ``(n, H, W)`` or ``(1, X, Y, Z)`` in shares of its maximum.
 
     Args: as `write_answer_map`.

@@ -26,7 +26,7 @@ from ..inference.ensemble import Ensemble, Said, checkpoints_in, ensemble_of
 from ..inference.inputs import Input
 from ..inference.map_files import shares_of, write_answer_map
 from ..inference.prepare import Prepared, Preparer
-from ..maps.attribution import Attribution
+from ..maps.attribution import DEMENTED, Attribution
 from ..models.classifier import Classifier
 from ..models.device import choose_device
 from ..models.made_again import Maker
@@ -108,6 +108,8 @@ def predict(
             else make_answer(asked.ensemble, made, asked.ensemble.answer(made.images))
             for item, made in asked.prepared
         ]
+        for answer, one in zip(answers, asked.given, strict=True):
+            answer["source"] = one.source or answer["source"]
         if all(answer["n_images"] == 0 for answer in answers):
             raise ImageError(f"{answers[0]['name']}: {answers[0]['reasons'][0]}")
         return table_of(answers, asked.ensemble.classes).set_index("name")
@@ -152,10 +154,15 @@ def explain(
     Args:
         model: As `predict` takes it; of several, the first is explained.
         image: One scan, as `predict` takes it.
-        target: A class of the model; None takes the most probable.
+        target: A class of the model, or ``"demented"``, any stage against none; None takes the
+            most probable class.
         method: As ``--method``: ``"hirescam"``, ``"gradcam"``, ``"ig"``, ``"occlusion"``, ...
         affine: Of an array that is a scan.
         device: None takes the best there is.
+
+    Returns:
+        The map as an array, as NIfTI in the space of the scan, and as a picture:
+        ``explain(...).figure.save("map.png")``.
 
     Raises:
         ConfigError: There are several images, or no such class.
@@ -175,18 +182,22 @@ def explain(
         said = asked.ensemble.answer(made.images)
         answer = make_answer(asked.ensemble, made, said)
         classes = asked.ensemble.classes
-        number = int(said.probabilities.argmax()) if target is None else _number(target, classes)
+        best = int(said.probabilities.argmax())
+        wanted = best if target is None else _wanted(target, classes)
+        explained = wanted if isinstance(wanted, str) else classes[wanted]
         attribution = Attribution(asked.ensemble.members[0].model, method)
-        shown = answer | _told(classes, said, number)
+        shown = answer | _told(classes, said, best)
         figure = nifti = None
         if made.record is not None:
-            files = list(write_answer_map(asked.folder, shown, made, attribution, number))
+            files = list(
+                write_answer_map(asked.folder, shown, made, attribution, wanted, explained)
+            )
             figure, nifti = _read(files)
-        shares = shares_of(made, attribution, number)
+        shares = shares_of(made, attribution, wanted)
         grey = made.images[:, 0].cpu().numpy()
         if asked.ensemble.dim == "3d":
             shares, grey = shares[0], grey[0]
-        return Explanation(shares, grey, classes[number], in_words(answer), figure, nifti)
+        return Explanation(shares, grey, explained, in_words(answer), figure, nifti)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +206,7 @@ class _Asked:
 
     ensemble: Ensemble
     folder: Path
+    given: list[Given]
     prepared: Iterator[tuple[Input, Prepared | str]]
 
 
@@ -210,7 +222,7 @@ def _asked(
         shape = _image_shape(ensemble)
         given = take(images, folder, shape, affine)
         preparer = Preparer(ensemble, build_config(RunConfig, {"workers": 1}), folder)
-        yield _Asked(ensemble, folder, _prepared(preparer, given))
+        yield _Asked(ensemble, folder, given, _prepared(preparer, given))
 
 
 def _prepared(preparer: Preparer, given: list[Given]) -> Iterator[tuple[Input, Prepared | str]]:
@@ -255,16 +267,20 @@ def _image_shape(ensemble: Ensemble) -> list[int]:
     return list(shape)
 
 
-def _number(target: str, classes: tuple[str, ...]) -> int:
+def _wanted(target: str, classes: tuple[str, ...]) -> int | str:
+    """Return what is explained: the number of a class, or `DEMENTED`."""
+    if target == DEMENTED:
+        return DEMENTED
     if target not in classes:
         raise ConfigError(
-            f"target {target!r} is no class of the model", hint=f"one of: {', '.join(classes)}"
+            f"target {target!r} is no class of the model",
+            hint=f"one of: {', '.join(classes)}, {DEMENTED}",
         )
     return classes.index(target)
 
 
 def _told(classes: tuple[str, ...], said: Said, number: int) -> Answer:
-    """Return what a figure says of the explained class, also of a scan that gets no answer."""
+    """Return the most probable class for a figure, also of a scan that gets no answer."""
     probabilities = {name: float(p) for name, p in zip(classes, said.probabilities, strict=True)}
     return {"stage": classes[number], "probabilities": probabilities}
 

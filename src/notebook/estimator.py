@@ -7,6 +7,7 @@ point in [0, 1]; or ``(n, F)`` features, to which the head alone is fitted. K cl
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ from ..training.features import Floats
 from ..training.frozen_head import People, fit_people
 from ..training.logits import inference_batch, place
 
+logger = logging.getLogger(__name__)
 _KEPT = 200_000  # rows of features that fits of the same network find again
 _features: OrderedDict[tuple[str, bytes], Floats] = OrderedDict()
 
@@ -118,6 +120,13 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         loss = self.loss or ("ordinal" if set(self.classes_) <= set(STAGES) else "ce")
         if loss not in ("ordinal", "ce", "focal"):
             raise ConfigError(f"loss {loss!r} is none", hint="loss='ordinal', 'ce' or 'focal'")
+        if groups is None and isinstance(X, np.ndarray) and X.ndim == 3:
+            logger.warning(
+                "no groups were given: each of %d slices counts as a person. fit(X, y, groups=...) "
+                "names the people; a search hands them on after "
+                "sklearn.set_config(enable_metadata_routing=True)",
+                len(X),
+            )
         people = _people(features, _numbers(labels, self.classes_), groups)
         k, width = len(self.classes_), features.shape[1]
         self.head_: nn.Module = OrdinalHead(width, k) if loss == "ordinal" else nn.Linear(width, k)
@@ -196,6 +205,11 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             from ..models.wrap import wrap
 
             return place(wrap(self.backbone), device).eval()
+        if dim == "3d" and self.weights is None and ":" not in str(self.backbone):
+            raise ConfigError(
+                "volumes need a network that was trained: those of this project begin at random",
+                hint="StageClassifier(load_model('...')), trained on other people",
+            )
         made = create_model(dim, self.backbone, 2, weights=self.weights, freeze_backbone=True)
         return place(made, device).eval()
 

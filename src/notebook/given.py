@@ -34,10 +34,12 @@ class Given:
         item: What it is called and, of a scan or picture, its files.
         images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1] of processed images; None of what
             has to be prepared.
+        source: Where an image was loaded from that is now in memory.
     """
 
     item: Input
     images: Tensor | None = None
+    source: str | None = None
 
 
 def take(
@@ -83,7 +85,7 @@ def _one(
         yield Given(Input(name, "picture", (path,)))
         return
     if isinstance(thing, nib.spatialimages.SpatialImage):
-        yield Given(Input(name, "scan", (_written(thing, folder / name),)))
+        yield _in_memory(thing, name, folder)
         return
     if isinstance(thing, Tensor):
         thing = thing.detach().cpu().float().numpy() if thing.is_floating_point() else thing.cpu()
@@ -98,6 +100,16 @@ def _one(
         yield Given(Input(name, "scan", (_written(scan, folder / name),)))
         return
     yield Given(Input(name, "images", (Path(name),)), _processed(thing, shape))
+
+
+def _in_memory(image: Any, name: str, folder: Path) -> Given:
+    """Return an image that was loaded, called and of whom its file is: so is its leak told."""
+    stored = image.get_filename()
+    item = Input(name, "scan", ())
+    if stored and Path(stored).is_file():
+        (item,) = find_inputs(Path(stored))
+    written = _written(image, folder / name)
+    return Given(replace(item, sources=(written,)), source=stored)
 
 
 def _written(image: Any, path: Path) -> Path:

@@ -220,3 +220,24 @@ def test_scaled_and_wide_scans_keep_their_values(tmp_path):
     np.testing.assert_array_equal(np.asarray(nib.load(given.item.source).dataobj), data)
     with pytest.raises(ConfigError, match="not a 4 x 4 matrix"):
         take(data, tmp_path, (4, 5), affine=np.eye(3))
+
+
+@pytest.mark.slow
+def test_an_image_that_was_loaded_keeps_its_name_and_its_leak(trained, scan):
+    root, model = trained
+    known = set(src.Manifest.read(root / "data/phantom_3d").in_split("train").table["subject"])
+    path = next(
+        one
+        for one in sorted((root / "data").rglob("*masked_gfc.img"))
+        if any(name in one.name for name in known)
+    )
+    here, there = (predict(model, one, device="cpu") for one in (path, nib.load(path)))
+    assert "trained or chosen" in there["flags"].iloc[0]
+    pd.testing.assert_frame_equal(here, there)
+
+
+@pytest.mark.slow
+def test_a_map_may_be_of_dementia_and_its_figure_tells_the_answer(trained, scan):
+    found = explain(trained[1], scan, "demented", device="cpu")
+    assert found.target == "demented"
+    assert found.map.max() <= 1

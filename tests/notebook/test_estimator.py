@@ -146,3 +146,17 @@ def test_a_loss_that_is_none_is_told():
     X, y, _ = heads(4, 1)
     with pytest.raises(ConfigError, match="loss 'mse' is none"):
         StageClassifier(loss="mse").fit(X.reshape(4, -1)[:, :9] + 0.0, y)
+
+
+@pytest.mark.slow
+def test_slices_without_people_are_told(caplog):
+    X, y, people = heads(8, 2)
+    StageClassifier().fit(X, y, groups=people)
+    assert "no groups" not in caplog.text
+    StageClassifier().fit(X, y)
+    assert "each of 16 slices counts as a person" in caplog.text
+
+
+def test_a_network_of_random_weights_is_refused():
+    with pytest.raises(ConfigError, match="volumes need a network that was trained"):
+        StageClassifier().fit(np.zeros((8, 9, 8, 7), np.uint8), ["a", "b"] * 4)
