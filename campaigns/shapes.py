@@ -79,6 +79,8 @@ def in_zip(mutation: Mutation) -> Mutation:
                 members = [(one, archive.read(one)) for one in archive.namelist()]
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, zlib.error, RuntimeError):
             return flip_bits(rng, data)
+        if not members:  # an archive from which all was taken before
+            return flip_bits(rng, data)
         at = rng.randrange(len(members))
         kind = rng.random()
         if kind < 0.1:
