@@ -29,29 +29,28 @@ def write_answer_map(
     folder: Path,
     answer: Answer,
     prepared: Prepared,
-    attribution: Attribution,
-    target: int | str,
-    explained: str = "",
+    shares: NDArray[np.float32],
+    method: str,
+    explained: str,
 ) -> Iterator[Path]:
-    """Make the map of an answer and write it; the answer then names it.
+    """Write the map of an answer; the answer then names it.
 
     Args:
         folder: Of the stage's files.
         answer: Its ``map`` is set.
         prepared: The images.
-        attribution: Method and model.
-        target: Class that is explained, or `DEMENTED`.
-        explained: What that is called; empty takes the answer.
+        shares: Its map, as `shares_of` makes it.
+        method: That made it.
+        explained: Class that it explains, or `DEMENTED`.
 
     Yields:
         Two NIfTI files of the map, one of the image, and the figure.
     """
     if prepared.record is None:
         return
-    shares = shares_of(prepared, attribution, target)
     volume, image = (_placed(arrays, prepared) for arrays in (shares, _grey(prepared)))
     name = prepared.item.name
-    about = f"{attribution.method}, share of the map's maximum"
+    about = f"{method}, share of the map's maximum"
     path = folder / "maps" / f"{name}_map.nii.gz"
     yield write_nifti(path, volume.data, volume.affine, description=about, step=STEP)
     beside = path.with_name(f"{name}_image.nii.gz")
@@ -63,9 +62,7 @@ def write_answer_map(
     title = f"{name[:60]}: {answer['stage']}, p = {answer['probabilities'][answer['stage']]:.2f}"
     known = prepared.side_known
     sides = "R and L are the person's right and left." if known else "Sides are unknown."
-    person = PersonMap(
-        image, image.replaced(volume.data), name[:40], f"map of {explained or answer['stage']}"
-    )
+    person = PersonMap(image, image.replaced(volume.data), name[:40], f"map of {explained}")
     differs = f" Caution: {' and '.join(answer['differs'])}." if answer["differs"] else ""
     note = f"{about}. {_WARNING} {sides}{differs}"
     yield person_figure(figure, [person], title, note, side_known=known)
@@ -77,7 +74,10 @@ def shares_of(
 ) -> NDArray[np.float32]:
     """Return the map ``(n, H, W)`` or ``(1, X, Y, Z)`` in shares of its maximum.
 
-    Args: as `write_answer_map`.
+    Args:
+        prepared: The images.
+        attribution: Method and model.
+        target: Number of the class that is explained, or `DEMENTED`.
     """
     device = next(attribution.model.parameters()).device
     size = inference_batch("2d" if prepared.images.ndim == 4 else "3d", device)

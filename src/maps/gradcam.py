@@ -21,8 +21,7 @@ from ..errors import ConfigError, UnknownNameError, require_kind
 from ..models.classifier import Classifier
 from ..models.create import backbone_entry
 from ..models.device import choose_device
-from ..models.probe import KNOWN
-from ..models.wrap import wrap
+from ..models.wrap import wrap, wrapped_before
 from .attribution import Target, capture, computing, finite, resolve_layers, to_maximum
 from .methods import CAM_METHODS, resize
 
@@ -131,9 +130,8 @@ class GradCAM:
 
     def _taking(self, x: Tensor) -> nn.Module:
         """Return the model; for grey images, the classifier that a network was wrapped in."""
-        known = self.model.__dict__.get(KNOWN)
         grey = x.ndim > 1 and x.shape[1] == 1
-        return known if isinstance(known, Classifier) and grey else self.model
+        return (wrapped_before(self.model) if grey else None) or self.model
 
 
 def get_target_layer(model: nn.Module, backbone_name: str | None = None) -> nn.Module:

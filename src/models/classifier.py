@@ -6,7 +6,7 @@ in [0, 1]; feature maps ``(B, F, ...)``; embeddings ``(B, F)``; logits ``(B, K)`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -207,6 +207,10 @@ class Classifier(nn.Module):
     def ordinal(self) -> bool:
         """Whether the head is an `OrdinalHead`."""
         return isinstance(self.head, OrdinalHead)
+
+    def made_of(self) -> Iterator[bytes]:
+        """Yield what features depend on beside the weights; of registered backbones nothing."""
+        yield from ()
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the pooled features ``(B, F)`` of images or volumes."""

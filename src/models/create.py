@@ -16,7 +16,7 @@ from . import (
     backbones_3d,  # noqa: F401 - they register their backbones
 )
 from .classifier import Classifier
-from .device import choose_device
+from .device import choose_device, seed_of
 from .made_again import imported
 from .registry import MODEL_REGISTRY, ModelEntry
 from .weights import load_features, load_weight_file
@@ -78,7 +78,7 @@ def create_model(
     require_kind(call("seed"), seed, Integral, "a whole number", "seed=0")
     place = None if device is None else choose_device(str(device))[0]
     with torch.random.fork_rng(devices=[]):  # whatever the notebook draws is not disturbed
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(seed))
         classifier = _made(
             *(model_dim, backbone or DEFAULT_BACKBONE[model_dim], int(num_classes)),
             weights=str(weights) if weights else None if pretrained else "none",

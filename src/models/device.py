@@ -144,13 +144,18 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     )
 
 
+def seed_of(*parts: int) -> int:
+    """Return the one number that generators are seeded with, 0 to 2^32 - 1."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
 def seed_everything(*parts: int) -> torch.Generator:
     """Seed Python, NumPy and torch from `parts`; return a CPU generator seeded alike.
 
     Called with (seed, epoch) at the start of every epoch, so an epoch draws the same numbers
     whether or not the run was stopped before it.
     """
-    value = int(np.random.SeedSequence(parts).generate_state(1)[0])
+    value = seed_of(*parts)
     random.seed(value)
     np.random.seed(value)  # noqa: NPY002 - libraries that draw from the global generator
     torch.manual_seed(value)

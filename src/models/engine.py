@@ -34,12 +34,18 @@ _sessions: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 _said: set[str] = set()
 
 
-def digest(features: nn.Module) -> str:
-    """Return a hash of every weight and running statistic of a backbone."""
+def digest(model: Classifier) -> str:
+    """Return a hash of all that a model's features depend on: weights and running statistics.
+
+    Of a network of the user's own it is also what its images pass first, and what it makes of
+    noise: the same weights may be computed with otherwise.
+    """
     found = hashlib.blake2b(digest_size=8)
-    for name, value in features.state_dict().items():
+    for name, value in model.features.state_dict().items():
         found.update(name.encode())
         found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    for value in model.made_of():
+        found.update(value)
     return found.hexdigest()
 
 
@@ -102,7 +108,7 @@ class Pass:
         """Return the engine kept from before or made now; None where it is no good."""
         shape, threads = tuple(images.shape[1:]), torch.get_num_threads()
         # A forked process has none of its parent's threads, so it makes an engine of its own.
-        key = (os.getpid(), threads, self.model.backbone, shape, digest(self.model.features))
+        key = (os.getpid(), threads, self.model.backbone, shape, digest(self.model))
         if key not in _sessions:
             _sessions[key] = _made(self.model, images, threads)
             while len(_sessions) > _KEPT:

@@ -8,20 +8,22 @@ logits ``(B, K)``.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, ConfigError, UnknownNameError, require_kind
 from . import backbones_2d, backbones_3d
 from .classifier import Classifier, Normalise
 from .made_again import Maker, import_path, imported, made, trusted
-from .probe import KNOWN, Seen, split, try_network
+from .probe import KNOWN, Seen, evaluating, split, try_network
 from .registry import MODEL_REGISTRY, Dim
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Own(Classifier):
         head: Features to logits.
         width: F.
         num_classes: K.
+        noise: ``(2, C, ...)``, what it was tried with.
     """
 
     def __init__(
@@ -56,13 +59,24 @@ class Own(Classifier):
         head: nn.Module,
         width: int,
         num_classes: int,
+        noise: Tensor,
     ) -> None:
         nn.Module.__init__(self)
+        self.noise = noise
         self.backbone, self.dim, self.num_classes = name, normalise.dim, num_classes
         self.frozen = self.pretrained = False
         self.cam_layer, self.fine_layers = None, ()
         self.normalise, self.features, self.width = normalise, features, width
         self.pool, self.dropout, self.head = nn.Identity(), nn.Dropout(0.0), head
+
+    @torch.no_grad()
+    def made_of(self) -> Iterator[bytes]:
+        """Yield how images are normalised, and the features of noise, which its code decides."""
+        yield json.dumps(self.network, sort_keys=True).encode()
+        first = next(self.parameters())
+        with evaluating(self):
+            features = self.features(self.noise.to(first.device, first.dtype))
+        yield features.float().cpu().numpy().round(4).tobytes()
 
     def shares_all(self, network: nn.Module) -> bool:
         """Return whether its weights are those of a network: none was replaced since."""
@@ -150,10 +164,16 @@ def as_classifier(model: Any, call: str, num_classes: int, shape: Sequence[int] 
     if isinstance(model, str) and model in MODEL_REGISTRY:
         hint = f"create_model(model_dim={MODEL_REGISTRY.get(model).dim!r}, backbone={model!r})"
     require_kind(f"{call}(model=...)", model, nn.Module, "a network", hint)
-    known = model.__dict__.get(KNOWN)
-    if known is not None and known.shares_all(model):  # with the calibration of its training
-        return known  # type: ignore[no-any-return]
-    return _wrapped(model, num_classes, {}, shape)
+    return wrapped_before(model) or _wrapped(model, num_classes, {}, shape)
+
+
+def wrapped_before(network: Any) -> Classifier | None:
+    """Return the classifier that a network was wrapped in, with what it learnt of probabilities.
+
+    None of one that never was, or whose parts were replaced since.
+    """
+    known = getattr(network, "__dict__", {}).get(KNOWN)
+    return known if isinstance(known, Own) and known.shares_all(network) else None
 
 
 def wrapped_again(
@@ -214,7 +234,7 @@ def _wrapped(
     features, head, width = split(network, seen)
     first = next(network.parameters())
     normalise = Normalise(dim, mean, std, edges).to(first.device, first.dtype)
-    own = Own(type(network).__name__, normalise, features, head, width, seen.logits)
+    own = Own(type(network).__name__, normalise, features, head, width, seen.logits, seen.images)
     own.cam_layer = None if layer is None else f"features.{layer}"
     own.network = {
         "made_by": None,

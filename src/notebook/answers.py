@@ -30,6 +30,7 @@ from ..maps.attribution import DEMENTED, Attribution
 from ..models.classifier import Classifier
 from ..models.device import choose_device
 from ..models.made_again import Maker
+from ..models.wrap import wrapped_before
 from ..runtime import speak_in_notebook
 from .given import Given, take
 
@@ -187,13 +188,11 @@ def explain(
         explained = wanted if isinstance(wanted, str) else classes[wanted]
         attribution = Attribution(asked.ensemble.members[0].model, method)
         shown = answer | _told(classes, said, best)
+        shares = shares_of(made, attribution, wanted)
         figure = nifti = None
         if made.record is not None:
-            files = list(
-                write_answer_map(asked.folder, shown, made, attribution, wanted, explained)
-            )
-            figure, nifti = _read(files)
-        shares = shares_of(made, attribution, wanted)
+            files = write_answer_map(asked.folder, shown, made, shares, method, explained)
+            figure, nifti = _read(list(files))
         grey = made.images[:, 0].cpu().numpy()
         if asked.ensemble.dim == "3d":
             shares, grey = shares[0], grey[0]
@@ -243,18 +242,19 @@ def _ensemble(model: Any, device: torch.device) -> Ensemble:
         return ensemble_of(models, device, source)
     models = list(model) if isinstance(model, list | tuple) else [model]
     hint = "model = load_model('checkpoints/.../best_model.pth')"
-    for one in models:
-        known = getattr(one, "__dict__", {}).get("_classifier", one)
-        require_kind("predict(model, ...)", known, Classifier, "a model, or its path", hint)
-        if known.origin is None:
+    known = [wrapped_before(one) or one for one in models]
+    for one in known:
+        require_kind("predict(model, ...)", one, Classifier, "a model, or its path", hint)
+        if one.origin is None:
             raise ConfigError(
                 "this model was not saved: what its training images were is not known",
                 hint="trainer.train(save_dir=...), then predict, or load_model(path)",
             )
     if not models:
         raise ConfigError("predict(model, ...): the list of models is empty", hint=hint)
-    known_models = [getattr(one, "__dict__", {}).get("_classifier", one) for one in models]
-    return ensemble_of(known_models, device, known_models[0].origin.path)
+    first = known[0].origin
+    assert first is not None
+    return ensemble_of(known, device, first.path)
 
 
 def _image_shape(ensemble: Ensemble) -> list[int]:

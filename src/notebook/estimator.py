@@ -181,7 +181,7 @@ class StageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return ``(n, F)`` features, each image's computed once in this process."""
         _check_range(images)
         model = self._network(f"{images.ndim - 1}d")
-        key = digest(model.features) + model.backbone
+        key = digest(model) + model.backbone
         names = [hashlib.blake2b(one.tobytes(), digest_size=16).digest() for one in images]
         first = {name: place for place, name in reversed(list(enumerate(names)))}
         unknown = sorted(place for name, place in first.items() if (key, name) not in _features)

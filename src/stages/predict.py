@@ -33,7 +33,7 @@ from ..inference.derivatives import write_derivatives
 from ..inference.ensemble import LEVEL, Ensemble, open_ensemble, run_name_of
 from ..inference.inputs import Input, find_inputs, is_bids
 from ..inference.joined import Person, has_several, join_people, person_in_words
-from ..inference.map_files import write_answer_map
+from ..inference.map_files import shares_of, write_answer_map
 from ..inference.prepare import Preparer
 from ..maps.attribution import Attribution
 from ..models.device import choose_device
@@ -151,7 +151,9 @@ def _answer_others(
         files: list[Path] = []
         if config.predict.maps and not answer["outside"]:
             target = int(said.probabilities.argmax())
-            files = list(write_answer_map(folder, answer, made, attribution, target))
+            shares = shares_of(made, attribution, target)
+            method, stage = attribution.method, ensemble.classes[target]
+            files = list(write_answer_map(folder, answer, made, shares, method, stage))
         given[item.name] = GivenAnswer(answer, said.logits, made.standard is not None)
         records.write(item, given[item.name], files)
         yield from files

@@ -51,7 +51,7 @@ def dataset_features(
     """
     places = dataset.cache.rows(dataset.rows["path"])
     prints = np.array(dataset.cache.fingerprints)[places]
-    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{digest(model.features)}.npz"
+    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{digest(model)}.npz"
     known = _read_cache(path, model.width)
     missing = np.flatnonzero([name not in known for name in prints])
     if len(missing):

@@ -64,8 +64,10 @@ class LiveCurve:
         """Draw the epochs so far and this one, a row of the history."""
         self._rows.append(row)
         history = History({name: [one[name] for one in self._rows] for name in row})
-        scores = history["val_balanced_accuracy"]
-        history["best_epoch"] = history["epoch"][scores.index(max(scores))]
+        best = max(
+            self._rows, key=lambda one: (one["val_balanced_accuracy"], -one.get("val_loss", 0))
+        )
+        history["best_epoch"] = best["epoch"]
         if self._handle is None:
             self._handle = self._display(history.plot(), display_id=True)
         else:

@@ -14,9 +14,12 @@ from src.config import TrainConfig
 from src.errors import CheckpointError, ConfigError, UnknownNameError
 from src.evaluation.open_checkpoint import load_trained
 from src.models.checkpoint import load_checkpoint, save_checkpoint
-from src.models.create import create_model
+from src.models.classifier import Classifier
+from src.models.create import backbone_entry, create_model
+from src.models.device import seed_everything
 from src.models.torchvision_import import models
 from src.models.wrap import wrap
+from src.training.features import dataset_features
 
 
 class Net(nn.Module):
@@ -265,5 +268,29 @@ def test_a_model_made_twice_is_the_same_one_and_disturbs_nobody():
     one, two = (create_model("3d", "simple", 2) for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(a.equal(b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    seed_everything(0)  # as a training does before it makes its network
+    plain = Classifier(backbone_entry("simple"), 2)
+    assert all(a.equal(b) for a, b in zip(one.parameters(), plain.parameters(), strict=True))
     other = create_model("3d", "simple", 2, seed=1)
     assert not other.head.weight.equal(one.head.weight)
+
+
+class Squared(Net):
+    """The weights of `Net`, and other features of them."""
+
+    def forward(self, x):
+        return self.head(self.body(x).square().mean(dim=(2, 3)))
+
+
+@pytest.mark.slow
+def test_features_are_kept_by_all_that_they_depend_on(data):
+    (train,) = create_data_loaders(data, "phantom", "2d", 8, splits=("train",))
+    torch.manual_seed(0)
+    net, other = Net().eval(), Squared().eval()
+    other.load_state_dict(net.state_dict())
+    cpu, images = torch.device("cpu"), train.dataset[0][0][None]
+    for made in (wrap(net), wrap(net, mean=0.1), wrap(net, size=(20, 24)), wrap(other)):
+        made.backbone = "Net"
+        found = dataset_features(made.eval(), train.dataset, cpu)
+        wanted = made.embed(images.float() / 255).detach().numpy()
+        np.testing.assert_allclose(found[:1], wanted, atol=1e-5)
