@@ -393,6 +393,9 @@ class Tiny(torch.nn.Module):
 
     backbone, width = "tiny", 1
 
+    def made_of(self):
+        return ()
+
     def __init__(self, dim: str) -> None:
         super().__init__()
         self.dim, self.features = dim, torch.nn.Flatten()
