@@ -99,14 +99,8 @@ def settings_from_args(args: argparse.Namespace) -> dict[str, Any]:
         DataNotFoundError: ``--config`` names no file.
         ConfigError: The file is no settings file.
     """
-    own = (
-        "mode",
-        "debug",
-        "config",
-        "runs",
-        "help",
-        "help_all",
-    )  # of the command line, not of a run
+    # Of the command line, not of a run.
+    own = {"mode", "debug", "config", "runs", "help", "help_all"}
     given = {
         name: value for name, value in vars(args).items() if value is not None and name not in own
     }
