@@ -1,4 +1,4 @@
-"""Stages of dementia: CDR <-> stage names, folder names, and schemes that merge stages.
+"""Labels: CDR <-> stage names, folder names, diagnoses, and schemes that merge labels.
 
 The Clinical Dementia Rating (Morris 1993, doi:10.1212/WNL.43.11.2412-a) is 0, 0.5, 1, 2 or 3. A
 missing rating stays missing: it is never read as healthy.
@@ -7,6 +7,7 @@ missing rating stays missing: it is never read as healthy.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .errors import ConfigError, ManifestError
@@ -61,39 +62,135 @@ def is_diagnosis(name: str) -> bool:
 
 @dataclass(frozen=True)
 class ClassScheme:
-    """How the four stages become the classes of a model.
+    """How the labels of one kind become the classes of a model.
 
     Attributes:
         classes: Class names, mildest first.
-        index_of_stage: For each of `STAGES`, the index of its class.
+        labels: Labels of a manifest, mildest first: `STAGES`, diagnoses, or what became of people.
+        index_of_label: For each of `labels`, the index of its class.
     """
 
     classes: tuple[str, ...]
-    index_of_stage: tuple[int, int, int, int]
+    labels: tuple[str, ...]
+    index_of_label: tuple[int, ...]
 
-    def index(self, stage: str) -> int:
-        """Return the class index of a stage name."""
-        return self.index_of_stage[STAGES.index(stage)]
+    def index(self, label: str) -> int:
+        """Return the class index of a label.
+
+        Raises:
+            ManifestError: It is a label of another kind.
+        """
+        if label not in self.labels:
+            kind = kind_of_label(label)
+            raise ManifestError(
+                f"label {label!r} is none of {', '.join(self.labels)}",
+                hint=f"these people carry another kind of label: --label {kind}",
+            )
+        return self.index_of_label[self.labels.index(label)]
 
     @property
     def names(self) -> dict[str, str]:
-        """Stage name -> class name."""
-        return {stage: self.classes[self.index(stage)] for stage in STAGES}
+        """Label -> class name."""
+        return {label: self.classes[self.index(label)] for label in self.labels}
 
 
+#: Clinical diagnoses, mildest first; none of them is a stage of the CDR.
+DIAGNOSES = ("CN", "MCI", "AD")
+#: What became of people who were at CDR 0: no higher rating in the time asked for, or one.
+OUTCOMES = ("Stable", "Converter")
+#: Kind of label -> number of classes -> scheme; the first number is the default.
 _SCHEMES = {
-    4: ClassScheme(STAGES, (0, 1, 2, 3)),
-    3: ClassScheme(("NonDemented", "VeryMildDemented", "MildOrWorse"), (0, 1, 2, 2)),
-    2: ClassScheme(("NonDemented", "Demented"), (0, 1, 1, 1)),
+    "stage": {
+        4: ClassScheme(STAGES, STAGES, (0, 1, 2, 3)),
+        3: ClassScheme(("NonDemented", "VeryMildDemented", "MildOrWorse"), STAGES, (0, 1, 2, 2)),
+        2: ClassScheme(("NonDemented", "Demented"), STAGES, (0, 1, 1, 1)),
+    },
+    "diagnosis": {
+        3: ClassScheme(DIAGNOSES, DIAGNOSES, (0, 1, 2)),
+        2: ClassScheme(("CN", "MCIorAD"), DIAGNOSES, (0, 1, 1)),
+    },
+    "conversion": {2: ClassScheme(OUTCOMES, OUTCOMES, (0, 1))},
 }
+#: Kinds of labels that ``--label`` takes.
+LABEL_KINDS = tuple(_SCHEMES)
+#: Every label that a manifest may hold, the kinds one after the other, mildest first in each.
+LABELS = (*STAGES, *DIAGNOSES, *OUTCOMES)
+#: Name of every class of every scheme.
+CLASS_NAMES = tuple(
+    dict.fromkeys(name for by in _SCHEMES.values() for one in by.values() for name in one.classes)
+)
+#: What the classes above the first are called together, of each kind of label.
+_ABOVE = {"stage": "demented", "diagnosis": "MCI or AD", "conversion": "converter"}
 
 
-def class_scheme(num_classes: int) -> ClassScheme:
-    """Return the scheme of 4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0).
+def class_scheme(num_classes: int | None = None, kind: str = "stage") -> ClassScheme:
+    """Return how labels become classes.
+
+    Args:
+        num_classes: Of stages 4, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0); of diagnoses 3 or
+            2 (CN against MCI and AD together); of conversions 2. None takes the most.
+        kind: One of `LABEL_KINDS`.
 
     Raises:
         ConfigError: Another number was asked for.
     """
-    if not isinstance(num_classes, int) or num_classes not in _SCHEMES:
-        raise ConfigError(f"no scheme of {num_classes!r} classes", hint="ask for 4, 3 or 2")
-    return _SCHEMES[num_classes]
+    schemes = _SCHEMES[kind]
+    if num_classes is None:
+        return next(iter(schemes.values()))
+    if not isinstance(num_classes, int) or num_classes not in schemes:
+        *others, last = map(str, schemes)
+        of = "" if kind == "stage" else f" of --label {kind}"
+        raise ConfigError(
+            f"no scheme of {num_classes!r} classes{of}",
+            hint=f"ask for {', '.join(others)} or {last}" if others else f"ask for {last}",
+        )
+    return schemes[num_classes]
+
+
+def numbers_of_classes(kind: str) -> tuple[int, ...]:
+    """Return how many classes labels of a kind can be merged to, the most first."""
+    return tuple(_SCHEMES[kind])
+
+
+def kind_of_label(label: str) -> str:
+    """Return the kind that a label is of."""
+    return next(kind for kind, by in _SCHEMES.items() if label in next(iter(by.values())).labels)
+
+
+def kind_of_classes(classes: Sequence[str]) -> str:
+    """Return the kind of label that a model's classes are of; ``stage`` of a user's own classes."""
+    for kind, by in _SCHEMES.items():
+        if any(scheme.classes == tuple(classes) for scheme in by.values()):
+            return kind
+    return "stage"
+
+
+def labels_like(labels: Collection[str]) -> tuple[str, ...]:
+    """Return all labels of the kind that some labels are of; of none, the stages."""
+    kind = kind_of_label(next(iter(labels))) if len(labels) else "stage"
+    return class_scheme(kind=kind).labels
+
+
+def above(kind: str) -> str:
+    """Return what people above the first class are called: ``demented``, ``MCI or AD``."""
+    return _ABOVE[kind]
+
+
+def diagnosis_of(text: str) -> str | None:
+    """Return ``CN``, ``MCI`` or ``AD`` for a study's way of writing it; None for any other word.
+
+    EMCI and LMCI are MCI, and ADNI's ``Dementia`` is AD, as that study includes no other one. SMC
+    (a memory concern without an impairment) is not taken for CN: it stays without a label.
+    """
+    plain = re.sub(r"[^a-z]", "", text.lower())
+    return next((name for name, words in _SAME_DIAGNOSIS.items() if plain in words), None)
+
+
+_SAME_DIAGNOSIS = {
+    "CN": {"cn", "nc", "hc", "normal", "healthy", "control", "controls", "cognitivelynormal"},
+    "MCI": {"mci", "emci", "lmci", "smci", "pmci", "mildcognitiveimpairment"},
+    "AD": {
+        *("ad", "alzheimer", "alzheimers", "alzheimerdisease", "alzheimersdisease"),
+        "dementia",
+    },
+}

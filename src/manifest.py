@@ -1,8 +1,10 @@
 """The table that every stage reads and writes: one row per scan, or per slice in 2D.
 
 Columns: ``cohort, subject, session, slice, path, label, split, fold, age [years], sex [F|M],
-mmse [0-30], etiv [mL], nwbv [fraction], fingerprint``. An empty cell means "not known". An empty
-``label`` means "not rated", which is not the same as healthy.
+mmse [0-30], etiv [mL], nwbv [fraction], day [days since the person's first visit], rating_days
+[days from the scan to its rating], diagnosis, site, scanner, manufacturer, field_strength [T],
+fingerprint``. An empty cell means "not known". An empty ``label`` means "not rated", which is not
+the same as healthy. The labels of one table are of one kind (`labels.LABEL_KINDS`).
 """
 
 from __future__ import annotations
@@ -18,13 +20,18 @@ import pandas as pd
 
 from .errors import DataNotFoundError, LeakageError, ManifestError, counted
 from .files import LARGEST_WHOLE, atomic_file, read_json, stream
-from .labels import STAGES
+from .labels import LABELS, labels_like
 
 MANIFEST, SETTINGS, REJECTED = "manifest.csv", "preprocessing.json", "rejected.csv"
 SPLITS = ("train", "val", "test")
 KEY = ["cohort", "subject", "session", "slice"]
-_TEXT = ("cohort", "subject", "session", "path", "label", "split", "sex", "fingerprint")
-_NUMBER = ("age", "mmse", "etiv", "nwbv")
+#: How and where a scan was made.
+ORIGIN = ("site", "scanner", "manufacturer", "field_strength")
+_TEXT = (
+    *("cohort", "subject", "session", "path", "label", "split", "sex", "diagnosis"),
+    *("site", "scanner", "manufacturer", "fingerprint"),
+)
+_NUMBER = ("age", "mmse", "etiv", "nwbv", "day", "rating_days", "field_strength")
 _INTEGER = ("slice", "fold")
 _KINDS = {
     **dict.fromkeys(_TEXT, "str"),
@@ -33,14 +40,15 @@ _KINDS = {
 }
 COLUMNS = (
     *("cohort", "subject", "session", "slice", "path", "label", "split", "fold"),
-    *("age", "sex", "mmse", "etiv", "nwbv", "fingerprint"),
+    *("age", "sex", "mmse", "etiv", "nwbv", "day", "rating_days", "diagnosis", *ORIGIN),
+    "fingerprint",
 )
 #: Absolute, with ``..`` in it, with ``:`` in its first part (a drive), or naming no file.
 _LEAVES_ROOT = re.compile(r"\A[/\\]|(?:\A|[/\\])\.\.(?:[/\\]|\Z)|\A(?:\.[/\\]+)*(?:[^/\\]*:|\.?\Z)")
 _AGAIN = "correct the table, or preprocess again"
 #: What the values of `SETTINGS` are, where they are there.
 _SETTINGS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("cohort", "dataset", "dim"), str),
+    **dict.fromkeys(("cohort", "dataset", "dim", "label"), str),
     **dict.fromkeys(("preprocess", "split", "phantom", "scan", "people"), dict),
     "set_aside": (dict, type(None)),
     "jpeg_quality": (int, type(None)),
@@ -299,6 +307,11 @@ def _check(table: pd.DataFrame, columns: Sequence[str]) -> None:
             _refuse(table, ~right(table[name]) & table[name].notna(), why)
 
 
+def _known_labels(values: pd.Series) -> list[str]:
+    """Return the first label that is one, which says of which kind the others must be."""
+    return [str(value) for value in values.dropna().unique() if value in LABELS][:1]
+
+
 def stays_inside(path: str) -> bool:
     """Return whether a path that a file names stays in the folder that it is relative to."""
     return _LEAVES_ROOT.search(path) is None
@@ -306,15 +319,19 @@ def stays_inside(path: str) -> bool:
 
 #: Column -> which of its values are right, where there is one, and what is said of others.
 _CONTRACT: dict[str, tuple[Callable[[pd.Series], pd.Series], str]] = {
-    "label": (lambda values: values.isin(STAGES), f"label is none of {', '.join(STAGES)}"),
+    "label": (
+        lambda values: values.isin(labels_like(_known_labels(values))),
+        f"label is none of {', '.join(LABELS)}, or of another kind than others of the table",
+    ),
     "split": (lambda values: values.isin(SPLITS), f"split is none of {', '.join(SPLITS)}"),
     "sex": (lambda values: values.isin(["F", "M"]), "sex is neither F nor M"),
     "mmse": (lambda values: values.between(0, 30), "MMSE is not in 0 to 30"),
     **{
         name: (lambda values: values >= 0, f"{name} is under 0")
-        for name in ("slice", "fold", "etiv", "nwbv")
+        for name in ("slice", "fold", "etiv", "nwbv", "rating_days")
     },
     "age": (lambda values: values.between(0, 125), "age is not in 0 to 125 years"),
+    "field_strength": (lambda values: values.between(0.01, 30), "field strength is not in tesla"),
     "path": (
         # By Python's own re: pandas 3.0 hands the pattern to Arrow's, which does not know it.
         lambda values: values.map(stays_inside, na_action="ignore").astype(bool),
@@ -332,7 +349,8 @@ def _refuse(table: pd.DataFrame, wrong: pd.Series, why: str) -> None:
 
 
 def count_people(manifest: Manifest) -> pd.DataFrame:
-    """Return how many people each stage (rows) has in train, val and test (columns)."""
+    """Return how many people each label (rows) has in train, val and test (columns)."""
     people = manifest.table.dropna(subset=["split", "label"]).drop_duplicates(["subject", "split"])
     counts = pd.crosstab(people["label"], people["split"])
-    return counts.reindex(index=list(STAGES), columns=list(SPLITS), fill_value=0)
+    labels = list(labels_like(counts.index))
+    return counts.reindex(index=labels, columns=list(SPLITS), fill_value=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..labels import STAGES
+from ..labels import LABELS
 from .verdicts import FAIL, NOT_KNOWN, ONE_SIDE, PASS, WARN, Check, people_known, sides_of
 
 #: Two sides differ when chance would do so in one of 1,000 splits, and the difference is large.
@@ -26,7 +26,7 @@ def check_composition(rows: pd.DataFrame) -> Check:
         return Check(name, NOT_KNOWN, ONE_SIDE)
     units = rows.dropna(subset=["split", "label"]).drop_duplicates(["unit", "split"])
     counts = pd.crosstab(units["label"], units["split"])
-    counts = counts.reindex([s for s in STAGES if s in counts.index]).reindex(columns=sides)
+    counts = counts.reindex([s for s in LABELS if s in counts.index]).reindex(columns=sides)
     counts = counts.fillna(0).astype(int)
     if counts.empty:
         return Check(name, NOT_KNOWN, "no image has a class")

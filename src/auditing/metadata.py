@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..labels import STAGES
+from ..labels import LABELS
 from ..report.canvas import plain
 from .verdicts import FAIL, NOT_KNOWN, PASS, WARN, Check
 
@@ -49,7 +49,7 @@ def check_metadata(rows: pd.DataFrame, seed: int = 0) -> Check:
     read = rows[(rows["damaged"] == "") & rows["label"].notna()]
     label = _most_frequent(read)
     counts = label.value_counts()
-    classes = [stage for stage in STAGES if counts.get(stage, 0) >= 2]
+    classes = [stage for stage in LABELS if counts.get(stage, 0) >= 2]
     if len(classes) < 2:
         return Check(name, NOT_KNOWN, "there are no two classes of two people or more")
     label = label[label.isin(classes)]
@@ -155,7 +155,7 @@ def _folds(truth: Integers, k: int, rng: np.random.Generator) -> Integers:
 def _by_class(read: pd.DataFrame, attribute: str) -> str:
     """Return the most frequent value, or the median, of each class."""
     parts = []
-    for stage in STAGES:
+    for stage in LABELS:
         values = read.loc[read["label"] == stage, attribute]
         if values.empty:
             continue

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from ..labels import STAGES
+from ..labels import LABELS
 from .verdicts import FAIL, NOT_KNOWN, PASS, Check
 
 SHUFFLES = 100
@@ -34,7 +34,7 @@ def check_probe(rows: pd.DataFrame, query: Any, partner: Any, seed: int = 0) -> 
         seed: Seed of the shuffles.
     """
     name = "probe"
-    label = rows["label"].map({stage: i for i, stage in enumerate(STAGES)})
+    label = rows["label"].map({stage: i for i, stage in enumerate(LABELS)})
     rated = label.notna().to_numpy()
     query, partner = np.asarray(query, np.int64), np.asarray(partner, np.int64)
     both = rated[query] & rated[partner]
@@ -80,7 +80,7 @@ def _units(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the number of each image's unit, and the most frequent label of each unit."""
     numbers, names = pd.factorize(unit)
-    votes = np.zeros((len(names), len(STAGES)), dtype=np.int64)
+    votes = np.zeros((len(names), len(LABELS)), dtype=np.int64)
     rated = np.isfinite(label)
     np.add.at(votes, (numbers[rated], label[rated].astype(int)), 1)
     return np.asarray(numbers, np.int64), votes.argmax(axis=1)

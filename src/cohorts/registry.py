@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..manifest import Manifest
 from ..registry import Registry
 
@@ -50,6 +52,9 @@ class Cohort:
         limits: What speaks against trusting scores of these people.
         same_people_as: Cohorts whose people these are, or may be, under other names: none is an
             external test of a model that was trained on the other.
+        ratings: Folder -> every rating of these people, with a scan or without
+            (`ratings.COLUMNS`). The index of such a cohort gives scans their ``day`` and no label:
+            which rating counts is a setting. None where each scan comes with its rating.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Cohort:
     synthetic: bool = False
     limits: tuple[Limit, ...] = ()
     same_people_as: tuple[str, ...] = ()
+    ratings: Callable[[Path], pd.DataFrame] | None = None
 
 
 COHORT_REGISTRY: Registry[Cohort] = Registry("cohort")
@@ -84,7 +90,13 @@ def register_cohort(
     return register
 
 
+#: Cohorts that any study can be: two data sets of one of them need not be of the same people.
+OPEN = ("bids", "scans", "phantom")
+
+
 def same_people(one: str, other: str) -> bool:
     """Return whether two cohorts are, or may be, of the same people under other names."""
+    if one == other:
+        return one not in OPEN
     a, b = COHORT_REGISTRY.get(one), COHORT_REGISTRY.get(other)
     return other in a.same_people_as or one in b.same_people_as

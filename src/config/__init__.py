@@ -15,6 +15,8 @@ from .data import (
     PreprocessConfig,
     ScanConfig,
     dataset_flags,
+    kind_of_dataset,
+    people_of_dataset,
 )
 from .evaluation import (
     MAP_METHODS,
@@ -57,5 +59,7 @@ __all__ = [
     "TrainConfig",
     "config_from_args",
     "dataset_flags",
+    "kind_of_dataset",
     "name_run",
+    "people_of_dataset",
 ]

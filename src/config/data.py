@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, UnknownNameError
-from ..labels import class_scheme
+from ..labels import LABEL_KINDS, class_scheme
 from .modes import EVERY, ON_A_RUN, ON_IMAGES
 from .options import checked, option
 from .ranges import Range, require
@@ -19,19 +20,39 @@ COHORTS = {
     "phantom": "phantom",
     "scans": "scans",
     "bids": "bids",
+    "oasis2": "oasis2",
+    "oasis3": "oasis3",
+    "adni": "adni",
 }
 #: Processed data set -> (raw cohort, dimension).
 DATASETS = {f"{stem}_{dim}": (raw, dim) for raw, stem in COHORTS.items() for dim in ("2d", "3d")}
 #: Raw cohort -> what its folder was called in this project's first versions.
 _ONCE = {"kaggle_orig": ("kaggle",)}
-#: Numbers of classes that the stages can be merged to.
+#: Numbers of classes that labels can be merged to.
 CLASSES = (4, 3, 2)
+#: What the name of a data set ends in, beside its dimension -> the flags that ask for it.
+_ENDINGS = {
+    "_official": "--official_split",
+    **{f"_{kind}": f"--label {kind}" for kind in LABEL_KINDS if kind != "stage"},
+}
 
 
-def dataset_flags(name: str) -> str:
-    """Return the flags that choose a processed data set: of ``kaggle_2d_official``, two."""
-    dataset = name.removesuffix("_official")
-    return f"--dataset {dataset}" + " --official_split" * (dataset != name)
+def dataset_flags(name: str, cohort: str | None = None) -> str:
+    """Return the flags that choose a processed data set: of ``kaggle_2d_official``, two.
+
+    Args:
+        name: Of the data set.
+        cohort: It was made from; needed where the user named the study.
+    """
+    more = []
+    for ending, flag in _ENDINGS.items():
+        if name.endswith(ending):
+            name = name.removesuffix(ending)
+            more.append(flag)
+    stem, _, dim = name.rpartition("_")
+    if name not in DATASETS and cohort in COHORTS and dim in ("2d", "3d"):
+        name, more = f"{COHORTS[cohort]}_{dim}", [f"--study {stem}", *more]
+    return " ".join([f"--dataset {name}", *more])
 
 
 @checked
@@ -68,8 +89,43 @@ class DataConfig:
         ("png", "zip"),
         modes=("preprocess",),
     )
-    classes: int = option(
-        4, "4 stages, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0)", CLASSES, modes=ON_A_RUN
+    study: str | None = option(
+        None,
+        "a name of your own for the data set, where several are of one cohort: --study aibl with "
+        "--dataset bids_3d is data/aibl_3d",
+        modes=ON_A_RUN,
+    )
+    label: str = option(
+        "stage",
+        "what is learnt: stage, by the CDR; diagnosis, CN, MCI or AD as the study gives it; "
+        "conversion, whether people at CDR 0 reach a higher one within --months",
+        LABEL_KINDS,
+        modes=ON_A_RUN,
+    )
+    classes: int | None = option(
+        None,
+        "stages: 4, 3 (CDR >= 1 together) or 2 (CDR 0 against > 0); diagnoses: 3, or 2 (CN against "
+        "MCI or AD) (default: the most)",
+        CLASSES,
+        modes=ON_A_RUN,
+    )
+    sessions: str = option(
+        "all",
+        "visits of a person that are used: all, or the first",
+        ("all", "first"),
+        modes=("preprocess",),
+    )
+    rating_days: float = option(
+        365.0,
+        "most days between a scan and the rating or diagnosis that labels it",
+        within=Range(0, 10_000, note="days"),
+        modes=("preprocess",),
+    )
+    months: float = option(
+        36.0,
+        "--label conversion: months after the first scan in which a higher CDR counts",
+        within=Range(1, 600, note="months"),
+        modes=("preprocess",),
     )
     min_age: float = option(
         0.0,
@@ -114,7 +170,10 @@ class DataConfig:
             not (named and self.dim and named != self.dim),
             f"--dataset {self.dataset} contradicts --dim {self.dim}",
         )
-        class_scheme(self.classes)
+        # As many classes as the kind of label has, where none were asked for.
+        scheme = class_scheme(self.classes, self.label)
+        object.__setattr__(self, "classes", len(scheme.classes))
+        _check_study(self.study)
         require(
             not self.official_split or self.cohort == "kaggle_orig",
             f"--official_split: {self.cohort} has no official split",
@@ -133,9 +192,15 @@ class DataConfig:
     @property
     def name(self) -> str:
         """Name of the processed data set: ``oasis`` with ``--dim 3d`` -> ``oasis_3d``."""
-        return f"{COHORTS[self.cohort]}_{self.model_dim}" + (
-            "_official" if self.official_split else ""
-        )
+        name = f"{self.study or COHORTS[self.cohort]}_{self.model_dim}"
+        name += "_official" if self.official_split else ""
+        return name + (f"_{self.label}" if self.label != "stage" else "")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes: those asked for, or as many as the kind of label has."""
+        assert self.classes is not None  # `__post_init__` filled it in
+        return self.classes
 
     @property
     def raw_dir(self) -> Path:
@@ -159,6 +224,31 @@ class DataConfig:
     def processed_dir(self) -> Path:
         """Folder that preprocessing writes to, and training reads by default."""
         return self.data_root / self.name
+
+
+def kind_of_dataset(name: str) -> str:
+    """Return the kind of label that the name of a data set tells."""
+    kinds = (kind for kind in LABEL_KINDS if name.endswith(f"_{kind}"))
+    return next(kinds, "stage")
+
+
+def people_of_dataset(name: str) -> str:
+    """Return a data set's name without what tells its split and labels: the same people's."""
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
+    return name
+
+
+def _check_study(name: str | None) -> None:
+    """Refuse a study's name that is no plain file name, or that is a data set's own."""
+    if name is None:
+        return
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", name) is not None
+    require(plain, f"--study {name!r} is no plain name: up to 40 letters, digits and -")
+    require(
+        name not in (*COHORTS, *COHORTS.values()),
+        f"--study {name} is what a cohort is called; choose another name",
+    )
 
 
 @checked

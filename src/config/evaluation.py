@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UnknownNameError
-from ..labels import class_scheme
+from ..labels import CLASS_NAMES
 from .options import checked, option
 from .ranges import Range, require
 
@@ -114,8 +114,7 @@ class ExplainConfig:
     atlas_labels: Path | None = option(None, "maps: the atlas's numbers and names, a text table")
 
     def __post_init__(self) -> None:
-        classes = dict.fromkeys(name for k in (4, 3, 2) for name in class_scheme(k).classes)
-        known = (*MAP_TARGETS, *classes)
+        known = (*MAP_TARGETS, *CLASS_NAMES)
         if self.target not in known:
             raise UnknownNameError("target", self.target, known)
         require(

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ConfigError, UnknownNameError
+from ..labels import class_scheme
 from .data import (
     DataConfig,
     PhantomConfig,
     PreprocessConfig,
     ScanConfig,
+    kind_of_dataset,
 )
 from .evaluation import CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
 from .flags import refuse_unread
@@ -41,10 +43,13 @@ def name_run(dataset: str, backbone: str, classes: int = 4) -> str:
     Args:
         dataset: Name of the processed data set.
         backbone: Name of the network, or ``package.module:name`` of what makes it.
-        classes: How many; 4 is the default, and not told.
+        classes: How many; the most that the kind of label has is the default, and not told.
     """
-    name = backbone.rpartition(":")[2]
-    return f"{dataset}_{name}" + ("" if classes == 4 else f"_{classes}classes")
+    name, most = (
+        backbone.rpartition(":")[2],
+        len(class_scheme(kind=kind_of_dataset(dataset)).classes),
+    )
+    return f"{dataset}_{name}" + ("" if classes == most else f"_{classes}classes")
 
 
 _LONGEST_RUN = 100  # bytes: names of files are made of it, and 255 are the most
@@ -138,7 +143,7 @@ class RunConfig:
     @property
     def run_name(self) -> str:
         """Folder name of the run's checkpoints and results."""
-        return self.run or name_run(self.data.name, self.backbone, self.data.classes)
+        return self.run or name_run(self.data.name, self.backbone, self.data.num_classes)
 
 
 def config_from_args(args: argparse.Namespace) -> RunConfig:

@@ -13,7 +13,7 @@ from ..cohorts.folders import how_to_preprocess, likely_cohort, no_stage
 from ..cohorts.kaggle_names import people_by_name
 from ..cohorts.near_duplicates import near_duplicate_clusters
 from ..cohorts.people_names import Named, read_name
-from ..config import DATASETS, DataConfig, dataset_flags
+from ..config import DATASETS, DataConfig, dataset_flags, people_of_dataset
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..files import read_bytes
 from ..labels import stage_from_folder
@@ -127,7 +127,7 @@ def _session(named: Named, stem: str, *, numbered: bool) -> str | None:
 
 def how_to_make(folder: Path, dim: str) -> str:
     """Return the command that makes a processed folder of this name."""
-    if folder.name.removesuffix("_official") in DATASETS:
+    if people_of_dataset(folder.name) in DATASETS:
         return f"python main.py --mode preprocess {dataset_flags(folder.name)}"
     cohort = likely_cohort(folder)
     if cohort is not None:  # raw files: the processed ones are made elsewhere

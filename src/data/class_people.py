@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ManifestError, counted
-from ..labels import ClassScheme, class_scheme
+from ..labels import (
+    ClassScheme,
+    class_scheme,
+    kind_of_classes,
+    labels_like,
+    numbers_of_classes,
+)
 from ..manifest import MANIFEST, SETTINGS, SPLITS, Manifest
 
 logger = logging.getLogger(__name__)
@@ -76,7 +82,7 @@ def tell_one_class(manifest: Manifest) -> None:
     people = manifest.people()["label"].dropna()
     stages = list(people.unique())
     if len(stages) == 1:
-        others = ", ".join(name for name in class_scheme(4).classes if name != stages[0])
+        others = ", ".join(name for name in labels_like(stages) if name != stages[0])
         said = counted(len(people), "rated person is", "rated people are")
         logger.warning(
             "%s %s, and nobody %s: --mode train needs two classes", said, stages[0], others
@@ -85,9 +91,10 @@ def tell_one_class(manifest: Manifest) -> None:
 
 def _fewer_classes(manifest: Manifest, scheme: ClassScheme) -> str:
     """Return the flag that joins a class without people with one that has some, if any does."""
-    for count in (3, 2):
+    kind = kind_of_classes(scheme.classes)
+    for count in numbers_of_classes(kind):
         if count < len(scheme.classes):
-            joined = people_of(manifest, class_scheme(count))
+            joined = people_of(manifest, class_scheme(count, kind))
             if np.all([sides["train"] > 0 for sides in joined.values()]):
                 return f"; --classes {count} joins it with its neighbour"
     return ""

@@ -29,7 +29,7 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
     opened = open_dataset(
         data.data_dir or data.processed_dir,
         data.model_dim,
-        class_scheme(overrides.get("classes", data.classes)),
+        class_scheme(overrides.get("classes", data.classes), data.label),
         min_age=overrides.get("min_age", data.min_age),
         seed=data.seed,
         allow_leaks=config.train.allow_leaks,

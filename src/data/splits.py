@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, counted
-from ..labels import STAGES
+from ..labels import LABELS
 from ..manifest import SAME_PEOPLE, Manifest
 
 
@@ -38,7 +38,7 @@ def split_by_person(
     rng = np.random.default_rng(seed)
     people = manifest.people()["label"].dropna()
     side: dict[str, str] = {}
-    for stage in STAGES:
+    for stage in LABELS:
         names = sorted(people.index[people == stage])
         rng.shuffle(names)
         n_test = _share(len(names), test_fraction, at_least=len(names) >= 2)
@@ -61,7 +61,7 @@ def keep_official_split(manifest: Manifest, *, val_fraction: float, seed: int) -
     """
     rng = np.random.default_rng(seed)
     split = manifest.table["split"].copy()
-    for stage in STAGES:
+    for stage in LABELS:
         rows = np.flatnonzero((split == "train") & (manifest.table["label"] == stage))
         chosen = rng.permutation(rows)[: _share(len(rows), val_fraction, at_least=len(rows) >= 2)]
         split.iloc[chosen] = "val"
@@ -83,7 +83,7 @@ def cut_validation(manifest: Manifest, *, fraction: float, seed: int) -> Manifes
     rng = np.random.default_rng(seed)
     people = manifest.in_split("train").people()["label"]
     chosen: set[str] = set()
-    for stage in STAGES:
+    for stage in LABELS:
         names = sorted(people.index[people == stage])
         rng.shuffle(names)
         chosen |= set(names[: _share(len(names), fraction, at_least=len(names) >= 2)])
@@ -198,7 +198,7 @@ def _deal(people: pd.Series, folds: int, rng: np.random.Generator) -> pd.Series:
     """Return the fold of each person."""
     part = pd.Series(-1, index=people.index)
     start = 0
-    for stage in STAGES:
+    for stage in LABELS:
         names = sorted(people.index[people == stage])
         rng.shuffle(names)
         part[names] = (start + np.arange(len(names))) % folds
@@ -209,7 +209,7 @@ def _deal(people: pd.Series, folds: int, rng: np.random.Generator) -> pd.Series:
 def _choose(people: pd.Series, fraction: float, rng: np.random.Generator) -> list[str]:
     """Return a share of each stage's people; a stage of one person stays whole."""
     chosen: list[str] = []
-    for stage in STAGES:
+    for stage in LABELS:
         names = sorted(people.index[people == stage])
         rng.shuffle(names)
         chosen += names[: max(round(len(names) * fraction), int(len(names) >= 3))]

@@ -39,7 +39,7 @@ def _newest_fitting(config: RunConfig) -> Path | None:
     Names did not always tell the classes: a run of three had the name of one of four. Such a one is
     taken where no other is there.
     """
-    name, classes = config.data.name, config.data.classes
+    name, classes = config.data.name, config.data.num_classes
     # A name such as kaggle_2d_official_resnet18 must not answer for kaggle_2d.
     named, unnamed = (
         [name_run(name, backbone, told) for backbone in _backbones(config)] for told in (classes, 4)
@@ -93,7 +93,7 @@ def _takes(path: Path, dim: str) -> bool:
 def _flags(config: RunConfig) -> str:
     """Return the flags that name the run to be trained."""
     data = config.data
-    flags = [dataset_flags(data.name)]
+    flags = [dataset_flags(data.name, data.cohort)]
     flags += [f"--backbone {config.model.backbone}"] if config.model.backbone else []
     flags += [f"--run {config.run}"] if config.run else []
     return " ".join([*flags, f"--classes {data.classes}"])

@@ -103,7 +103,7 @@ class FoldTraining:
             return self._frozen
         config = self.config
         model = create_model(
-            *(config.data.model_dim, config.backbone, config.data.classes),
+            *(config.data.model_dim, config.backbone, config.data.num_classes),
             weights=config.model.weights,
             dropout=config.model.dropout,
             freeze_backbone=config.model.freeze_backbone,

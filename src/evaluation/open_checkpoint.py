@@ -15,11 +15,12 @@ import numpy as np
 from torch import nn
 
 from ..cohorts.people_names import spellings
-from ..cohorts.registry import same_people
-from ..config import DATASETS, RunConfig, dataset_flags, name_run
+from ..cohorts.registry import COHORT_REGISTRY, same_people
+from ..config import DATASETS, RunConfig, dataset_flags, name_run, people_of_dataset
 from ..data.dataset import MriDataset, require_people
 from ..data.run_data import as_made, open_run_data
 from ..errors import CheckpointError, LeakageError, counted
+from ..labels import kind_of_classes
 from ..manifest import SAME_PEOPLE
 from ..models.calibration import Calibration
 from ..models.checkpoint import hash_subjects, load_checkpoint, load_weights
@@ -84,7 +85,7 @@ def open_trained(config: RunConfig) -> Trained:
     data = opened.everyone("test") if external else opened.with_split("test")
     require_people(data)
     if external:
-        _refuse_same_origin(opened.name, trained_on, path)
+        _refuse_same_origin(opened, content, path)
     _check_fit(data, content, path)
     fallback = name_run(trained_on, content["backbone"], len(content["classes"]))
     name = config.run or content["config"].get("run") or fallback
@@ -144,7 +145,8 @@ def entry_of(content: dict[str, Any], path: Path, dim: str | None = None) -> Mod
         raise CheckpointError(
             f"{path} is a {content['dim']} model, trained on {content['dataset']}; the data are "
             f"{dim}",
-            hint=f"{dataset_flags(content['dataset'])}, or another --checkpoint",
+            hint=f"{dataset_flags(content['dataset'], content['preprocessing'].get('cohort'))}, or "
+            "another --checkpoint",
         )
     if content.get("network") is not None:
         return None
@@ -169,21 +171,30 @@ def _anonymous(content: dict[str, Any], path: Path) -> Predictions:
         ) from None
 
 
-def _refuse_same_origin(name: str, trained_on: str, path: Path) -> None:
+def _refuse_same_origin(data: MriDataset, content: dict[str, Any], path: Path) -> None:
     """Refuse an external test on what are, or may be, the same people."""
-    both = {name.removesuffix("_official"), trained_on.removesuffix("_official")}
-    if len(both) == 1:
+    name, trained_on = data.name, content["dataset"]
+    if people_of_dataset(name) == people_of_dataset(trained_on):
         raise LeakageError(
             f"{path} was trained on {trained_on}: {name} is another split of the same people",
             hint="train on the split that is to be tested",
         )
-    cohorts = [DATASETS[part][0] for part in sorted(both) if part in DATASETS]
-    if len(cohorts) == 2 and same_people(*cohorts):
+    cohorts = [cohort_of(name, data.settings), cohort_of(trained_on, content["preprocessing"])]
+    if None not in cohorts and same_people(*map(str, cohorts)):
+        told = " and ".join(sorted({str(cohort) for cohort in cohorts}))
         raise LeakageError(
             f"{path} was trained on {trained_on}: {name} is no external test of it, since "
-            f"{' and '.join(cohorts)} are, or may be, of the same people under other names",
+            f"{told} are, or may be, of the same people under other names",
             hint="test on people of another study",
         )
+
+
+def cohort_of(name: str, settings: dict[str, Any]) -> str | None:
+    """Return the cohort that a data set was made from; None of a folder of the user's own."""
+    cohort = str(settings.get("cohort"))
+    if cohort in COHORT_REGISTRY:
+        return cohort
+    return DATASETS[name][0] if name in DATASETS else None
 
 
 def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
@@ -198,6 +209,13 @@ def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
         raise CheckpointError(
             f"{path} was trained on images made otherwise: {', '.join(sorted(names))} differ",
             hint="preprocess with the settings it was trained with, or train again",
+        )
+    if tuple(content["classes"]) != data.scheme.classes:
+        kind = kind_of_classes(content["classes"])
+        raise CheckpointError(
+            f"{path} tells {', '.join(content['classes'])}; these people are labelled "
+            f"{', '.join(data.scheme.classes)}",
+            hint=f"use people labelled as it was trained: preprocess with --label {kind}",
         )
     people = sorted(set(data.subjects))
     known = set(content["subjects"])

@@ -126,14 +126,16 @@ def processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return the settings that change a processed data set, as they stand in its JSON file."""
     parts = config_to_dict(config)
-    split = ("val_fraction", "test_fraction", "seed", "official_split", "min_age")
+    split = ("val_fraction", "test_fraction", "seed", "official_split", "min_age", "sessions")
+    rated = ("rating_days", "months") if COHORT_REGISTRY.get(config.data.cohort).ratings else ()
     settings: dict[str, Any] = {
         "version": VERSION,
         "cohort": config.data.cohort,
         "dataset": config.data.name,
         "dim": config.data.model_dim,
+        "label": config.data.label,
         "preprocess": parts["preprocess"],
-        "split": {name: parts["data"][name] for name in split},
+        "split": {name: parts["data"][name] for name in (*split, *rated)},
     }
     if config.data.cohort == "phantom":
         settings["phantom"] = parts["phantom"]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..config.own_files import Column, in_short, read_own, read_table, short
 from ..errors import ManifestError, MriError, counted
-from ..labels import STAGES
+from ..labels import LABELS
 from .metrics_schema import ResultError
 
 _SHARE = Column("number", low=0, high=1)
@@ -47,7 +47,7 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
         **{f"p_{name}": _SHARE for name in classes},
         **{f"logit_{name}": Column("number", needed=False) for name in classes},
         **dict.fromkeys(("repeat", "fold", "seed"), Column("whole", low=0, needed=False)),
-        "label": Column(among=STAGES, empty=True, needed=False),
+        "label": Column(among=LABELS, empty=True, needed=False),
     }
     key = ("subject", "repeat", "seed")
     table = read_table(path, columns, hint=_SCORED, key=key, error=ResultError)

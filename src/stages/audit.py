@@ -29,7 +29,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     folder = config.data.data_dir or config.data.processed_dir
     name = config.run or (folder.resolve().name if config.data.data_dir else config.data.name)
     if not folder.is_dir():
-        hint = f"python main.py --mode preprocess {dataset_flags(config.data.name)}"
+        flags = dataset_flags(config.data.name, config.data.cohort)
+        hint = f"python main.py --mode preprocess {flags}"
         raise DataNotFoundError(folder, hint=f"{hint}, or name a folder with --data_dir")
     audit = audit_folder(folder, config.data.model_dim, seed=config.data.seed)
     logger.info("%s", format_audit(audit.report))

@@ -46,7 +46,7 @@ def check_before(config: RunConfig, *stages: str) -> None:
         classifier = _check_weights(config)
         if named & MAPPING:
             resolve_layers(classifier, config.explain.method, config.explain.layer)
-            _check_target(config.explain.target, config.data.classes)
+            _check_target(config.explain.target, config.data.num_classes, config.data.label)
     if named & MAPPING and config.explain.atlas and config.explain.atlas_labels:
         read_atlas(config.explain.atlas, config.explain.atlas_labels)
 
@@ -54,16 +54,16 @@ def check_before(config: RunConfig, *stages: str) -> None:
 def _check_weights(config: RunConfig) -> Classifier:
     """Return the network of a training, its first weights loaded; nothing is logged."""
     if config.own_network:
-        dim, classes = config.data.model_dim, config.data.classes
+        dim, classes = config.data.model_dim, config.data.num_classes
         return own_network(config.own_network, dim, classes, config.model.weights)
     entry = backbone_entry(config.backbone)
-    classifier = Classifier(entry, config.data.classes, ordinal=config.loss == "ordinal")
+    classifier = Classifier(entry, config.data.num_classes, ordinal=config.loss == "ordinal")
     default = "imagenet" if entry.dim == "2d" else "none"
     load_initial_weights(classifier, entry, config.model.weights or default)
     return classifier
 
 
-def _check_target(target: str, classes: int) -> None:
-    known = (*MAP_TARGETS, *class_scheme(classes).classes)
+def _check_target(target: str, classes: int, kind: str) -> None:
+    known = (*MAP_TARGETS, *class_scheme(classes, kind).classes)
     if target not in known:
         raise UnknownNameError(f"target of {classes} classes", target, known)

@@ -13,6 +13,7 @@ import pandas as pd
 from ..auditing.copies import join_copies
 from ..cohorts.folders import how_to_preprocess, likely_cohort
 from ..cohorts.phantom import cohort as phantom
+from ..cohorts.ratings import Labelled, first_sessions, label_scans
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
 from ..data.class_people import tell_one_class
@@ -54,7 +55,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     out = config.data.processed_dir
     refuse_foreign(out)
     cohort = COHORT_REGISTRY.get(config.data.cohort)
-    raw, removed = _kept(_index(cohort, config), cohort, config)
+    raw, removed = _kept(*_labelled(_index(cohort, config), cohort, config), cohort, config)
     unusable = [raw.table.iloc[:0]]
     if PEOPLE_UNKNOWN in raw.stamps and cohort.layout == "slice" and not config.data.official_split:
         raw = join_copies(raw, seed=config.data.seed)
@@ -135,7 +136,24 @@ def _where_it_may_be(cohort: Cohort, config: RunConfig) -> str:
     return f"download it from {cohort.homepage} into {into}, or name its folder with --data_dir"
 
 
-def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, list[pd.DataFrame]]:
+def _labelled(raw: Manifest, cohort: Cohort, config: RunConfig) -> Labelled:
+    """Give scans the label asked for; leave out later sessions, where that was asked for."""
+    data = config.data
+    removed = []
+    ratings = cohort.ratings(raw.root) if cohort.ratings else None
+    if data.sessions == "first":
+        raw, later = first_sessions(raw)
+        removed.append(later)
+        logger.info("left out (later sessions): %s", counted(len(later), "scan"))
+    kept, left = label_scans(
+        raw, ratings, data.label, rating_days=data.rating_days, months=data.months
+    )
+    return Labelled(kept, [*removed, *left])
+
+
+def _kept(
+    raw: Manifest, removed: list[pd.DataFrame], cohort: Cohort, config: RunConfig
+) -> tuple[Manifest, list[pd.DataFrame]]:
     """Leave out people too young and, unless scans are raw, those without a rating; count them."""
     staying = raw.table["label"].notna() | cohort.raw
     rated, unrated = raw.partition(staying, "not rated (no CDR)")
@@ -150,7 +168,7 @@ def _kept(raw: Manifest, cohort: Cohort, config: RunConfig) -> tuple[Manifest, l
             f"no {'' if cohort.raw else 'rated '}scan is left in {raw.root}",
             hint="check the table's CDR column",
         )
-    return kept, [unrated, young]
+    return kept, [*removed, unrated, young]
 
 
 def _with_split(manifest: Manifest, config: RunConfig) -> Manifest:

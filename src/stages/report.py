@@ -39,7 +39,7 @@ def _folder(config: RunConfig) -> Path:
     """
     own = config.results_dir / config.run_name
     before = config.results_dir / name_run(config.data.name, config.backbone)
-    asked = config.data.classes
+    asked = config.data.num_classes
     if config.run:
         return own
     there = classes_in(own)

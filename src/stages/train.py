@@ -80,7 +80,7 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
         model = create_model(
             config.data.model_dim,
             config.backbone,
-            config.data.classes,
+            config.data.num_classes,
             weights=config.model.weights,
             dropout=config.model.dropout,
             freeze_backbone=config.model.freeze_backbone,

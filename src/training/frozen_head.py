@@ -24,7 +24,7 @@ from torch import nn
 
 from ..data.dataset import MriDataset
 from ..errors import ConfigError, counted
-from ..labels import class_scheme
+from ..labels import class_scheme, kind_of_label
 from ..models.classifier import Classifier, OrdinalHead
 from ..predictions import Predictions
 from .features import Floats, dataset_features
@@ -119,7 +119,8 @@ def gather_people(
     names, first, person = np.unique(
         rows["subject"].to_numpy(dtype=str), return_index=True, return_inverse=True
     )
-    scheme = class_scheme(3)
+    kind = kind_of_label(str(rows["label"].iloc[0]))
+    scheme = class_scheme(3 if kind == "stage" else None, kind)
     stages = np.array([scheme.index(stage) for stage in rows["label"].iloc[first]])
     return People(features, person, labels[first], names, stages)
 

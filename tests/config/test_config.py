@@ -21,11 +21,13 @@ FLAGS = """
     class_weight_cap classes collect compile config convention crop dask
     data_dir data_root dataset debug
     device dim dropout epochs fold folds freeze_backbone grad_clip graded help help_all
-    image_size input keep_memory layer let_in loss lr maps method min_age mode n4 num_slices
+    image_size input keep_memory label layer let_in loss lr maps method min_age mode months
+    n4 num_slices
     official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
-    register repeat repeats report results_dir resume run runs samples seed seeds slice_axis
+    rating_days register repeat repeats report results_dir resume run runs samples seed seeds
+    sessions slice_axis study
     slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
     weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page

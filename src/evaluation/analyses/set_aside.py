@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import MonteCarloMethod, fisher_exact
 
-from ...labels import STAGES
+from ...labels import LABELS
 from ..metrics.intervals import wilson_interval
 
 _TABLES = 19_999  # drawn to find p where there are more than two stages
@@ -36,11 +36,11 @@ def set_aside_by_stage(kept: pd.DataFrame, aside: pd.DataFrame) -> dict[str, Any
         where fewer than two stages have people, or none or all were set aside.
     """
     people = pd.concat([kept.assign(aside=False), aside.assign(aside=True)])
-    rated = people[people["label"].isin(STAGES)]
+    rated = people[people["label"].isin(LABELS)]
     any_aside = rated.groupby(["label", "subject"])["aside"].any()
     counts = {
         stage: (int(any_aside[stage].sum()), len(any_aside[stage]))
-        for stage in STAGES
+        for stage in LABELS
         if stage in any_aside.index.get_level_values("label")
     }
     stages = {
