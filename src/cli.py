@@ -35,12 +35,14 @@ from .runtime import (
 STAGES = tuple(MODES)
 #: Stages of `FULL` whose failure leaves what the report can be made of.
 LATE = ("evaluate", "gradcam")
-REPORTED = ("evaluate", "crossval", "predict")
+REPORTED = ("evaluate", "crossval", "crossdata", "predict")
+SCORED = ("metrics.json", "crossdata.json")  # in a run's folder: there is something to report
 _PATIENCE = 120.0  # seconds that a report waits for another process to write it
 #: What spreads the stages that torchrun does not.
 SPREAD_BY = {
     "preprocess": "--workers N on one machine, --dask ADDRESS on several",
     "crossval": "a job array, one --repeat and --fold for each job, and --collect at last",
+    "crossdata": "a job array, one --cell for each job, and --collect at last",
 }
 
 #: The same program is `main.py` of a clone and `mri-ad` of an installed package.
@@ -134,7 +136,8 @@ def _alone(name: str, config: RunConfig) -> Iterator[None]:
     if name == "preprocess":  # the phantoms of 2D and 3D are the same files
         phantom = config.data.cohort == "phantom"
         what, hint = "phantom" if phantom else config.data.name, "name another folder: --data_root"
-    parts = [name, config.crossval.repeat, config.crossval.fold]  # a job array writes one folder
+    # Jobs of an array write into one folder.
+    parts = [name, config.crossval.repeat, config.crossval.fold, config.crossdata.cell]
     lock = folder / ".".join(["", what, *(str(one) for one in parts if one is not None), "lock"])
     patience = _PATIENCE if name == "report" else 0.0  # it ends evaluate and gradcam both
     with sole_writer(lock, f"{folder / what} ({name})", hint, patience):
@@ -149,6 +152,7 @@ def _about(name: str, config: RunConfig) -> str:
         "audit": config.data.data_dir or config.data.name,
         "report": config.run_name,
         "compare": ", ".join(config.runs),
+        "crossdata": ", ".join(config.data.datasets),
     }
     return str(named.get(name, config.data.name) or "")
 
@@ -215,7 +219,7 @@ def _in_one_line(error: Exception) -> str:
 def run_report(config: RunConfig, written: Sequence[Path]) -> list[Path]:
     """End with the page of the run whose results were written; none with ``--no-report``."""
     folders = {
-        **{path.parent: True for path in written if path.name == "metrics.json"},
+        **{path.parent: True for path in written if path.name in SCORED},
         **{path.parent.parent: True for path in written if path.name == "predictions.json"},
     }
     if not config.report or not folders:

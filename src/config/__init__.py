@@ -21,6 +21,7 @@ from .data import (
 from .evaluation import (
     MAP_METHODS,
     MAP_TARGETS,
+    CrossdataConfig,
     CrossvalConfig,
     EvalConfig,
     ExplainConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "LOSSES",
     "MAP_METHODS",
     "MAP_TARGETS",
+    "CrossdataConfig",
     "CrossvalConfig",
     "DataConfig",
     "EvalConfig",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, UnknownNameError
 from ..labels import LABEL_KINDS, class_scheme
-from .modes import EVERY, ON_A_RUN, ON_IMAGES
+from .modes import EVERY, ON_A_RUN, ON_IMAGES, ON_ONE_DATASET
 from .options import checked, option
 from .ranges import Range, require
 
@@ -63,13 +65,19 @@ class DataConfig:
     dataset: str = option(
         "phantom_2d",
         f"raw cohort ({', '.join(COHORTS)}) or processed data set ({', '.join(DATASETS)})",
-        modes=ON_A_RUN,
+        modes=ON_ONE_DATASET,
     )
     dim: str | None = option(
         None,
         "2d slices or 3d volumes, when --dataset names a raw cohort (default: 2d)",
         ("2d", "3d"),
-        modes=ON_A_RUN,
+        modes=ON_ONE_DATASET,
+    )
+    datasets: tuple[str, ...] = option(
+        (),
+        "crossdata: processed data sets, two or more, by name below --data_root or by folder, such "
+        "as oasis3_2d aibl_2d",
+        modes=("crossdata",),
     )
     data_root: Path = option(Path("data"), "folder that holds all data sets", modes=ON_A_RUN)
     data_dir: Path | None = option(
@@ -80,7 +88,7 @@ class DataConfig:
     cache_dir: Path | None = option(
         None,
         "folder of the image cache (default: .cache in the processed data set)",
-        modes=ON_IMAGES,
+        modes=(*ON_IMAGES, "crossdata"),
     )
     slice_files: str = option(
         "png",
@@ -93,14 +101,14 @@ class DataConfig:
         None,
         "a name of your own for the data set, where several are of one cohort: --study aibl with "
         "--dataset bids_3d is data/aibl_3d",
-        modes=ON_A_RUN,
+        modes=ON_ONE_DATASET,
     )
     label: str = option(
         "stage",
         "what is learnt: stage, by the CDR; diagnosis, CN, MCI or AD as the study gives it; "
         "conversion, whether people at CDR 0 reach a higher one within --months",
         LABEL_KINDS,
-        modes=ON_A_RUN,
+        modes=ON_ONE_DATASET,
     )
     classes: int | None = option(
         None,
@@ -131,18 +139,18 @@ class DataConfig:
         0.0,
         "leave out people younger than this, in years",
         within=Range(0, 125, note="years"),
-        modes=("preprocess", *ON_IMAGES),
+        modes=("preprocess", *ON_IMAGES, "crossdata"),
     )
     official_split: bool = option(
         False,
         "keep the Kaggle train/test split, which has the same people on both sides",
-        modes=ON_A_RUN,
+        modes=ON_ONE_DATASET,
     )
     val_fraction: float = option(
         0.15,
         "share of people for validation",
         within=Range(0, 0.5, open_low=True, open_high=True),
-        modes=("preprocess", "crossval"),
+        modes=("preprocess", "crossval", "crossdata"),
     )
     test_fraction: float = option(
         0.2,
@@ -164,6 +172,8 @@ class DataConfig:
             )
         if self.dataset not in COHORTS and self.dataset not in DATASETS:
             raise UnknownNameError("dataset", self.dataset, [*COHORTS, *DATASETS])
+        if self.datasets:
+            object.__setattr__(self, "dataset", f"phantom_{_common_dim(self.datasets)}")
         named = DATASETS.get(self.dataset, ("", None))[1]
         require(self.dim in (None, "2d", "3d"), f"--dim {self.dim!r} is neither 2d nor 3d")
         require(
@@ -192,6 +202,8 @@ class DataConfig:
     @property
     def name(self) -> str:
         """Name of the processed data set: ``oasis`` with ``--dim 3d`` -> ``oasis_3d``."""
+        if self.datasets:
+            return joined_name(self.datasets)
         name = f"{self.study or COHORTS[self.cohort]}_{self.model_dim}"
         name += "_official" if self.official_split else ""
         return name + (f"_{self.label}" if self.label != "stage" else "")
@@ -224,6 +236,36 @@ class DataConfig:
     def processed_dir(self) -> Path:
         """Folder that preprocessing writes to, and training reads by default."""
         return self.data_root / self.name
+
+
+def _common_dim(datasets: tuple[str, ...]) -> str:
+    """Return the dimension that the names of data sets tell, which must be one."""
+    found: dict[str, str] = {}
+    for name in datasets:
+        dim = people_of_dataset(Path(name).name).rpartition("_")[2]
+        if dim not in ("2d", "3d"):
+            raise ConfigError(
+                f"--datasets {name}: its name does not end in _2d or _3d",
+                hint="name processed data sets, as --mode preprocess makes them",
+            )
+        found.setdefault(dim, name)
+    if len(found) > 1:
+        raise ConfigError(
+            f"--datasets: {found['2d']} are slices and {found['3d']} volumes",
+            hint="name data sets of one dimension",
+        )
+    return next(iter(found))
+
+
+def joined_name(datasets: Sequence[str]) -> str:
+    """Return one name of several data sets of a dimension: ``a_2d`` and ``b_2d`` -> ``a_b_2d``."""
+    names = [Path(name).name for name in datasets]
+    dim = people_of_dataset(names[0]).rpartition("_")[2]
+    name = "_".join([*(people_of_dataset(one).rpartition("_")[0] for one in names), dim])
+    if len(name) <= 60:
+        return name
+    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{len(names)}_studies_{digest}_{dim}"
 
 
 def kind_of_dataset(name: str) -> str:

@@ -36,7 +36,7 @@ class EvalConfig:
         2000,
         "resamples of people for the 95 %% intervals",
         within=Range(100, 100_000),
-        modes=("evaluate", "gradcam", "crossval", "compare"),
+        modes=("evaluate", "gradcam", "crossval", "crossdata", "compare"),
     )
     permute_labels: int = option(
         0,
@@ -51,7 +51,10 @@ class CrossvalConfig:
     """Repeated cross-validation by person."""
 
     folds: int = option(
-        5, "crossval: parts the people are divided into; each is tested once", within=Range(2, 100)
+        5,
+        "crossval: parts the people are divided into; each is tested once",
+        within=Range(2, 100),
+        modes=("crossval", "crossdata"),
     )
     repeats: int = option(5, "crossval: divisions", within=Range(1, 100))
     seeds: int = option(
@@ -61,7 +64,11 @@ class CrossvalConfig:
         None, "crossval: train this fold only, from 0 (for a job array)", within=Range(0)
     )
     repeat: int | None = option(None, "crossval: train this repeat only, from 0", within=Range(0))
-    collect: bool = option(False, "crossval: train nothing, join the folds that are there")
+    collect: bool = option(
+        False,
+        "crossval: train nothing, join the folds that are there",
+        modes=("crossval", "crossdata"),
+    )
 
     def __post_init__(self) -> None:
         require(
@@ -76,6 +83,22 @@ class CrossvalConfig:
             not (self.collect and (self.fold is not None or self.repeat is not None)),
             "--collect joins all folds: it takes no --fold and no --repeat",
         )
+
+
+@checked
+@dataclass(frozen=True)
+class CrossdataConfig:
+    """Models of one study on the people of another."""
+
+    cell: str | None = option(
+        None, "crossdata: do this part alone, such as oasis3_to_aibl (for a job array)"
+    )
+    recalibrate: int | None = option(
+        None,
+        "crossdata: also calibrate on this many people of the tested study, drawn several times, "
+        "and score the others",
+        within=Range(10, 100_000),
+    )
 
 
 @checked

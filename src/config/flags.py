@@ -26,7 +26,7 @@ class Flag:
     Attributes:
         name: Without hyphens.
         part: What the part of the settings says of itself, in a line.
-        kind: ``bool``, ``int``, ``float``, ``str`` or ``Path``.
+        kind: ``bool``, ``int``, ``float``, ``str``, ``Path``, or ``tuple`` of several texts.
         text: Its help, with ``%%`` for a percent sign.
         default: None where the help says what is taken.
         choices: The only values; none takes all.
@@ -48,7 +48,7 @@ class Flag:
         """The default in words; empty where there is none, or where the help says it."""
         if self.kind is bool:
             return "on" if self.default else "off"
-        return "" if self.default is None else str(self.default)
+        return "" if self.default in (None, ()) else str(self.default)
 
     @property
     def help(self) -> str:
@@ -114,6 +114,9 @@ def add_flag(group: argparse._ArgumentGroup, flag: Flag) -> None:
         group.add_argument(
             f"--{flag.name}", action=argparse.BooleanOptionalAction, default=None, help=flag.help
         )
+        return
+    if flag.kind is tuple:
+        group.add_argument(f"--{flag.name}", nargs="+", default=None, help=flag.help)
         return
     group.add_argument(
         f"--{flag.name}", type=flag.kind, choices=flag.choices or None, help=flag.help

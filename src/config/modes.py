@@ -30,6 +30,9 @@ MODES = {
     "gradcam": Mode("maps of the test people are made and tested", "--dataset oasis_3d"),
     "audit": Mode("a split is checked for leaks", "--dataset kaggle_orig --data_dir DIR"),
     "crossval": Mode("repeated cross-validation by person", "--dataset oasis_2d --freeze_backbone"),
+    "crossdata": Mode(
+        "models of one study are tested on others", "--datasets STUDY STUDY --freeze_backbone"
+    ),
     "compare": Mode("two or more runs are told apart", "RUN RUN"),
     "predict": Mode("new scans are answered", "--input SCAN --checkpoint FILE"),
     "report": Mode("the page of a run is written", "--run RUN"),
@@ -41,8 +44,9 @@ FULL_ABOUT = Mode(f"{', '.join(FULL)}, then report; the default", "--dataset pha
 #: Modes by what they work on: anything; one data set, model or run; processed images; training.
 EVERY = tuple(MODES)
 ON_A_RUN = tuple(mode for mode in MODES if mode != "compare")
+ON_ONE_DATASET = tuple(mode for mode in ON_A_RUN if mode != "crossdata")
 ON_IMAGES = ("train", "evaluate", "gradcam", "crossval")
-TRAINING = ("train", "crossval")
+TRAINING = ("train", "crossval", "crossdata")
 #: Flags of the short help.
 COMMON = (
     *("dataset", "data_dir", "classes", "backbone", "freeze_backbone", "epochs"),

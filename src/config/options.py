@@ -160,10 +160,10 @@ def parts_of(config: type) -> list[tuple[str, type]]:
 
 
 def plain_type(hint: Any) -> type:
-    """Return a type without its None: ``int | None`` -> ``int``."""
+    """Return a type without its None, or its items: ``int | None`` -> ``int``."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return typing.cast(type, hint)
+    return typing.cast(type, typing.get_origin(hint) or hint)
 
 
 def _build(part: type, flat: dict[str, Any], **fixed: Any) -> Any:
@@ -185,21 +185,30 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
             value = math.inf  # refused below
     if kind is Path and isinstance(value, str):
         value = Path(value)
-    wrong = ""
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        wrong = f"is no {kind.__name__}"
-    elif isinstance(value, float) and not math.isfinite(value):
-        wrong = "is not finite"
-    elif isinstance(value, int) and not -LARGEST_WHOLE <= value <= LARGEST_WHOLE:
-        wrong = "is too large"
-    elif choices and value not in choices:
-        wrong = f"is none of {', '.join(map(str, choices))}"
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    wrong = _what_is_wrong(value, kind, choices)
     if wrong:
         raise ConfigError(
             f"setting {item.name!r}: {value!r} {wrong}",
             hint=f"correct {item.name} where it was given: as a flag, in a file or in Python",
         )
     return value
+
+
+def _what_is_wrong(value: Any, kind: type, choices: Sequence[Any] | None) -> str:
+    """Return in words why a value is not one of a setting's; empty where it is."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        return f"is no {kind.__name__}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is not finite"
+    if isinstance(value, int) and not -LARGEST_WHOLE <= value <= LARGEST_WHOLE:
+        return "is too large"
+    if isinstance(value, tuple) and not all(isinstance(one, str) for one in value):
+        return "holds something that is no text"
+    if choices and value not in choices:
+        return f"is none of {', '.join(map(str, choices))}"
+    return ""
 
 
 def _check_range(item: dataclasses.Field[Any], value: Any) -> None:

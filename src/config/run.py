@@ -20,7 +20,7 @@ from .data import (
     ScanConfig,
     kind_of_dataset,
 )
-from .evaluation import CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
+from .evaluation import CrossdataConfig, CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
 from .flags import refuse_unread
 from .modes import EVERY, ON_A_RUN, TRAINING
 from .options import build_config, checked, option, part, settings_from_args
@@ -68,6 +68,7 @@ class RunConfig:
     train: TrainConfig = part(TrainConfig, TRAINING)
     evaluate: EvalConfig = part(EvalConfig, ("evaluate", "crossval"))
     crossval: CrossvalConfig = part(CrossvalConfig, ("crossval",))
+    crossdata: CrossdataConfig = part(CrossdataConfig, ("crossdata",))
     explain: ExplainConfig = part(ExplainConfig, ("gradcam",))
     predict: PredictConfig = part(PredictConfig, ("predict",))
     runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
@@ -102,8 +103,9 @@ class RunConfig:
     )
     report: bool = option(
         True,
-        "end evaluate, crossval, predict and full with report.html, one page that shows all",
-        modes=("evaluate", "crossval", "predict"),
+        "end evaluate, crossval, crossdata, predict and full with report.html, one page that shows "
+        "all",
+        modes=("evaluate", "crossval", "crossdata", "predict"),
     )
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import ConfigError, ManifestError, require_kind
 from ..labels import ClassScheme
 from ..manifest import Manifest
-from .image_cache import ImageCache
+from .image_cache import ImageCache, ImageStore
 
 Item = tuple[torch.Tensor, int]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -45,11 +45,11 @@ class MriDataset(Dataset[Item]):
         split: str,
         scheme: ClassScheme,
         settings: dict[str, Any],
-        cache: ImageCache | None = None,
+        cache: ImageStore | None = None,
     ) -> None:
         self.manifest, self.split, self.scheme, self.settings = manifest, split, scheme, settings
         self.rows = manifest.in_split(split).table
-        self.cache = ImageCache(manifest) if cache is None else cache
+        self.cache: ImageStore = ImageCache(manifest) if cache is None else cache
         self._places = self.cache.rows(self.rows["path"])
         self.labels: NDArray[np.int64] = np.array(
             [scheme.index(stage) for stage in self.rows["label"]], dtype=np.int64

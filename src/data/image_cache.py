@@ -68,7 +68,45 @@ class _Layout(NamedTuple):
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
-class ImageCache:
+class ImageStore:
+    """Decoded images by number: of one processed folder, or of several together.
+
+    Attributes:
+        root: Folder that paths start from.
+    """
+
+    root: Path
+
+    def rows(self, paths: Iterable[str]) -> NDArray[np.int64]:
+        """Return the number of each path's image, for `read`."""
+        raise NotImplementedError
+
+    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Images:
+        """Return the images of these rows, in a new array; any order, doubles allowed."""
+        raise NotImplementedError
+
+    def parts(
+        self, places: NDArray[np.int64]
+    ) -> list[tuple[ImageCache, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return each folder's cache, which of the places are its own, and where these lie."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W)`` or ``(X, Y, Z)`` of every image."""
+        raise NotImplementedError
+
+    def build(self) -> Path:
+        """Decode what was not decoded yet; return where it lies."""
+        raise NotImplementedError
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Of every image."""
+        raise NotImplementedError
+
+
+class ImageCache(ImageStore):
     """The images of a processed folder.
 
     Args:
@@ -110,6 +148,12 @@ class ImageCache:
         except (OSError, EOFError):  # deleted, or cut short, since it was opened
             self._layout = None
             return self._gather(numbers, self._ready())
+
+    def parts(
+        self, places: NDArray[np.int64]
+    ) -> list[tuple[ImageCache, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return this cache with all of the places."""
+        return [(self, np.arange(len(places)), places)]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -102,6 +102,7 @@ class Fold:
         train: Subjects, sorted; disjoint from the others.
         val: Subjects that choose the epoch, the regularisation and the temperature.
         test: Subjects whose predictions are kept.
+        label: What the fold is called, where it is no part of a division by chance.
     """
 
     repeat: int
@@ -109,11 +110,12 @@ class Fold:
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
+    label: str = ""
 
     @property
     def name(self) -> str:
-        """``repeat0_fold3``, as its files are named."""
-        return f"repeat{self.repeat}_fold{self.fold}"
+        """``repeat0_fold3``, or its label, as its files are named."""
+        return self.label or f"repeat{self.repeat}_fold{self.fold}"
 
     @property
     def development(self) -> tuple[str, ...]:
@@ -162,7 +164,8 @@ def make_folds(
             rest = people.drop(test)
             val = _choose(rest, val_fraction, rng)
             train = rest.index.difference(val)
-            made.append(Fold(repeat, fold, *(tuple(sorted(names)) for names in (train, val, test))))
+            learnt, chosen, tested = (tuple(sorted(names)) for names in (train, val, test))
+            made.append(Fold(repeat, fold, learnt, chosen, tested))
     return made
 
 
@@ -192,6 +195,17 @@ def hash_of_table(table: pd.DataFrame) -> str:
     """Return the same of what `folds_table` returns."""
     text = table.to_csv(index=False, lineterminator="\n")
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def choose_validation_people(people: pd.Series, fraction: float, seed: int) -> list[str]:
+    """Return a share of each label's people, to choose the epoch by.
+
+    Args:
+        people: Label of each person, indexed by subject.
+        fraction: Share, in (0, 1); a label of under three people gives none.
+        seed: Same seed, same people, same choice.
+    """
+    return _choose(people.dropna(), fraction, np.random.default_rng(seed))
 
 
 def _deal(people: pd.Series, folds: int, rng: np.random.Generator) -> pd.Series:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..data.image_cache import ImageCache
+from ..data.image_cache import ImageStore
 from ..data.splits import Division
 from ..labels import ClassScheme
 from ..manifest import Manifest
@@ -48,7 +48,7 @@ class Answers:
     divisions: list[Division]
     train_counts: list[int]
     manifest: Manifest
-    cache: ImageCache
+    cache: ImageStore
     scheme: ClassScheme
     name: str
     split: str

@@ -79,6 +79,13 @@ class Study:
             if every or (wanted.fold in (None, fold.fold) and wanted.repeat in (None, fold.repeat))
         ]
 
+    def keeps_model_of(self, fold: Fold, seed: int) -> bool:
+        """Return whether a fold's checkpoint is kept.
+
+        Folds of a frozen backbone differ in the head only: those of the first repeat are.
+        """
+        return not self.config.model.freeze_backbone or fold.repeat == seed == 0
+
     def write_folds(self, folder: Path) -> Path:
         """Write ``folds.csv``: who trains, chooses and is tested in each fold.
 
@@ -98,12 +105,12 @@ class Study:
                     hint=_elsewhere(folder),
                 )
             logger.warning("%s is not of these folds: it is written again", path)
-        return _keep(path, text)
+        return keep(path, text)
 
     def write_settings(self, folder: Path) -> Path:
         """Write ``config.json``, the same whichever folds this call trains."""
         text = json.dumps(self.settings(), indent=2, ensure_ascii=False) + "\n"
-        return _keep(folder / "config.json", text)
+        return keep(folder / "config.json", text)
 
     def settings(self) -> dict[str, Any]:
         """Return the study's settings: without which part this call does, and with whose help."""
@@ -117,7 +124,7 @@ class Study:
 
     def write(self, folder: Path, fold: Fold, unit: Unit) -> Path:
         """Write a finished fold's answers, as one file that `read` reads."""
-        content = {"identity": self.identity(), **unit.to_dict()}
+        content = {"identity": self.identity_of(fold), **unit.to_dict()}
         return write_json(_unit_file(folder, fold, unit.seed), content)
 
     def read(self, folder: Path, fold: Fold, seed: int) -> Unit | None:
@@ -130,7 +137,7 @@ class Study:
         path = _unit_file(folder, fold, seed)
         if not path.is_file():
             return None
-        own = self.identity()
+        own = self.identity_of(fold)
         try:
             content = read_json(path)
             stored = dict(content["identity"])
@@ -150,6 +157,10 @@ class Study:
                 hint=_elsewhere(folder),
             )
         return unit
+
+    def identity_of(self, fold: Fold) -> dict[str, Any]:
+        """Return what the answers of a fold depend on: here, what all of them share."""
+        return self.identity()
 
     def identity(self) -> dict[str, Any]:
         """Return what all folds of a study must share."""
@@ -189,7 +200,7 @@ def _elsewhere(folder: Path) -> str:
     return f"--run NAME for another folder, or remove {folder}"
 
 
-def _keep(path: Path, text: str) -> Path:
+def keep(path: Path, text: str) -> Path:
     """Write a file that all tasks of an array share, unless it says the same already."""
     if not _holds(path, text):
         with atomic_file(path, "w") as file:

@@ -54,8 +54,7 @@ class FoldTraining:
             manifest: With the fold's ``split``; its labels are the ones learnt.
             fold: Names the folder of the checkpoints.
             seed: Added to the config's.
-            keep: Keep the checkpoint; of frozen backbones, whose folds differ in the head only,
-                those of the first repeat.
+            keep: Keep the checkpoint.
         """
         data = self.data.with_manifest(manifest, "train")
         model = self._train(data, fold, seed, keep=keep)
@@ -84,8 +83,7 @@ class FoldTraining:
         loader = make_loader(data, config.batch_size, seed=train.seed, workers=workers)
         settings = as_made(config_to_dict(config), data.settings)
         trainer = Trainer(model, loader, None, config.device, config=train, run_settings=settings)
-        kept = keep and (not model.frozen or fold.repeat == seed == 0)
-        trainer.train(save_dir=folder if kept else None)
+        trainer.train(save_dir=folder if keep else None)
         (folder / LAST).unlink(missing_ok=True)  # a finished fold is never resumed
         return model
 
@@ -133,5 +131,6 @@ def train_folds(study: Study, training: FoldTraining, folder: Path) -> Iterator[
         logger.info("%d of %d folds are there already", len(jobs) - len(todo), len(jobs))
     with said_once(*SETUP):
         for fold, seed in progress(todo, desc="folds"):
-            unit = training.fit(with_fold(study.data.manifest, fold), fold, seed)
+            keep = study.keeps_model_of(fold, seed)
+            unit = training.fit(with_fold(study.data.manifest, fold), fold, seed, keep=keep)
             yield study.write(folder, fold, unit)

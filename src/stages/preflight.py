@@ -19,7 +19,8 @@ from ..models.create import backbone_entry, load_initial_weights, own_network
 from ..models.device import choose_device
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
-TRAINING, SCORING, MAPPING = {"train", "crossval"}, {"evaluate", "gradcam"}, {"gradcam"}
+TRAINING = {"train", "crossval", "crossdata"}
+SCORING, MAPPING = {"evaluate", "gradcam"}, {"gradcam"}
 
 
 def check_before(config: RunConfig, *stages: str) -> None:

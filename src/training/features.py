@@ -50,12 +50,26 @@ def dataset_features(
             of its own of the same name.
     """
     places = dataset.cache.rows(dataset.rows["path"])
-    prints = np.array(dataset.cache.fingerprints)[places]
-    path = dataset.manifest.root / FOLDER / f"{model.backbone}_{digest(model)}.npz"
+    found = np.empty((len(places), model.width), dtype=np.float32)
+    for cache, where, own in dataset.cache.parts(places):
+        found[where] = _features_of(model, cache, own, device, dask)
+    return found
+
+
+def _features_of(
+    model: Classifier,
+    cache: ImageCache,
+    places: NDArray[np.int64],
+    device: torch.device,
+    dask: str | None,
+) -> Floats:
+    """Return the features of some images of one processed folder, kept beside them."""
+    prints = np.array(cache.fingerprints)[places]
+    path = cache.root / FOLDER / f"{model.backbone}_{digest(model)}.npz"
     known = _read_cache(path, model.width)
     missing = np.flatnonzero([name not in known for name in prints])
     if len(missing):
-        found = _compute(_Work(model, dataset.cache, device, len(missing)), places[missing], dask)
+        found = _compute(_Work(model, cache, device, len(missing)), places[missing], dask)
         known |= dict(zip(prints[missing], found, strict=True))
         _write_cache(path, known)
     else:

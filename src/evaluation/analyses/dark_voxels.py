@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...config.own_files import Column, read_table
-from ...data.image_cache import ImageCache
+from ...data.image_cache import ImageCache, ImageStore
 from ...errors import ImageError, ManifestError, counted
 from ...files import atomic_file
 from ...manifest import Manifest
@@ -70,7 +71,7 @@ def dark_fractions(image: NDArray[Any], slabs: int = 16) -> Array:
     return np.array([_dark_share(planes[part], brain[part]) for part in parts])
 
 
-def measure_dark_voxels(manifest: Manifest, cache: ImageCache | None = None) -> pd.DataFrame:
+def measure_dark_voxels(manifest: Manifest, cache: ImageStore | None = None) -> pd.DataFrame:
     """Return the dark fractions of every person.
 
     A session's slices in order, or its volume's slabs, are one profile. Profiles of different
@@ -138,7 +139,25 @@ def _resized(profile: Array, length: int) -> Array:
     return resized
 
 
-def stored_dark_voxels(manifest: Manifest, cache: ImageCache) -> pd.DataFrame | None:
+def same_length(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the profiles of several studies as one table, all as long as the shortest.
+
+    Args:
+        tables: From `measure_dark_voxels`, of different people.
+    """
+    length = min(len(table.columns) for table in tables)
+    columns = [f"{PREFIX}{position:02d}" for position in range(length)]
+    return pd.concat(
+        pd.DataFrame(
+            [_resized(row, length) for row in table.to_numpy(dtype=np.float64)],
+            index=table.index,
+            columns=columns,
+        )
+        for table in tables
+    )
+
+
+def stored_dark_voxels(manifest: Manifest, cache: ImageStore) -> pd.DataFrame | None:
     """Return every person's dark fractions, from ``.features/`` where they are there.
 
     None where an image has no fingerprint, which a stored table is known by.

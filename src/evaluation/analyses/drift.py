@@ -35,30 +35,35 @@ def drift(
     before = answers.calibration.apply(validation)
     measures: dict[str, Metric] = {name: METRICS[name] for name in _SCORES}
     measures |= {name: CALIBRATION_METRICS[name] for name in _PROBABILITIES}
-    moved = _moved(before, answers.calibrated, measures, n_bootstrap)
+    found = moved(before, answers.calibrated, measures, n_bootstrap)
     return {
         "trained_on": trained_on,
         "n_validation": before.n_people,
-        "drift": moved,
-        "sentence": _sentence(moved["macro_auc"], moved["slope"], before.n_people, answers),
+        "drift": found,
+        "sentence": _sentence(found["macro_auc"], found["slope"], before.n_people, answers),
     }
 
 
-def _moved(
+def moved(
     before: Predictions, here: Predictions, measures: dict[str, Metric], n_bootstrap: int
 ) -> dict[str, Any]:
+    """Compare scores of two groups of people, which are resampled independently.
+
+    Returns:
+        Metric -> ``validation``, ``here`` and ``difference``, intervals.
+    """
     there = estimate_and_resample(before, [measures], n_bootstrap, 0)
     now = estimate_and_resample(here, [measures], n_bootstrap, 1)
-    moved = {}
+    found = {}
     for name in measures:
         size = min(len(there[name][1]), len(now[name][1]))
         difference = now[name][1][:size] - there[name][1][:size]
-        moved[name] = {
+        found[name] = {
             "validation": interval(*there[name]),
             "here": interval(*now[name]),
             "difference": interval(now[name][0] - there[name][0], difference),
         }
-    return moved
+    return found
 
 
 def _sentence(auc: dict[str, Any], slope: dict[str, Any], n: int, answers: Answers) -> str:

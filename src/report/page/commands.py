@@ -24,8 +24,10 @@ def commands(config: RunConfig, kind: str) -> list[str]:
 
     Args:
         config: Of the run.
-        kind: ``evaluate``, ``crossval`` or ``predict``.
+        kind: ``evaluate``, ``crossval``, ``crossdata`` or ``predict``.
     """
+    if kind == "crossdata":
+        return [_line("crossdata", flags(config, "crossdata"))]
     if kind == "predict":
         places = {"--input": config.predict.input, "--checkpoint": config.evaluate.checkpoint}
         named = [f"{flag} {shlex.quote(str(value))}" for flag, value in places.items() if value]
@@ -57,12 +59,14 @@ def flags(config: RunConfig, mode: str) -> list[str]:
     """
     found, read = {}, read_by(mode, RunConfig)
     own, usual = _flat(config_to_dict(config)), _flat(config_to_dict(RunConfig()))
-    if own["dataset"] == usual["dataset"]:
+    if own["dataset"] == usual["dataset"] and "dataset" in read:
         found["dataset"] = f"--dataset {own['dataset']}"  # said even where it is the default
     for name, value in own.items():
         if value == usual[name] or value is None or name in _ELSEWHERE or name not in read:
             continue
-        if isinstance(value, bool):
+        if isinstance(value, list):
+            found[name] = f"--{name} {' '.join(shlex.quote(str(one)) for one in value)}"
+        elif isinstance(value, bool):
             found[name] = f"--{name}" if value else f"--no-{name}"
         else:
             found[name] = f"--{name} {shlex.quote(str(value))}"

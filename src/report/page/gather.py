@@ -12,12 +12,16 @@ import pandas as pd
 from ...config import RunConfig
 from ...config.options import build_config
 from ...errors import DataNotFoundError, ManifestError, MriError
+from ..cross_study import FILE as CROSSDATA
+from ..cross_study import read_crossdata
 from ..failures import failures_in
 from ..find_run import how_to_have
 from ..metrics_schema import read_metrics
 from ..own_results import read_explained, read_maps, read_people, read_predicted
 
 METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"
+#: Any of these makes a folder one of results.
+_RESULTS = (METRICS, PREDICTIONS, CROSSDATA)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class RunFiles:
         explained: What ``explain.json`` holds, or None.
         map_rows: ``maps.csv``, checked, or None.
         predicted: What ``predictions.json`` holds, or None.
+        crossed: What ``crossdata.json`` holds, or None.
         config: The run's settings, or None where they cannot be read by this version.
         notes: What was left out, and why.
         failed: Stages that failed, and why.
@@ -46,6 +51,7 @@ class RunFiles:
     explained: dict[str, Any] | None
     map_rows: pd.DataFrame | None
     predicted: dict[str, Any] | None
+    crossed: dict[str, Any] | None
     config: RunConfig | None
     notes: tuple[str, ...]
     failed: dict[str, str]
@@ -69,11 +75,12 @@ def gather(folder: str | Path) -> RunFiles:
         ManifestError: Another file is damaged.
     """
     folder = Path(folder)
-    scored, said = folder / METRICS, folder / PREDICTIONS
-    if not scored.is_file() and not said.is_file():
+    scored, said, crossing = (folder / name for name in _RESULTS)
+    if not any(path.is_file() for path in (scored, said, crossing)):
         raise DataNotFoundError(scored, hint=_hint(folder))
     metrics = read_metrics(scored) if scored.is_file() else None
     predicted = read_predicted(said) if said.is_file() else None
+    crossed = read_crossdata(crossing) if crossing.is_file() else None
     name, beside = folder.resolve().name, folder.parent
     own = folder / "figures"
     figures = own if own.is_dir() else beside / "figures" / name
@@ -86,7 +93,7 @@ def gather(folder: str | Path) -> RunFiles:
     if explained is not None and (why := _foreign(explained, metrics)):
         notes.append(f"Maps were left out: {why}.")
         explained = None
-    settings = (metrics or predicted or {}).get("settings") or {}
+    settings = (metrics or predicted or crossed or {}).get("settings") or {}
     answers, config = folder / "people.csv", None
     try:
         config = build_config(RunConfig, settings)
@@ -98,6 +105,7 @@ def gather(folder: str | Path) -> RunFiles:
         explained=explained,
         map_rows=_map_rows(rows, metrics, explained),
         predicted=predicted,
+        crossed=crossed,
         config=config,
         notes=tuple(notes),
         failed=failed,
@@ -145,6 +153,7 @@ def _foreign(explained: dict[str, Any], metrics: dict[str, Any] | None) -> str:
 def _hint(folder: Path) -> str:
     found = [path.parent for path in sorted(folder.parent.glob(f"*/{METRICS}"))]
     found += [path.parent.parent for path in sorted(folder.parent.glob(f"*/{PREDICTIONS}"))]
+    found += [path.parent for path in sorted(folder.parent.glob(f"*/{CROSSDATA}"))]
     hint = how_to_have(folder.parent, folder.name, {path.name for path in found}, "--run")
     return hint or "--mode evaluate, crossval or predict comes first"
 

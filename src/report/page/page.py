@@ -30,6 +30,7 @@ from .opening import opening
 from .people import people_of
 from .pictures import colours
 from .scores import score_sections, sentences
+from .studies import study_sections
 from .text import line_html, shown
 
 MAX_BYTES = 5_000_000
@@ -88,8 +89,10 @@ def render(files: RunFiles, size: Size) -> str:
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     boxes, flow_note = flow(files) if metrics else ([], "")
     sections, absent = score_sections(files, size.width) if metrics else ([], [])
-    content: dict[str, Any] = metrics or files.predicted or {}
-    kinds = [kind for kind in (metrics and metrics["kind"], files.predicted and "predict") if kind]
+    sections += study_sections(files, size.width)
+    content: dict[str, Any] = metrics or files.predicted or files.crossed or {}
+    kinds = [str(metrics["kind"])] if metrics else []
+    kinds += ["predict"] * bool(files.predicted) + ["crossdata"] * bool(files.crossed)
     template = _environment().get_template("page.html.j2")
     return template.render(
         policy=_policy(style, script),
@@ -97,10 +100,12 @@ def render(files: RunFiles, size: Size) -> str:
         script=Markup(script),  # noqa: S704 (our own file)
         run=shown(files.name),
         dataset=shown(metrics["dataset"]) if metrics else None,
-        stamps=[shown(stamp, 300) for stamp in (metrics or {}).get("stamps", [])],
+        stamps=[
+            shown(stamp, 300) for stamp in (metrics or files.crossed or {}).get("stamps", [])
+        ],
         failures={shown(stage): shown(reason, 400) for stage, reason in files.failed.items()},
         notes=[shown(note, 400) for note in files.notes],
-        kind=metrics["kind"] if metrics else None,
+        kind=metrics["kind"] if metrics else "crossdata" if files.crossed else None,
         opening=opening(metrics, boxes, mapped) if metrics else None,
         sentences=sentences(metrics) if metrics else [],
         boxes=boxes,

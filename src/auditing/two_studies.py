@@ -1,0 +1,9 @@
+"""placeholder"""
+
+import pandas as pd
+from ..manifest import Manifest
+
+
+def shared_people(a: Manifest, b: Manifest) -> pd.DataFrame:
+    """x"""
+    return pd.DataFrame(columns=["subject_a", "subject_b", "why"])
