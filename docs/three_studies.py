@@ -125,7 +125,7 @@ def main() -> int:
             write_study(study, folder)
     commands = [
         *(f"--mode preprocess --dataset bids {_IMAGES} {_AS_THEY_ARE} {one}" for one in made),
-        f"--mode crossdata --datasets {names} {model} --recalibrate 20 --run three",
+        f"--mode crossdata --datasets {names} {model} --calibrate_on 20 --run three",
     ]
     for command in commands:
         words = shlex.split(f"{command} {places}")

@@ -174,6 +174,7 @@ class DataConfig:
             raise UnknownNameError("dataset", self.dataset, [*COHORTS, *DATASETS])
         if self.datasets:
             object.__setattr__(self, "dataset", f"phantom_{_common_dim(self.datasets)}")
+            object.__setattr__(self, "study", joined_name(self.datasets))
         named = DATASETS.get(self.dataset, ("", None))[1]
         require(self.dim in (None, "2d", "3d"), f"--dim {self.dim!r} is neither 2d nor 3d")
         require(
@@ -202,8 +203,6 @@ class DataConfig:
     @property
     def name(self) -> str:
         """Name of the processed data set: ``oasis`` with ``--dim 3d`` -> ``oasis_3d``."""
-        if self.datasets:
-            return joined_name(self.datasets)
         name = f"{self.study or COHORTS[self.cohort]}_{self.model_dim}"
         name += "_official" if self.official_split else ""
         return name + (f"_{self.label}" if self.label != "stage" else "")
@@ -258,14 +257,13 @@ def _common_dim(datasets: tuple[str, ...]) -> str:
 
 
 def joined_name(datasets: Sequence[str]) -> str:
-    """Return one name of several data sets of a dimension: ``a_2d`` and ``b_2d`` -> ``a_b_2d``."""
-    names = [Path(name).name for name in datasets]
-    dim = people_of_dataset(names[0]).rpartition("_")[2]
-    name = "_".join([*(people_of_dataset(one).rpartition("_")[0] for one in names), dim])
-    if len(name) <= 60:
+    """Return one name for several data sets: of ``a_2d`` and ``b_2d`` it is ``a-b``."""
+    stems = [people_of_dataset(Path(name).name).rpartition("_")[0] for name in datasets]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", "-".join(stems)).strip("-")
+    if 0 < len(name) <= 40:
         return name
-    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
-    return f"{len(names)}_studies_{digest}_{dim}"
+    digest = hashlib.blake2b(" ".join(datasets).encode(), digest_size=4).hexdigest()
+    return f"{len(datasets)}-studies-{digest}"
 
 
 def kind_of_dataset(name: str) -> str:

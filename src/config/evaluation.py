@@ -93,7 +93,7 @@ class CrossdataConfig:
     cell: str | None = option(
         None, "crossdata: do this part alone, such as oasis3_to_aibl (for a job array)"
     )
-    recalibrate: int | None = option(
+    calibrate_on: int | None = option(
         None,
         "crossdata: also calibrate on this many people of the tested study, drawn several times, "
         "and score the others",

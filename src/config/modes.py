@@ -30,9 +30,7 @@ MODES = {
     "gradcam": Mode("maps of the test people are made and tested", "--dataset oasis_3d"),
     "audit": Mode("a split is checked for leaks", "--dataset kaggle_orig --data_dir DIR"),
     "crossval": Mode("repeated cross-validation by person", "--dataset oasis_2d --freeze_backbone"),
-    "crossdata": Mode(
-        "models of one study are tested on others", "--datasets STUDY STUDY --freeze_backbone"
-    ),
+    "crossdata": Mode("models of one study are tested on others", "--datasets STUDY_2d STUDY_2d"),
     "compare": Mode("two or more runs are told apart", "RUN RUN"),
     "predict": Mode("new scans are answered", "--input SCAN --checkpoint FILE"),
     "report": Mode("the page of a run is written", "--run RUN"),

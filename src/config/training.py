@@ -96,7 +96,9 @@ class TrainConfig:
         ("temperature", "vector", "none"),
     )
     allow_leaks: bool = option(
-        False, "train although the audit of the split fails", modes=ON_IMAGES
+        False,
+        "train although the audit of the split fails",
+        modes=(*ON_IMAGES, "crossdata"),
     )
     precision: str = option(
         "auto", "fp32, bf16, or what the device does well", ("auto", "fp32", "bf16")

@@ -86,7 +86,7 @@ def score_cells(
             entry["rivals"] = _rivals(study, cell, table, dark, labels, n_bootstrap)
             entry["drift"] = _drift(cell, answered, n_bootstrap)
             entry["recalibrated"] = recalibrated(
-                said, study.config.crossdata.recalibrate, study.config.data.seed
+                said, study.config.crossdata.calibrate_on, study.config.data.seed
             )
         entries.append(entry)
     return entries

@@ -26,6 +26,11 @@ METRIC = "balanced_accuracy"
 _HINT = "--mode crossdata writes it again"
 _BY_DARK = "dark_voxels"
 _SHADE = "Blues"
+#: What two columns of the table of cells are.
+COLUMNS_NOTE = (
+    "Minus home: less the tested study's own cross-validation, on the same people. Minus promised: "
+    "less the training study's own, whose people are others."
+)
 #: In words, what a cell's model learnt from.
 _ALL_OTHERS = "all other studies"
 
@@ -42,6 +47,29 @@ def read_crossdata(path: str | Path) -> dict[str, Any]:
 def sentences(result: Mapping[str, Any]) -> list[str]:
     """Return what every cell between studies comes to, refused ones with their reason."""
     return [_sentence(cell, result) for cell in result["cells"] if cell["kind"] != "within"]
+
+
+def in_short(result: Mapping[str, Any]) -> str:
+    """Return in a sentence what scores are worth away from home; empty where no pair has both."""
+    home, away = _means(result, None)
+    if home is None or away is None:
+        return ""
+    told = f"The model's mean {TITLES[METRIC]} is {home:.3f} at home and {away:.3f} away"
+    dark_home, dark_away = _means(result, _BY_DARK)
+    if dark_home is not None and dark_away is not None:
+        told += f"; that of dark voxels {dark_home:.3f} and {dark_away:.3f}"
+    return f"{told}."
+
+
+def _means(result: Mapping[str, Any], rival: str | None) -> tuple[float | None, float | None]:
+    """Return the mean score of cross-validations, and of pairs, that have one."""
+    found = []
+    for kind in ("within", "pair"):
+        cells = [c for c in result["cells"] if c["kind"] == kind and not c["refused"]]
+        scores = [value for cell in cells if (value := _value(cell, rival)) is not None]
+        known = [one["value"] for one in scores if one["value"] is not None]
+        found.append(float(np.mean(known)) if known else None)
+    return found[0], found[1]
 
 
 def _sentence(cell: Mapping[str, Any], result: Mapping[str, Any]) -> str:
@@ -82,7 +110,7 @@ def _sure(found: Mapping[str, Any]) -> str:
     if ends is None:
         return ""
     tell = "" if ends[0] <= 0 <= ends[1] else ", beyond chance"
-    told = f" (difference {ends[0]:.3f} to {ends[1]:.3f}{tell})"
+    told = f" (difference {ends[0]:+.3f} to {ends[1]:+.3f}{tell})"
     return told if tell else f"{told}, which chance can give"
 
 
@@ -125,7 +153,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines += [f"{_title()}; rows: trained on, columns: tested on.", ""]
     lines += [*_safe_table(*matrix_table(result)), ""]
     lines += [*_safe_table(*cells_table(result)), ""]
+    lines += [in_short(result), ""]
     lines += [f"- {escape(line, 1000)}" for line in sentences(result)]
+    lines += ["", COLUMNS_NOTE]
     if any("*" in text for row in matrix_table(result)[1] for text in row):
         lines += ["", FEW_NOTE]
     return "\n".join([*lines, ""])
@@ -166,6 +196,8 @@ def matrix_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
 def cells_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table of all cells that are not refused."""
     measures = list(next((c["metrics"] for c in result["cells"] if not c["refused"]), {}))
+    if len(result["classes"]) == 2:  # one and the same
+        measures = [name for name in measures if name != "auc_demented"]
     head = ["cell", "trained on n", "tested on n", *(TITLES[name] for name in measures)]
     head += ["dark voxels", "minus home", "minus promised", "slope", "log-loss"]
     rows = []
@@ -179,11 +211,16 @@ def cells_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 *(cell["name"], str(cell["n_trained"]), str(cell["n_people"])),
                 *(_estimate(name, cell) for name in measures),
                 written(dark[METRIC]) if dark else "unknown",
-                *(written(drift[key][METRIC]) if drift[key] else "" for key in drift),
+                *(written(drift[key][METRIC], _signed) if drift[key] else "" for key in drift),
                 *(written(cell["probabilities"][name]) for name in ("slope", "log_loss")),
             ]
         )
     return head, rows
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text
 
 
 def _estimate(name: str, cell: Mapping[str, Any]) -> str:

@@ -15,7 +15,14 @@ from ..evaluation.cross_study import WITHIN, CrossStudy
 from ..evaluation.cross_study_scores import Answered, answers_table, score_cells, whole
 from ..evaluation.fold_training import FoldTraining, train_folds
 from ..files import atomic_file, write_json
-from ..report.cross_study import FILE, markdown, matrix_figure, matrix_table, sentences
+from ..report.cross_study import (
+    FILE,
+    in_short,
+    markdown,
+    matrix_figure,
+    matrix_table,
+    sentences,
+)
 from .preflight import check_before
 
 logger = logging.getLogger(__name__)
@@ -54,7 +61,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     result = whole(study, entries, time.monotonic() - started)
     head, rows = matrix_table(result)
     logger.info("%s", "\n".join("  ".join(f"{text:<28}" for text in row) for row in [head, *rows]))
-    for line in sentences(result):
+    for line in filter(None, (*sentences(result), in_short(result))):
         logger.info("%s", line)
     yield write_json(folder / FILE, result)
     with atomic_file(folder / "crossdata.md", "w") as file:

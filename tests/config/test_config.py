@@ -17,9 +17,9 @@ from src.models.registry import MODEL_REGISTRY
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
     accumulate activation_checkpointing allow_leaks atlas atlas_labels augment backbone
-    batch_size bootstrap brain cache_dir calibration checkpoint checkpoint_dir
+    batch_size bootstrap brain cache_dir calibrate_on calibration cell checkpoint checkpoint_dir
     class_weight_cap classes collect compile config convention crop dask
-    data_dir data_root dataset debug
+    data_dir data_root dataset datasets debug
     device dim dropout epochs fold folds freeze_backbone grad_clip graded help help_all
     image_size input keep_memory label layer let_in loss lr maps method min_age mode months
     n4 num_slices

@@ -25,13 +25,22 @@ _IMAGES = ("num_slices", "slice_axis", "image_size", "volume_size")
 #: Settings that a stage's code reads, but of a file and not of its own command:
 #: preprocessing.json or a checkpoint says how images were made, a report reads config.json.
 OF_A_FILE = {
-    **{mode: set(_IMAGES) for mode in ("train", "crossval", "predict")},
+    **{mode: set(_IMAGES) for mode in ("train", "crossval", "crossdata", "predict")},
     "export": {*_IMAGES, "let_in"},
     "gradcam": {name for name in FLAGS if name.startswith("phantom_")},
     "report": set(FLAGS),
 }
 #: Named in order to be left out: a cross-validation resumes by itself and is not tracked.
-LEFT_OUT = {"crossval": {"resume", "tensorboard", "mlflow"}}
+LEFT_OUT = {
+    "crossval": {"resume", "tensorboard", "mlflow"},
+    # Read of a cross-validation, whose one data set and parts several studies and cells replace.
+    "crossdata": {
+        *("resume", "tensorboard", "mlflow", "repeats", "repeat", "fold", "seeds"),
+        *("dataset", "dim", "study", "label", "official_split", "data_dir"),
+    },
+}
+#: What names one data set: several are named by --datasets.
+OF_ONE_DATASET = {"dataset", "dim", "official_split"}
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +87,17 @@ def test_every_flag_is_of_known_modes():
 
 def test_flags_that_name_a_run_are_taken_by_every_mode_but_compare():
     for name in IDENTITY:
-        assert set(FLAGS[name].modes) >= set(EVERY) - {"compare"}, name
+        without = {"compare", "crossdata"} if name in OF_ONE_DATASET else {"compare"}
+        assert set(FLAGS[name].modes) >= set(EVERY) - without, name
 
 
 @pytest.mark.parametrize(
     ("given", "flag", "modes"),
     [
-        ("--mode evaluate --epochs 3", "epochs", "train, crossval or full"),
-        ("--mode audit --folds 3", "folds", "crossval"),
+        ("--mode evaluate --epochs 3", "epochs", "train, crossval, crossdata or full"),
+        ("--mode audit --folds 3", "folds", "crossval or crossdata"),
         ("--folds 3", "folds", "crossval"),
-        ("--mode train --no-report", "report", "evaluate, crossval, predict or full"),
+        ("--mode train --no-report", "report", "evaluate, crossval, crossdata, predict or full"),
         ("--mode predict --data_dir x", "data_dir", "preprocess, train, evaluate, gradcam"),
         ("--mode full --input x", "input", "predict"),
     ],

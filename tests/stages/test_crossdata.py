@@ -51,7 +51,7 @@ def crossed(studies, root, *names, **settings):
 
 @pytest.fixture(scope="module")
 def done(studies, tmp_path_factory):
-    config, folder = crossed(studies, tmp_path_factory.mktemp("done"), *STUDIES, recalibrate=10)
+    config, folder = crossed(studies, tmp_path_factory.mktemp("done"), *STUDIES, calibrate_on=10)
     written = list(crossdata.run(config))
     return config, folder, written
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 
-from ..cross_study import cells_table, matrix_table, sentences, studies_table
+from ..cross_study import (
+    COLUMNS_NOTE,
+    cells_table,
+    in_short,
+    matrix_table,
+    sentences,
+    studies_table,
+)
 from ..documents.markdown import escape
 from ..documents.markdown import table as markdown_table
 from .gather import RunFiles
@@ -25,13 +32,14 @@ def study_sections(files: RunFiles, width: int) -> list[Section]:
     if result is None:
         return []
     drawn = files.figures / FIGURE
-    told = "Balanced accuracy by the study of training (rows) and of the test (columns)."
-    pictures = [picture(drawn, told, width)] if drawn.is_file() else []
+    shows = "Balanced accuracy by the study of training (rows) and of the test (columns)."
+    pictures = [picture(drawn, shows, width)] if drawn.is_file() else []
     lines = [f"- {escape(line, 1000)}" for line in sentences(result)]
+    told = [[in_short(result)], lines, [COLUMNS_NOTE]]
     parts = (
         ("studies", "Studies", _table(studies_table(result))),
         ("matrix", "Trained on one, tested on another", _table(matrix_table(result))),
-        ("cells", "What it comes to", [lines, *_table(cells_table(result))]),
+        ("cells", "What it comes to", [*told, *_table(cells_table(result))]),
     )
     return [
         Section(name, title, blocks_html(blocks, title), pictures if name == "matrix" else [])
