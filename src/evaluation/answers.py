@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +14,19 @@ from ..manifest import Manifest
 from ..models.calibration import Calibration
 from ..models.conformal import Sets
 from ..predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Training people whom scored people are most like (`neighbours`).
+
+    Attributes:
+        section: Of ``metrics.json``: how many they are, or why there are none.
+        table: Index ``subject``, columns as in ``people.csv``; None where there are none.
+    """
+
+    section: dict[str, Any]
+    table: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Answers:
         scheme: How stages become classes.
         name: Of the data set.
         split: "test" or "out-of-fold".
+        neighbours: Training people most like each person; None out of fold.
     """
 
     raw: Predictions
@@ -52,3 +67,4 @@ class Answers:
     scheme: ClassScheme
     name: str
     split: str
+    neighbours: Neighbours | None = None

@@ -27,6 +27,7 @@ from ..predictions import Predictions, per_person
 from ..training.logits import place, predict
 from .analyses.drift import drift
 from .answers import Answers
+from .neighbours import PeopleSeen, company_of, neighbours
 from .open_checkpoint import Trained
 from .result_files import write_results
 from .results import Results
@@ -104,6 +105,7 @@ class Evaluator:
         external = trained is not None and trained.external
         answers = self._answers(external, trained)
         known: dict[str, Any] = {"kind": "evaluate", "run": folder.resolve().name, "settings": {}}
+        known |= {"neighbours": answers.neighbours.section} if answers.neighbours else {}
         known |= context or {}
         if external and trained:
             known["external"] = drift(
@@ -123,7 +125,9 @@ class Evaluator:
         k = model.num_classes
         calibration = model.calibration or Calibration.none(k, "the model was not calibrated")
         conformal = model.conformal or Conformal(tuple(() for _ in range(k)))
-        images = predict(model, data, self.device)
+        company = company_of(model)
+        seen = PeopleSeen(data, model.width)
+        images = predict(model, data, self.device, seen.add)
         raw = per_person(images)
         said = calibration.apply(raw)
         return Answers(
@@ -146,6 +150,7 @@ class Evaluator:
             scheme=data.scheme,
             name=data.name,
             split=data.split,
+            neighbours=neighbours(company, seen, data.scheme.classes),
         )
 
 

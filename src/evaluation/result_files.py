@@ -213,6 +213,8 @@ def _write_people(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Pat
             "|".join(name for name, inside in zip(classes, row, strict=True) if inside)
             for row in held
         ]
+    if answers.neighbours is not None and answers.neighbours.table is not None:
+        table = table.join(answers.neighbours.table, on="subject")
     return _write_csv(path, table)
 
 

@@ -89,6 +89,12 @@ class Pass:
             logits = self.model.classify(_run(session, self.model.normalise(images)))
         return logits
 
+    @torch.no_grad()
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features and the logits of a batch, computed once."""
+        features = self.embed(images)
+        return features, self.model.classify(features)
+
     def _engine_for(self, images: Tensor) -> Any:
         """Return the engine that computes these images; None where torch does."""
         shape = tuple(images.shape[1:])

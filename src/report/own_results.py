@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,6 +17,10 @@ from ..errors import ManifestError, MriError, counted
 from ..labels import LABELS
 from .metrics_schema import ResultError
 
+#: Training people most alike, at most, that ``people.csv`` has of each person.
+N_NEIGHBOURS = 3
+#: Decade of everybody who is that old or older: few people share such an age.
+OLDEST = 90
 _SHARE = Column("number", low=0, high=1)
 #: Probabilities are written with six digits in tables, with four decimals in JSON.
 _ROUNDED, _COARSE = 1e-4, 2e-3
@@ -24,6 +28,20 @@ _LONGEST = 4000  # characters of a path that a system takes
 _SCORED = "python main.py --mode evaluate writes it (--mode crossval for a cross-validation)"
 _EXPLAINED = "--mode gradcam writes it again"
 _PREDICTED = "--mode predict writes it again"
+
+
+class NeighbourColumns(NamedTuple):
+    """Names of a neighbour's columns in ``people.csv``."""
+
+    label: str
+    decade: str
+    likeness: str
+
+
+def neighbour_columns(place: int) -> NeighbourColumns:
+    """Return the columns of a person's nearest (1), second nearest, ... training person."""
+    name = f"neighbour_{place}"
+    return NeighbourColumns(name, f"{name}_decade", f"{name}_likeness")
 
 
 def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
@@ -48,6 +66,7 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
         **{f"logit_{name}": Column("number", needed=False) for name in classes},
         **dict.fromkeys(("repeat", "fold", "seed"), Column("whole", low=0, needed=False)),
         "label": Column(among=LABELS, empty=True, needed=False),
+        **_of_neighbours(classes),
     }
     key = ("subject", "repeat", "seed")
     table = read_table(path, columns, hint=_SCORED, key=key, error=ResultError)
@@ -72,6 +91,16 @@ def read_people(path: str | Path, result: Mapping[str, Any]) -> pd.DataFrame:
     else:
         return table
     raise ResultError(f"{path} is damaged: {fault}", hint=_SCORED)
+
+
+def _of_neighbours(classes: tuple[str, ...]) -> dict[str, Column]:
+    found = {}
+    for place in range(1, N_NEIGHBOURS + 1):
+        label, decade, likeness = neighbour_columns(place)
+        found[label] = Column(among=classes, needed=False)
+        found[decade] = Column("whole", low=0, high=OLDEST, empty=True, needed=False)
+        found[likeness] = Column("number", low=-1, high=1, needed=False)
+    return found
 
 
 def _of_other_classes(table: pd.DataFrame, classes: Sequence[str]) -> str:

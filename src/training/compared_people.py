@@ -20,6 +20,7 @@ from ..models.engine import Pass
 from ..runtime import progress
 from .arrival import Arrival
 from .changes import CHANGES
+from .company import Company, decade
 from .features import dataset_features
 from .likeness import (
     NEIGHBOUR,
@@ -83,7 +84,8 @@ def compare_people(
     changed = eye.changed(_evenly(others, _CHANGED), seen)
     features = np.stack([one.row for one in among])
     reference = Reference(
-        features, seen.mean, distances, similarities, arrival is not None, changed
+        *(features, seen.mean, distances, similarities, arrival is not None, changed),
+        company=Company.of(features[: len(known)], [(one.label, one.decade) for one in known]),
     )
     return look, reference
 
@@ -113,6 +115,10 @@ class _Person:
     @property
     def label(self) -> int:
         return int(self.data.labels[self.rows[0]])
+
+    @property
+    def decade(self) -> int | None:
+        return decade(self.data.rows["age"].iloc[self.rows[0]])
 
 
 class _Crowd:

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from ..errors import CheckpointError, ImageError
 from ..models.engine import Pass
+from .company import Company, cosines
 from .logits import inference_batch
 
 Float = NDArray[np.float32]
@@ -129,6 +130,7 @@ class Reference:
         similarities: Of the same people, ascending.
         arrived: Whether these people were sent the way of new scans.
         changed: Name of a change -> people changed so.
+        company: Classes of the training people; None of a checkpoint that did not keep them.
     """
 
     features: Float
@@ -137,6 +139,7 @@ class Reference:
     similarities: Array
     arrived: bool = False
     changed: Mapping[str, Changed] = field(default_factory=dict)
+    company: Company | None = None
 
     def judge(self, features: Float, images: Tensor) -> Likeness:
         """Compare one scan with the training people.
@@ -175,11 +178,17 @@ class Reference:
             "similarities": self.similarities.tolist(),
             "arrived": self.arrived,
             "changed": {name: one.to_dict() for name, one in self.changed.items()},
+            "company": self.company.to_dict() if self.company else None,
         }
 
     @classmethod
-    def from_dict(cls, content: Any, width: int) -> Reference:
+    def from_dict(cls, content: Any, width: int, classes: int | None = None) -> Reference:
         """Read what `to_dict` wrote for features of `width`; a file is not trusted.
+
+        Args:
+            content: What was stored.
+            width: F.
+            classes: How many there are; None does not check the people's classes.
 
         Raises:
             CheckpointError: A part is missing, of another shape or not finite.
@@ -194,11 +203,14 @@ class Reference:
             if not (sound and all(np.isfinite(array).all() for array in arrays)):
                 raise ValueError("shapes or values that cannot be")
             changed = {str(k): _changed(v) for k, v in content.get("changed", {}).items()}
+            told = content.get("company")
+            company = None if told is None else Company.from_dict(told, features, classes)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"what is stored of how training people look is damaged: {error}", hint=_AGAIN
             ) from None
-        return cls(features, mean, known[0], known[1], bool(content.get("arrived")), changed)
+        arrived = bool(content.get("arrived"))
+        return cls(features, mean, known[0], known[1], arrived, changed, company)
 
 
 def _changed(content: Any) -> Changed:
@@ -243,7 +255,7 @@ def person_row(features: Float) -> Float:
 
 def kth_distance(rows: Float, among: Float, skip: int = 0) -> Array:
     """Return each row's distance to its k-th nearest of `among`; `skip` 1 leaves itself out."""
-    squared = 2 - 2 * np.clip(rows.astype(np.float64) @ among.T.astype(np.float64), -1, 1)
+    squared = 2 - 2 * cosines(rows, among)
     return np.asarray(np.sqrt(np.sort(squared, axis=1)[:, NEIGHBOUR - 1 + skip]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,13 +42,19 @@ def inference_batch(dim: str, device: torch.device) -> int:
 
 
 @torch.no_grad()
-def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Predictions:
+def predict(
+    model: Classifier,
+    dataset: MriDataset,
+    device: torch.device,
+    look: Callable[[NDArray[np.float32]], None] | None = None,
+) -> Predictions:
     """Run the model over a split, once, without changing it.
 
     Args:
         model: On `device`.
         dataset: The split.
         device: Where the model is.
+        look: Is given the features ``(B, F)`` behind the logits, batch by batch, in order.
 
     Returns:
         One row per image, float32 logits: half precision is for training only.
@@ -58,7 +66,13 @@ def predict(model: Classifier, dataset: MriDataset, device: torch.device) -> Pre
     try:
         for images, _ in progress(loader, desc=f"predict {dataset.split}"):
             # Left on the device, so that nobody waits for it while the next images are read.
-            parts.append(run.logits(to_unit(images.to(device, non_blocking=True))).float())
+            shown = to_unit(images.to(device, non_blocking=True))
+            if look is None:
+                parts.append(run.logits(shown).float())
+                continue
+            features, logits = run.both(shown)
+            parts.append(logits.float())
+            look(features.float().cpu().numpy())
     finally:
         model.train(was_training)
     return as_predictions(dataset, parts)

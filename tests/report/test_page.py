@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from map_examples import PEAK, SHAPE, SIZE, blob, brain
 from PIL import Image
-from report_runs import AFFINE, HOSTILE, add_maps, add_predictions, scored_run
+from report_runs import AFFINE, HOSTILE, add_maps, add_neighbours, add_predictions, scored_run
 from result_examples import CLASSES, crossval_result, evaluate_result, span
 
 from src import cli as main
@@ -204,6 +204,62 @@ def test_repeated_answers_are_one_row_with_their_mean(tmp_path):
     words = read(build_report(folder)).words
     assert "P1 VeryMildDemented VeryMildDemented yes 0.350 0.600 0.050 2" in words
     assert "5 folds, 2 times" in words
+
+
+def test_a_row_tells_the_training_people_most_alike(tmp_path):
+    folder = scored_run(tmp_path, ("A",))
+    add_neighbours(folder, predicted=CLASSES[1], neighbour_2=CLASSES[1], neighbour_2_decade="")
+    page = read(build_report(folder))
+    assert "Non, 70s .971 VeryMild .960 Non, 90+ -.250" in page.words
+    about = "the 3 of 119 training people (60 Non, 42 VeryMild, 17 Mild) whose images the model"
+    assert about in page.words
+    assert "Two training people are .930 alike, in the median." in page.words
+    chips = [a["class"] for tag, a in page.tags if tag == "span" and "chip" in a.get("class", "")]
+    assert chips[:3] == ["chip other", "chip", "chip other"]  # truly Non, said VeryMild
+    assert len(chips) == 3 * 41
+
+
+@pytest.mark.parametrize(
+    ("typical", "shown"), [(0.4, ".97 VeryMild"), (0.9996, ".97125 VeryMild"), (1, ".971250 V")]
+)
+def test_neighbours_have_as_many_digits_as_tell_them_apart(tmp_path, typical, shown):
+    folder = scored_run(tmp_path, ("A",))
+    add_neighbours(folder, typical, neighbour_2=CLASSES[1])
+    assert f"Non, 70s {shown}" in read(build_report(folder)).words
+
+
+def test_without_neighbours_the_table_has_no_such_column(tmp_path):
+    folder = scored_run(tmp_path)
+    words = read(build_report(folder)).words
+    assert "most like" not in words.lower()
+    assert "most alike" not in words
+    add_neighbours(folder)
+    table = (folder / "people.csv").read_text(encoding="utf-8").replace("neighbour_", "else_")
+    (folder / "people.csv").write_text(table, encoding="utf-8")
+    words = read(build_report(folder)).words
+    assert "most alike: not available (people.csv does not have them)" in words
+    assert "most like, in training" not in words
+    hostile = {"available": False, "reason": "<script>window.harmed = 1</script>"}
+    page = read(build_report(scored_run(tmp_path / "why", neighbours=hostile)))
+    assert f"most alike: not available ({hostile['reason']})." in page.words
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"neighbour_1": "<b>Healthy</b>"},
+        {"neighbour_1": ""},
+        {"neighbour_2_decade": 100},
+        {"neighbour_2_decade": "<b>"},
+        {"neighbour_3_likeness": 1.5},
+        {"neighbour_3_likeness": ""},
+    ],
+)
+def test_a_neighbour_that_cannot_be_is_refused(tmp_path, cell):
+    folder = scored_run(tmp_path)
+    add_neighbours(folder, **cell)
+    with pytest.raises(ValueError, match=f"{next(iter(cell))} in row 1 is "):
+        build_report(folder)
 
 
 def test_new_scans_get_their_answer_in_words(tmp_path):

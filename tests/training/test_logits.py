@@ -1,5 +1,6 @@
 """Prediction: every row once, in order, and the model as it was."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,16 @@ def test_rows_are_in_the_order_of_the_data(model, data):
         one_by_one = [model.eval()(data[number][0][None])[0] for number in (0, 7, len(data) - 1)]
     expected = torch.stack(one_by_one).double().numpy()
     assert found.logits[[0, 7, -1]] == pytest.approx(expected, abs=1e-4)
+
+
+def test_features_behind_the_logits_are_shown_in_order(model, data):
+    shown = []
+    found = predict(model, data, CPU, shown.append)
+    assert found.logits == pytest.approx(predict(model, data, CPU).logits, abs=1e-5)
+    features = torch.from_numpy(np.concatenate(shown))
+    with torch.no_grad():
+        again = model.eval().classify(features)
+    assert again.numpy() == pytest.approx(found.logits, abs=1e-5)
 
 
 @pytest.mark.slow
