@@ -20,7 +20,13 @@ needs, and the [glossary](glossary.md) what words mean.
 `python main.py --mode MODE --help` says the same in a terminal. A flag that a mode does not read is
 refused, but `--config FILE` may hold settings of all modes.
 """
-_KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "Path": "a file or folder"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "Path": "a file or folder",
+    "tuple": "one text or several",
+}
 _SAID_AT_MOST = 3
 #: A page of all flags, which is named where no other page says more.
 _LISTS = ("commands.md",)
