@@ -3,7 +3,17 @@
 import pytest
 
 from src.errors import ConfigError, ManifestError
-from src.labels import STAGES, class_scheme, is_diagnosis, stage_from_cdr, stage_from_folder
+from src.labels import (
+    LABEL_KINDS,
+    STAGES,
+    class_scheme,
+    diagnosis_of,
+    is_diagnosis,
+    kind_of_classes,
+    numbers_of_classes,
+    stage_from_cdr,
+    stage_from_folder,
+)
 
 
 @pytest.mark.parametrize(("cdr", "stage"), [(0, 0), (0.5, 1), (1, 2), (2, 3), (3, 3), ("0.5", 1)])
@@ -77,3 +87,36 @@ def test_schemes_merge_the_later_stages(count, indices):
 def test_another_number_of_classes_is_refused():
     with pytest.raises(ConfigError, match="no scheme of 5 classes"):
         class_scheme(5)
+
+
+def test_every_kind_of_label_has_schemes_of_its_own():
+    assert class_scheme().classes == STAGES
+    assert class_scheme(kind="diagnosis").classes == ("CN", "MCI", "AD")
+    assert class_scheme(2, "diagnosis").names == {"CN": "CN", "MCI": "MCIorAD", "AD": "MCIorAD"}
+    assert class_scheme(kind="conversion").classes == ("Stable", "Converter")
+    for kind in LABEL_KINDS:
+        for count in numbers_of_classes(kind):
+            assert kind_of_classes(class_scheme(count, kind).classes) == kind
+
+
+def test_a_scheme_refuses_the_labels_of_another_kind_with_its_flag():
+    with pytest.raises(ManifestError, match="label 'AD' is none of NonDemented") as error:
+        class_scheme(4).index("AD")
+    assert "--label diagnosis" in error.value.hint
+
+
+def test_conversion_has_two_classes_and_says_so():
+    with pytest.raises(ConfigError, match="no scheme of 3 classes of --label conversion") as error:
+        class_scheme(3, "conversion")
+    assert error.value.hint == "ask for 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "diagnosis"),
+    [
+        *(("CN", "CN"), ("cognitively normal", "CN"), ("Control", "CN"), ("LMCI", "MCI")),
+        *(("EMCI", "MCI"), ("AD", "AD"), ("Dementia", "AD"), ("SMC", None), ("FTD", None)),
+    ],
+)
+def test_diagnoses_in_a_study_s_words(text, diagnosis):
+    assert diagnosis_of(text) == diagnosis

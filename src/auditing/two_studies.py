@@ -1,9 +1,10 @@
 """placeholder"""
 
 import pandas as pd
+
 from ..manifest import Manifest
 
 
 def shared_people(a: Manifest, b: Manifest) -> pd.DataFrame:
-    """x"""
+    """X"""
     return pd.DataFrame(columns=["subject_a", "subject_b", "why"])

@@ -80,7 +80,7 @@ def _how_to_add(manifest: Manifest, names: dict[str, str], absent: list[str]) ->
 def tell_one_class(manifest: Manifest) -> None:
     """Warn where all rated people have one stage, as nothing can be trained on them."""
     people = manifest.people()["label"].dropna()
-    stages = list(people.unique())
+    stages = list(manifest.table["label"].dropna().unique())  # of every visit
     if len(stages) == 1:
         others = ", ".join(name for name in labels_like(stages) if name != stages[0])
         said = counted(len(people), "rated person is", "rated people are")

@@ -136,7 +136,7 @@ class CrossStudy(Study):
         return as_made(config_to_dict(config), self.data.settings)
 
     def keeps_model_of(self, fold: Fold, seed: int) -> bool:
-        """Return whether a fold's checkpoint is kept: a frozen backbone's head is fitted in no time.
+        """Return whether a fold's checkpoint is kept: not where a head alone was fitted.
 
         A model of one study that is to be used on new scans is made by ``--mode train``.
         """

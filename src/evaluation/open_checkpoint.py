@@ -191,10 +191,10 @@ def _refuse_same_origin(data: MriDataset, content: dict[str, Any], path: Path) -
 
 def cohort_of(name: str, settings: dict[str, Any]) -> str | None:
     """Return the cohort that a data set was made from; None of a folder of the user's own."""
+    if name in DATASETS:
+        return DATASETS[name][0]
     cohort = str(settings.get("cohort"))
-    if cohort in COHORT_REGISTRY:
-        return cohort
-    return DATASETS[name][0] if name in DATASETS else None
+    return cohort if cohort in COHORT_REGISTRY else None
 
 
 def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:

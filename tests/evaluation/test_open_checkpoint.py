@@ -9,6 +9,7 @@ from tiny_runs import run_config, train_once
 from src.errors import CheckpointError, LeakageError
 from src.evaluation.find_checkpoint import find_checkpoint
 from src.evaluation.open_checkpoint import open_trained
+from src.files import write_json
 from src.manifest import SAME_PEOPLE, read_settings
 from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
 
@@ -188,7 +189,7 @@ def test_people_of_the_training_are_no_external_test(processed_2d, tmp_path, con
     [
         ("kaggle_2d", "oasis_2d", "kaggle_orig and oasis are, or may be, of the same people"),
         ("oasis_2d", "kaggle_2d", "kaggle_orig and oasis are, or may be, of the same people"),
-        ("kaggle_nifti_2d", "kaggle_2d", "kaggle_orig and kaggle_nifti are"),
+        ("kaggle_nifti_2d", "kaggle_2d", "kaggle_nifti and kaggle_orig are"),
         ("kaggle_2d", "kaggle_2d_official", "another split of the same people"),
     ],
 )
@@ -202,6 +203,29 @@ def test_data_of_the_same_origin_are_no_external_test(
     path = saved(tmp_path, content, dataset=trained_on, subjects=[])
     with pytest.raises(LeakageError, match=says):
         open_with(folder, tmp_path, path, dataset="phantom_2d", data_dir=folder)
+
+
+@pytest.mark.slow
+def test_two_studies_of_one_open_cohort_are_external(processed_2d, tmp_path, content):
+    folder = tmp_path / "aibl_2d"
+    shutil.copytree(processed_2d, folder)
+    settings = read_settings(folder / "preprocessing.json") | {"dataset": "aibl_2d"}
+    write_json(folder / "preprocessing.json", settings | {"cohort": "bids"})
+    made = content["preprocessing"] | {"cohort": "bids"}
+    asked = {"dataset": "bids_2d", "study": "aibl", "data_dir": folder}
+    path = saved(tmp_path, content, dataset="mine_2d", subjects=[], preprocessing=made)
+    assert open_with(folder, tmp_path, path, **asked).external
+    for twin in ("aibl_2d_diagnosis", "aibl_2d_conversion"):
+        path = saved(tmp_path, content, dataset=twin, subjects=[], preprocessing=made)
+        with pytest.raises(LeakageError, match="another split of the same people"):
+            open_with(folder, tmp_path, path, **asked)
+
+
+def test_a_model_of_another_kind_of_label_is_refused(processed_2d, tmp_path, content):
+    path = saved(tmp_path, content, classes=["CN", "MCIorAD"], dataset="adni_2d_diagnosis")
+    with pytest.raises(CheckpointError, match="tells CN, MCIorAD; these people are") as error:
+        open_with(processed_2d, tmp_path, path)
+    assert "--label diagnosis" in error.value.hint
 
 
 def test_a_checkpoint_of_another_dimension(processed_2d, tmp_path, content):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ..cross_study import (
     COLUMNS_NOTE,
     cells_table,
