@@ -190,6 +190,7 @@ _SAME_DIAGNOSIS = {
     "CN": {"cn", "nc", "hc", "normal", "healthy", "control", "controls", "cognitivelynormal"},
     "MCI": {"mci", "emci", "lmci", "smci", "pmci", "mildcognitiveimpairment"},
     "AD": {
+        "addementia",
         *("ad", "alzheimer", "alzheimers", "alzheimerdisease", "alzheimersdisease"),
         "dementia",
     },

@@ -22,6 +22,12 @@ from .file_kinds import NOT_READ, SUFFIXES, is_dicom, scan_stem
 logger = logging.getLogger(__name__)
 _SIDES = ("train", "test")
 _OASIS = re.compile(r"OAS1_\d{4}")
+#: What stands in the paths of a study's raw scans -> its cohort.
+_STUDIES = {
+    "oasis2": re.compile(r"OAS2_\d{4}_MR\d+/"),
+    "oasis3": re.compile(r"(?:^|/)(?:OAS3\d{4}_MR_d\d{4}/|sub-OAS3\d{4}/ses-d\d{4}/)"),
+    "adni": re.compile(r"(?:^|/)\d{3}_S_\d{4,5}/"),
+}
 
 
 def visible_files(root: Path, skip: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
@@ -201,21 +207,31 @@ def likely_cohort(folder: Path) -> str | None:
     names = {path.name for path in folder.iterdir()}
     if "phantom_cross-sectional.csv" in names:
         return "phantom"
+    days = folder.glob("sub-OAS3[0-9]*/ses-d[0-9]*")
     if "dataset_description.json" in names or any(name.startswith("sub-") for name in names):
-        return "bids"
+        return "oasis3" if next(days, None) else "bids"
     for place, files in visible_files(folder, skip=(".", "__MACOSX")):
         staged = any(stage_from_folder(part) for part in place.split("/"))
         for name in sorted(files):
-            if name.lower().endswith("_t88_masked_gfc.img"):
-                return "oasis"
-            if name.lower().endswith((".nii.gz", ".nii")):
-                named = staged or _OASIS.search(place + name)
-                return "kaggle_nifti" if named else "scans"
-            if name.lower().endswith((".jpg", ".jpeg", ".png")) and staged:
-                return "kaggle_orig"
+            cohort = _of_image(place, name.lower(), staged=staged)
+            if cohort:
+                return cohort
         if any(is_dicom(folder / place / name) for name in files):
             return "scans"
     return None
+
+
+def _of_image(place: str, name: str, *, staged: bool) -> str | None:
+    """Return the cohort of a file by its name and the folders above; None of what is no image."""
+    if name.endswith("_t88_masked_gfc.img"):
+        return "oasis"
+    if name.endswith((*SUFFIXES, ".dcm")):
+        study = next((one for one, of in _STUDIES.items() if of.search(place)), None)
+        if study:
+            return study
+    if name.endswith((".nii.gz", ".nii")):
+        return "kaggle_nifti" if staged or _OASIS.search((place + name).upper()) else "scans"
+    return "kaggle_orig" if staged and name.endswith((".jpg", ".jpeg", ".png")) else None
 
 
 def how_to_preprocess(cohort: str, folder: Path, dim: str = "2d") -> str:

@@ -27,7 +27,7 @@ TABLE = "oasis_cross-sectional.csv"
 #: The site's own downloads carry a suffix: ``oasis_cross-sectional-5708aa0a98d82080.xlsx``.
 _PATTERN = "oasis_cross-sectional*"
 #: OASIS-2's table, which `read_table` refuses by name.
-OASIS_2 = "oasis_longitudinal*"
+OASIS_2 = "oasis*longitudinal*"
 #: What the table may end in; of several in one place the first counts.
 _ENDINGS = (".csv", ".xlsx")
 _REQUIRED = ("ID", "M/F", "Age", "MMSE", "eTIV", "nWBV", "CDR")
@@ -104,8 +104,7 @@ def _refuse_oasis_2(path: Path, rows: pd.DataFrame) -> None:
     if find_column(rows, "MRI ID"):
         raise ManifestError(
             f"{path} is the table of OASIS-2, and --dataset oasis reads OASIS-1",
-            hint=f"put {TABLE} of OASIS-1 there; for OASIS-2 write its MRI ID, Subject ID and CDR "
-            "into the columns name, subject and CDR of a scans.csv, and use --dataset scans",
+            hint=f"put {TABLE} of OASIS-1 there; for OASIS-2 use --dataset oasis2",
         )
 
 

@@ -72,7 +72,12 @@ def key_column(table: pd.DataFrame, name: str, path: Path | str, *, hint: str) -
 
 
 def person_values(
-    table: pd.DataFrame, who: pd.Series, path: Path | str, *, ending: str = ""
+    table: pd.DataFrame,
+    who: pd.Series,
+    path: Path | str,
+    *,
+    ending: str = "",
+    tell: bool = True,
 ) -> pd.DataFrame:
     """Return `VALUES` of every row; what the table does not say is missing.
 
@@ -84,6 +89,7 @@ def person_values(
         who: Name of each row, for errors.
         path: Of the table, for errors.
         ending: Appended to the names of columns, such as ``_bl`` for values at baseline.
+        tell: Whether a line says how much the table leaves open.
 
     Raises:
         ManifestError: A rating is none, or two columns of a row contradict each other.
@@ -97,7 +103,8 @@ def person_values(
     values["sex"] = (
         _sex(table, who, path) if not ending else pd.Series(None, table.index, dtype="str")
     )
-    _tell_unknown(table, values, path, ending)
+    if tell:
+        _tell_unknown(table, values, path, ending)
     return values[list(VALUES)]
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted, foreign_bytes
-from ..files import read_bytes
+from ..files import open_file, read_bytes
 from .cells import known_cell
 from .workbook import OLE, ZIP, workbook_rows
 
 logger = logging.getLogger(__name__)
 MAX_TABLE = 100_000_000  # bytes
+_HEAD = 65_536  # bytes in which a table's first line ends
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SAVE = "open it in a spreadsheet program and save it as CSV UTF-8"
@@ -78,6 +79,27 @@ def read_text_table(
     elif said:
         logger.info("%s: read %s", path, ", ".join(said))
     return _framed(path, filled, hint)
+
+
+def column_names(path: str | Path) -> list[str]:
+    """Return the names of a file's columns, to know a table by them; none of what is no table.
+
+    Of text only the first line is read.
+    """
+    path = Path(path)
+    try:
+        with open_file(path) as file:
+            head = file.read(_HEAD)
+        if head.startswith(ZIP):
+            return list(read_text_table(path, hint="", quirks=Counter()))
+        wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = head.decode("utf-16" if wide else "utf-8-sig", "replace")
+        lines = [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()][:2]
+        told = bool(lines) and lines[0].strip('"').startswith("sep=")
+        rows, _ = _split(path, "".join(f"{line}\n" for line in lines[: 1 + told]))
+    except (OSError, ManifestError):
+        return []
+    return [name.strip() for name in rows[0]]
 
 
 def _rows(path: Path, data: bytes) -> tuple[Rows, list[str]]:

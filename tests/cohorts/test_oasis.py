@@ -219,7 +219,7 @@ def test_the_table_of_oasis_2_is_named(root, name):
         (root / "oasis_cross-sectional.csv").unlink()
     with pytest.raises(ManifestError, match="is the table of OASIS-2") as error:
         index_oasis(root)
-    assert "--dataset scans" in error.value.hint
+    assert "--dataset oasis2" in error.value.hint
 
 
 def test_one_odd_cell_does_not_refuse_the_cohort(root, caplog):
