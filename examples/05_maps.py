@@ -18,7 +18,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from PIL import Image
 
 sys.path.insert(0, str(Path.cwd()))
 
@@ -29,12 +28,9 @@ from src import (
     create_model,
     explain,
     get_target_layer,
+    gradcam,
     preprocess,
 )
-from src.cli import run_stage
-from src.config import RunConfig
-from src.config.options import build_config
-from src.files import read_json
 
 WORK = Path(tempfile.mkdtemp())
 PLACES = {
@@ -92,8 +88,8 @@ methods = ("gradcam", "gradcam++", "layercam", "hirescam")
 figure, panels = plt.subplots(1, 4, figsize=(9, 2.7), layout="constrained")
 maps = {}
 for panel, method in zip(panels, methods, strict=True):
-    with GradCAM(model, get_target_layer(model), device="cpu", method=method) as gradcam:
-        maps[method] = gradcam.generate_cam(image, target_class=1)
+    with GradCAM(model, get_target_layer(model), device="cpu", method=method) as cam:
+        maps[method] = cam.generate_cam(image, target_class=1)
     panel.imshow(image[0], cmap="gray")
     panel.imshow(maps[method], cmap="inferno", alpha=0.5, vmin=0, vmax=1)
     panel.set_title(method, fontsize=10)
@@ -109,26 +105,23 @@ print(flat.corr("spearman").round(2).to_string())
 # 4. Test the maps: the grade
 # ---------------------------
 #
-# The stage ``gradcam`` makes maps of all test people and tests those of a few. It is what ``python
-# main.py --mode gradcam --dataset phantom_2d`` runs. With three people it cannot pass: eight are
-# the default, and more are better.
-settings = {
-    "dataset": "phantom_2d",
-    "classes": 2,
-    "checkpoint": WORK / "checkpoints" / "maps" / "best_model.pth",
-    "target": "demented",
-    "samples": 1,
-    "graded": 3,
-    "run": "maps",
-    "device": "cpu",
-    "workers": 1,
+# `gradcam` makes maps of all test people and tests those of a few. It runs what ``python main.py
+# --mode gradcam --dataset phantom_2d`` runs. With three people it cannot pass: eight are the
+# default, and more are better.
+tested = gradcam(
+    "phantom_2d",
+    classes=2,
+    checkpoint=WORK / "checkpoints" / "maps" / "best_model.pth",
+    target="demented",
+    samples=1,
+    graded=3,
+    run="maps",
+    device="cpu",
     **PLACES,
-}
-files = run_stage("gradcam", build_config(RunConfig, settings))
-grade = read_json(next(path for path in files if path.name == "explain.json"))["grade"]
-print("grade:", grade["verdict"])
-for check in grade["checks"]:
-    print(f"- {check['verdict']}: {check['sentence']}")
+)
+print(tested)
+for check in tested.checks().itertuples():
+    print(f"- {check.verdict}: {check.sentence}")
 
 # %%
 # How to read it:
@@ -143,10 +136,14 @@ for check in grade["checks"]:
 #
 # One FAIL is enough: it stands on every figure of the run. Compare that with the first picture
 # above, which looked as good as any in a paper.
-with Image.open(next(path for path in files if path.name == "grade.png")) as picture:
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
-    axes.imshow(picture)
-    axes.set_axis_off()
+figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+axes.imshow(tested.figure("grade"))
+axes.set_axis_off()
+
+# %%
+# Every map has a row: whose it is, and where it is strongest, in mm.
+columns = ["subject", "class", "predicted", "p", "peak_x", "peak_y", "peak_z"]
+print(tested.table()[columns].round(2).head(3).to_string(index=False))
 
 # %%
 # 5. Why a map is no proof

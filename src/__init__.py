@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .notebook.answers import Explanation, explain, load_model, predict
     from .notebook.estimator import StageClassifier, arrays
-    from .notebook.stages import audit, compare, crossval, evaluate, preprocess
+    from .notebook.reports import AuditReport, Comparison, Maps
+    from .notebook.stages import audit, compare, crossval, evaluate, gradcam, preprocess
     from .stages.report import build_report
     from .training.history import History
     from .training.trainer import Trainer
 
 __version__ = "0.1.0"
 __all__ = [
+    "AuditReport",
+    "Comparison",
     "Evaluator",
     "Explanation",
     "GradCAM",
     "History",
     "Manifest",
+    "Maps",
     "Results",
     "StageClassifier",
     "TrainConfig",
@@ -42,6 +46,7 @@ __all__ = [
     "evaluate",
     "explain",
     "get_target_layer",
+    "gradcam",
     "load_model",
     "predict",
     "preprocess",
@@ -52,7 +57,9 @@ _MODULE_OF = {
     "wrap": "models.wrap",
     **dict.fromkeys(("StageClassifier", "arrays"), "notebook.estimator"),
     **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
-    **dict.fromkeys(("preprocess", "evaluate", "crossval", "audit", "compare"), "notebook.stages"),
+    **dict.fromkeys(("preprocess", "evaluate", "crossval", "gradcam"), "notebook.stages"),
+    **dict.fromkeys(("audit", "compare"), "notebook.stages"),
+    **dict.fromkeys(("AuditReport", "Comparison", "Maps"), "notebook.reports"),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "TrainConfig": "config",

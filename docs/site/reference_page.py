@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import src
@@ -28,10 +30,19 @@ def reference_page() -> str:
     """
     named = {name: getattr(src, name) for name in sorted(src.__all__, key=str.lower)}
     rows = [
-        f"| [{name}](#{name.lower()}) | {_first_line(name, it)} |" for name, it in named.items()
+        f"| [{name}](#{place}) | {_first_line(name, it)} |"
+        for (name, it), place in zip(named.items(), _places(named), strict=True)
     ]
     parts = [_part(name, it) for name, it in named.items()]
     return "\n".join([_OPENING + "\n".join(rows), *parts]) + "\n"
+
+
+def _places(names: Iterable[str]) -> Iterator[str]:
+    """Yield what each heading is called in a link: of those alike but for capitals, numbered."""
+    seen: Counter[str] = Counter()
+    for name in map(str.lower, names):
+        yield f"{name}-{seen[name]}" if seen[name] else name
+        seen[name] += 1
 
 
 def _first_line(name: str, found: Any) -> str:

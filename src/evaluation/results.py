@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..errors import DataNotFoundError, UnknownNameError
+from ..errors import DataNotFoundError, UnknownNameError, counted
 from ..report.answer import answer
+from ..report.estimates import counts_of, of_metric
 from ..report.titles import TITLES
 
 _MODEL = "this model"
+#: What is told of a result in a line.
+_MAIN = ("balanced_accuracy", "macro_auc")
 
 
 class Results(dict[str, Any]):
@@ -86,6 +89,19 @@ class Results(dict[str, Any]):
             where = found[0] if found else Path(name)
             raise DataNotFoundError(where, hint="score again: the files of this result are gone")
         return found[0]
+
+    def __repr__(self) -> str:
+        """Return one line; ``dict(results)`` shows everything."""
+        if "person" not in self:
+            return f"Results({dict(self)!r})"
+        person, counts = self["person"], counts_of(self["person"])
+        scores = [
+            f"{TITLES[name]} {of_metric(name, person['metrics'][name], counts, '{:.2f}'.format)}"
+            for name in _MAIN
+        ]
+        stamps = self["stamps"] or []
+        said = [counted(person["n_people"], "person"), *scores, *stamps]
+        return f"Results({self['run']}: {', '.join(said)})"
 
     def _repr_html_(self) -> str:
         stamps = "".join(f"<p><b>{escape(stamp)}</b></p>" for stamp in self["stamps"] or [])

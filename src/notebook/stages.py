@@ -6,21 +6,18 @@ Each runs the stage that ``main.py --mode`` runs, writes the same files, and rea
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
-from PIL import Image
 
 from ..cli import run_stage
 from ..config import RunConfig
 from ..config.options import build_config
-from ..errors import AuditFailed, ConfigError, DataNotFoundError
+from ..errors import AuditFailed, ConfigError
 from ..evaluation.results import Results
 from ..files import read_json
 from ..manifest import Manifest
 from ..runtime import speak_in_notebook
+from .reports import AuditReport, Comparison, Maps
 
 
 def preprocess(dataset: str = "phantom_2d", **settings: Any) -> Manifest:
@@ -96,6 +93,34 @@ def evaluate(dataset: str = "phantom_2d", **settings: Any) -> Results:
     return _scores(_run("evaluate", _config(dataset=dataset, **settings)))
 
 
+def gradcam(dataset: str = "phantom_2d", **settings: Any) -> Maps:
+    """Make maps of the test people and test them, as ``--mode gradcam`` does.
+
+    `explain` makes a map of one scan. `GradCAM` is the method alone, for a tensor.
+
+    Args:
+        dataset: A processed data set; of another than that of the training, everyone is mapped.
+        settings: Any other setting by the name of its flag: ``target="demented", graded=20``.
+
+    Returns:
+        The verdict on the maps, with tables and figures.
+
+    Raises:
+        UnknownNameError: A setting is none, or no method has that name.
+        ConfigError: A layer, class or atlas does not fit.
+        DataNotFoundError: There is no such processed data set.
+        CheckpointError: There is no checkpoint, or its images were made otherwise.
+        LeakageError: People were trained on, or may have been.
+
+    Example:
+        >>> maps = gradcam("oasis_2d", checkpoint="checkpoints/my_oasis/best_model.pth")
+        >>> maps.verdict
+        'WARN'
+    """
+    files = _run("gradcam", _config(dataset=dataset, **settings))
+    return Maps(_read(files), files)
+
+
 def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
     """Check whether a split is honest, as ``--mode audit`` does; a failed one is returned, too.
 
@@ -144,84 +169,6 @@ def compare(*runs: str | Path, **settings: Any) -> Comparison:
     config = replace(_config(**settings), runs=tuple(str(run) for run in runs))
     files = _run("compare", config)
     return Comparison(_read(files), files)
-
-
-class _Report(dict[str, Any]):
-    """What a JSON file holds, with its figure."""
-
-    def __init__(self, content: dict[str, Any], files: list[Path]) -> None:
-        super().__init__(content)
-        self.files = files
-
-    def figure(self) -> Image.Image:
-        """Return the figure, which a notebook shows.
-
-        Raises:
-            DataNotFoundError: None was drawn.
-        """
-        found = [path for path in self.files if path.suffix == ".png"]
-        if not found or not found[0].is_file():
-            raise DataNotFoundError("a figure of this result", hint="there was nothing to draw")
-        with Image.open(found[0]) as image:
-            image.load()
-        return image
-
-
-class AuditReport(_Report):
-    """What an audit found; see `audit`.
-
-    Attributes:
-        fix: What mends a split that fails; empty where it does not.
-    """
-
-    def __init__(self, content: dict[str, Any], files: list[Path], fix: str) -> None:
-        super().__init__(content, files)
-        self.fix = fix
-
-    @property
-    def verdict(self) -> str:
-        """``PASS``, ``WARN`` or ``FAIL``."""
-        return str(self["verdict"])
-
-    def table(self) -> pd.DataFrame:
-        """Return a row for every check: its verdict and what it found, in words."""
-        rows = [
-            {name: one[name] for name in ("name", "verdict", "sentence")} for one in self["checks"]
-        ]
-        return pd.DataFrame(rows).set_index("name")
-
-    def _repr_html_(self) -> str:
-        head = f"<p><b>{escape(self.verdict)}</b>: {escape(self['folder'])}</p>"
-        fix = f"<p>fix: {escape(self.fix)}</p>" if self.fix else ""
-        return f"{head}{self.table().to_html(border=0)}{fix}"
-
-
-class Comparison(_Report):
-    """Runs told apart; see `compare`."""
-
-    def table(self) -> pd.DataFrame:
-        """Return a row for every metric of every pair: difference, its interval, p and words."""
-        rows = []
-        for pair in self["pairs"]:
-            for one in pair["comparisons"]:
-                found = one.get("difference") or {}
-                rows.append(
-                    {
-                        "a": pair["a"],
-                        "b": pair["b"],
-                        "metric": one["metric"],
-                        "difference": found.get("value"),
-                        "low": found.get("low"),
-                        "high": found.get("high"),
-                        "p": one["p"],
-                        "p_holm": one["p_holm"],
-                    }
-                )
-        return pd.DataFrame(rows)
-
-    def _repr_html_(self) -> str:
-        head = f"<p>{self['n_people']} people</p>"
-        return f"{head}{self.table().to_html(border=0, index=False, float_format='{:.3f}'.format)}"
 
 
 def _config(**settings: Any) -> RunConfig:

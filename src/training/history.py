@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from ..errors import ConfigError
+from ..errors import ConfigError, counted
 from ..report.score_figures.training import penalty_figure, training_figure
 
 
@@ -34,6 +34,18 @@ class History(dict[str, Any]):
             with Image.open(path) as image:
                 image.load()
         return image
+
+    def __repr__(self) -> str:
+        """Return one line; ``dict(history)`` shows everything."""
+        if "best_strength" in self:
+            tried = counted(len(self["strength"]), "penalty", "penalties")
+            best, score = f"{self['best_strength']:.2g}", self["val_balanced_accuracy"]
+        elif self.get("best_epoch"):
+            tried, best = counted(len(self["epoch"]), "epoch"), str(self["best_epoch"])
+            score = self["val_balanced_accuracy"][self["epoch"].index(self["best_epoch"])]
+        else:
+            return f"History({dict(self)!r})"
+        return f"History({tried}, best {best}: validation balanced accuracy {score:.2f})"
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(float_format="{:.4g}".format, index=False, border=0))

@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pytest
 from conftest import make_processed
+from PIL import Image
 from tiny_runs import kept_loggers
 
+from docs.site.reference_page import reference_page
 from src import (
     Evaluator,
     Manifest,
+    Maps,
+    Results,
     Trainer,
     audit,
     cli,
@@ -18,6 +22,7 @@ from src import (
     create_model,
     crossval,
     evaluate,
+    gradcam,
     preprocess,
 )
 from src.config import TrainConfig
@@ -97,8 +102,82 @@ def test_evaluate_opens_the_checkpoint_of_a_run_also_on_another_study(root, tmp_
     )
     assert found["external"]["trained_on"] == "phantom_2d"
     assert found["person"]["n_people"] == 18
-    table = compare("x", "y", results_dir=tmp_path, bootstrap=100).table()
-    assert (table["difference"] == 0).all()
+    told = compare("x", "y", results_dir=tmp_path, bootstrap=100)
+    assert (told.table()["difference"] == 0).all()
+    assert repr(told).startswith("Comparison(18 people; x - y: balanced accuracy +0.00 (")
+
+
+@pytest.mark.slow
+def test_a_result_that_is_printed_is_one_line_with_intervals(folds):
+    _, (result, _) = folds
+    person, score = result["person"], {"value": 0.561, "low": 0.489, "high": 0.624}
+    metrics = person["metrics"] | {"balanced_accuracy": score}
+    worse = Results(result | {"person": person | {"metrics": metrics}})
+    said = "Results(a: 26 people, balanced accuracy 0.56 (0.49 to 0.62), macro AUC 1.00 "
+    assert repr(worse).startswith(said)
+    assert "\n" not in repr(worse)
+    assert repr(Results()) == "Results({})"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(root):
+    train, _ = create_data_loaders(root / "data/phantom_2d", num_classes=2)
+    model = create_model("2d", num_classes=2, freeze_backbone=True, ordinal=True)
+    Trainer(model, train, None, "cpu").train(save_dir=root / "mapped")
+    return root / "mapped/best_model.pth"
+
+
+@pytest.mark.slow
+def test_maps_come_with_their_verdict_tables_and_figures(root, checkpoint):
+    more = {"checkpoint": checkpoint, "device": "cpu", "samples": 1, "run": "m", **places(root)}
+    maps = gradcam("phantom_2d", graded=2, **more)
+    stored = json.loads((root / "res/gradcam/m/explain.json").read_text(encoding="utf-8"))
+    assert dict(maps) == stored
+    assert maps.verdict == stored["grade"]["verdict"]
+    assert list(maps.checks()["verdict"]) == [one["verdict"] for one in stored["grade"]["checks"]]
+    table = maps.table()
+    assert len(table) == stored["n_maps"]
+    assert table["session"].map(type).eq(str).all()
+    assert set(maps.figures()) >= {"grade", "Demented"}
+    with Image.open(root / "res/gradcam/m/grade.png") as grade:
+        assert maps.figure() == maps.figure("grade") == grade
+    assert maps.figure("Demented") != grade
+    with pytest.raises(UnknownNameError, match="did you mean 'grade'"):
+        maps.figure("grades")
+    with pytest.raises(DataNotFoundError, match="too little of a brain"):
+        maps.regions()
+    assert repr(maps).startswith(f"Maps(m: {maps.verdict}; {len(table)} maps of ")
+    assert maps._repr_html_().count(maps.verdict) >= 1
+    assert "<td>" in maps._repr_html_()
+
+
+@pytest.mark.slow
+def test_maps_that_nobody_tested_say_so(root, checkpoint):
+    more = {"checkpoint": checkpoint, "device": "cpu", "run": "u", **places(root)}
+    maps = gradcam("phantom_2d", graded=0, target="demented", **more)
+    assert maps.verdict == "NOT KNOWN"
+    assert maps.checks().empty
+    assert maps.figure() == maps.figure(maps.figures()[0])
+    assert "NOT KNOWN" in maps._repr_html_()
+    (root / "res/gradcam/u/maps.csv").unlink()
+    with pytest.raises(DataNotFoundError, match=r"maps\.csv"):
+        maps.table()
+
+
+def test_regions_are_read_where_there_are_some(tmp_path):
+    (tmp_path / "regions.csv").write_text("region,class,ratio\nleft,all,1.5\n", encoding="utf-8")
+    maps = Maps({"regions": {"available": True}}, [tmp_path / "regions.csv"])
+    assert maps.regions().loc[0, "ratio"] == 1.5
+
+
+def test_a_function_and_a_class_that_differ_by_capitals_are_both_there():
+    import src
+    import src.maps.gradcam as module
+
+    assert src.GradCAM is module.GradCAM
+    assert src.gradcam is gradcam
+    assert "| [GradCAM](#gradcam) | " in reference_page()
+    assert "| [gradcam](#gradcam-1) | " in reference_page()
 
 
 @pytest.mark.slow
@@ -128,6 +207,9 @@ def test_an_audit_that_fails_is_returned_with_what_mends_it(root, tmp_path):
     bad = audit(leaky, results_dir=tmp_path / "res")
     assert bad.verdict == "FAIL"
     assert bad.fix
+    assert repr(bad).startswith(f"AuditReport({leaky}: FAIL (")
+    assert "identical_files" in repr(bad)
+    assert "identical_files" not in repr(good)
     assert bad.table().loc["identical_files", "verdict"] == "FAIL"
     assert "fix:" in bad._repr_html_()
 
@@ -177,6 +259,12 @@ def test_a_notebook_trains_and_scores_what_the_shell_does(root, tmp_path, frozen
     assert result["rivals"] == shell["rivals"]
     assert history.plot().size[0] > 300
     assert len(history.table()) == len(stored["val_loss"])
+    best = stored.get("best_strength") or stored["best_epoch"]
+    scores = stored["val_balanced_accuracy"]
+    score = scores if frozen else scores[best - 1]
+    tried = f"{len(stored['val_loss'])} penalties" if frozen else "2 epochs"
+    said = f"best {best:.2g}: validation balanced accuracy {score:.2f}"
+    assert repr(history) == f"History({tried}, {said})"
 
 
 def test_a_curve_that_is_drawn_live_needs_a_notebook(root):
