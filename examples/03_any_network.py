@@ -31,15 +31,14 @@ from src import (
     wrap,
 )
 from src.config import TrainConfig
-from src.models import torchvision_import  # noqa: F401 - before torchvision
 
 WORK = Path(tempfile.mkdtemp())
 torch.manual_seed(0)
 
 # %%
 # The network comes from torchvision. Where torch was built for CPUs only, the torchvision of the
-# package index does not import beside it: "operator torchvision::nms does not exist".
-# ``torchvision_import``, above, mends that. Elsewhere it changes nothing.
+# package index does not import beside it: "operator torchvision::nms does not exist". ``from src
+# import wrap``, above, mends that, so it has to come first. Elsewhere it changes nothing.
 from torchvision.models import mobilenet_v3_small
 
 # %%

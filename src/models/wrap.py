@@ -25,8 +25,10 @@ from .classifier import Classifier, Normalise
 from .made_again import Maker, import_path, imported, made, trusted
 from .probe import KNOWN, Seen, evaluating, split, try_network
 from .registry import MODEL_REGISTRY, Dim
+from .torchvision_operators import let_torchvision_import
 
 logger = logging.getLogger(__name__)
+let_torchvision_import()  # most networks of a user's own come from there
 Numbers = float | tuple[float, ...]
 #: Of photographs, which every network of torchvision was trained on; of red, green and blue.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

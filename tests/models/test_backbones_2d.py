@@ -30,6 +30,15 @@ def pattern() -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["wrap", "Trainer", "load_model", "GradCAM"])
+def test_a_users_own_torchvision_imports_after_a_public_name(name: str) -> None:
+    code = f"from src import {name}; import sys; assert 'torchvision' not in sys.modules; "
+    code += "from torchvision.models import resnet18; resnet18()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
 def test_torchvision_imports_in_a_fresh_process_without_warnings() -> None:
     code = "from src.models.torchvision_import import models; models.resnet18()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)
