@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .cohorts.registry import register_cohort
     from .config import TrainConfig
     from .data.loaders import create_data_loaders
     from .evaluation.evaluator import Evaluator
@@ -50,6 +51,7 @@ __all__ = [
     "load_model",
     "predict",
     "preprocess",
+    "register_cohort",
     "wrap",
 ]
 _MODULE_OF = {
@@ -70,6 +72,7 @@ _MODULE_OF = {
     "GradCAM": "maps.gradcam",
     "get_target_layer": "maps.gradcam",
     "Manifest": "manifest",
+    "register_cohort": "cohorts.registry",
     "build_report": "stages.report",
 }
 

@@ -21,9 +21,15 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def add(self, name: str, entry: T) -> None:
-        """Store `entry` under `name`; a second entry of that name is a programming error."""
-        if name in self._entries:
+    def add(self, name: str, entry: T, *, again: bool = False) -> None:
+        """Store `entry` under `name`; a second entry of that name is a programming error.
+
+        Args:
+            name: What it is looked up by.
+            entry: What is looked up.
+            again: It replaces the one that is there: a notebook's cell was run twice.
+        """
+        if name in self._entries and not again:
             raise KeyError(f"{self.kind} {name!r} is registered twice")
         self._entries[name] = entry
 

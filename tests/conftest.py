@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
+from src.cohorts.registry import COHORT_REGISTRY
+from src.config import COHORTS, DATASETS
 from src.files import write_json
 from src.labels import STAGES
 from src.manifest import Manifest
@@ -48,6 +50,17 @@ def few_pixels() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "_DPI", 60)
         yield
+
+
+@pytest.fixture
+def own_cohorts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers is known to no other."""
+    monkeypatch.setattr(COHORT_REGISTRY, "_entries", dict(COHORT_REGISTRY._entries))
+    before = dict(COHORTS), dict(DATASETS)
+    yield
+    for table, kept in zip((COHORTS, DATASETS), before, strict=True):
+        table.clear()
+        table.update(kept)
 
 
 @pytest.fixture

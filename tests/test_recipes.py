@@ -332,8 +332,7 @@ def test_every_figure_stands_in_a_part_of_the_page_under_its_own_name():
     assert len({figure.file for figure in FIGURES}) == len(FIGURES)
 
 
-def test_facts_of_a_cohort_are_fields_of_its_registration(monkeypatch):
-    monkeypatch.setattr(COHORT_REGISTRY, "_entries", dict(COHORT_REGISTRY._entries))
+def test_facts_of_a_cohort_are_fields_of_its_registration(own_cohorts):
     limit = Limit("Only {n} were scanned.", under_age=50)
     register_cohort(
         "copy", homepage="", axes=None, side_known=True, limits=(limit,), same_people_as=("oasis",)

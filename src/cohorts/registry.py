@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config.data import name_cohort
 from ..manifest import Manifest
 from ..registry import Registry
 
@@ -78,16 +79,50 @@ COHORT_REGISTRY: Registry[Cohort] = Registry("cohort")
 def register_cohort(
     name: str, *, homepage: str, axes: str | None, side_known: bool, **more: Any
 ) -> Callable[[Index], Index]:
-    """Register the decorated function as the index of cohort `name`.
+    """Register a study: the decorated function lists the scans of its folder.
 
-    Args: as the attributes of `Cohort`.
+    From then on, ``--dataset`` and `preprocess` take it, in this process. A cell of a notebook may
+    be run again.
+
+    Args:
+        name: Of the study, of its folder below ``data_root`` and, with ``_2d`` or ``_3d`` behind
+            it, of its processed data sets.
+        homepage: Where the data come from.
+        axes: Orientation of the stored axes, as three of ``RLAPSI``; None where each file's header
+            says it (NIfTI).
+        side_known: Whether left and right can be told apart.
+        more: Any other attribute of `Cohort`: ``raw=True`` for heads with their skull,
+            ``same_people_as``, ``limits``, ``source``, ``reference``.
+
+    Returns:
+        A decorator. Its function takes the folder and returns a `Manifest`, a row for every scan.
+
+    Raises:
+        ConfigError: The name cannot begin the names of data sets.
+        KeyError: By the decorator: another function has registered that name.
+
+    Example:
+        >>> @register_cohort("clinic", homepage="", axes=None, side_known=True)
+        ... def index_clinic(root): ...
+        >>> preprocess("clinic_2d")
     """
+    name_cohort(name)
 
     def register(index: Index) -> Index:
-        COHORT_REGISTRY.add(name, Cohort(name, index, homepage, axes, side_known, **more))
+        cohort = Cohort(name, index, homepage, axes, side_known, **more)
+        COHORT_REGISTRY.add(name, cohort, again=_is_again(name, index))
         return index
 
     return register
+
+
+def _is_again(name: str, index: Index) -> bool:
+    """Return whether `name` is registered by the same function, as it was written before."""
+    if name not in COHORT_REGISTRY:
+        return False
+    before = COHORT_REGISTRY.get(name).index
+    here, there = ((one.__module__, one.__qualname__) for one in (index, before))
+    return here == there
 
 
 #: Cohorts that any study can be: two data sets of one of them need not be of the same people.

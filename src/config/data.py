@@ -39,6 +39,29 @@ _ENDINGS = {
 }
 
 
+def name_cohort(name: str) -> None:
+    """Let ``--dataset`` take a cohort and its data sets; one that is named already stays as it is.
+
+    Raises:
+        ConfigError: The name is no plain word, or its data sets are those of another cohort.
+    """
+    if name in COHORTS:
+        return
+    parts = set(name.lower().split("_"))
+    if not re.fullmatch(r"\w+", name) or parts & {"2d", "3d", "official", *LABEL_KINDS}:
+        raise ConfigError(
+            f"cohort {name!r} cannot begin the names of data sets",
+            hint="letters, digits and _, without 2d, 3d, official and kinds of labels: 'mystudy'",
+        )
+    made = {f"{name}_{dim}": (name, dim) for dim in ("2d", "3d")}
+    taken = DATASETS.keys() & made.keys()
+    if taken:
+        one = min(taken)
+        raise ConfigError(f"{one} is made of {DATASETS[one][0]}", hint="name the cohort otherwise")
+    COHORTS[name] = name
+    DATASETS.update(made)
+
+
 def dataset_flags(name: str, cohort: str | None = None) -> str:
     """Return the flags that choose a processed data set: of ``kaggle_2d_official``, two.
 
