@@ -33,8 +33,10 @@ from ..models.made_again import Maker
 from ..models.wrap import wrapped_before
 from ..runtime import speak_in_notebook
 from .given import Given, take
+from .in_python import speaks_python
 
 
+@speaks_python
 def load_model(
     path: str | Path,
     network: nn.Module | Maker | str | None = None,
@@ -70,6 +72,7 @@ def load_model(
     return model if device is None else model.to(choose_device(str(device))[0])
 
 
+@speaks_python
 def predict(
     model: nn.Module | str | Path | Sequence[Classifier],
     images: Any,
@@ -141,6 +144,7 @@ class Explanation:
         return None if self.figure is None else self.figure._repr_png_()  # type: ignore[no-any-return]
 
 
+@speaks_python
 def explain(
     model: nn.Module | str | Path,
     image: Any,

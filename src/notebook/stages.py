@@ -17,9 +17,11 @@ from ..evaluation.results import Results
 from ..files import read_json
 from ..manifest import Manifest
 from ..runtime import speak_in_notebook
+from .in_python import in_python, speaks_python
 from .reports import AuditReport, Comparison, Maps
 
 
+@speaks_python
 def preprocess(dataset: str = "phantom_2d", **settings: Any) -> Manifest:
     """Make a processed data set, as ``--mode preprocess`` does.
 
@@ -44,6 +46,7 @@ def preprocess(dataset: str = "phantom_2d", **settings: Any) -> Manifest:
     return Manifest.read(config.data.processed_dir)
 
 
+@speaks_python
 def crossval(dataset: str = "phantom_2d", **settings: Any) -> Results:
     """Score everyone by folds that left them out, as ``--mode crossval`` does.
 
@@ -71,6 +74,7 @@ def crossval(dataset: str = "phantom_2d", **settings: Any) -> Results:
     return _scores(_run("crossval", config))
 
 
+@speaks_python
 def evaluate(dataset: str = "phantom_2d", **settings: Any) -> Results:
     """Score a checkpoint on people it never saw, as ``--mode evaluate`` does.
 
@@ -93,6 +97,7 @@ def evaluate(dataset: str = "phantom_2d", **settings: Any) -> Results:
     return _scores(_run("evaluate", _config(dataset=dataset, **settings)))
 
 
+@speaks_python
 def gradcam(dataset: str = "phantom_2d", **settings: Any) -> Maps:
     """Make maps of the test people and test them, as ``--mode gradcam`` does.
 
@@ -121,6 +126,7 @@ def gradcam(dataset: str = "phantom_2d", **settings: Any) -> Maps:
     return Maps(_read(files), files)
 
 
+@speaks_python
 def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
     """Check whether a split is honest, as ``--mode audit`` does; a failed one is returned, too.
 
@@ -149,9 +155,10 @@ def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
     except AuditFailed as error:
         fix, found = error.hint, config.results_dir / (name or "audit") / "audit"
         files = [path for path in (found / "audit.json", found / "audit.png") if path.is_file()]
-    return AuditReport(_read(files), files, fix)
+    return AuditReport(_read(files), files, in_python(fix))
 
 
+@speaks_python
 def compare(*runs: str | Path, **settings: Any) -> Comparison:
     """Tell scored runs apart on the people that all scored, as ``--mode compare`` does.
 
