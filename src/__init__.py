@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .notebook.answers import Explanation, explain, load_model, predict
     from .notebook.estimator import StageClassifier, arrays
-    from .notebook.reports import AuditReport, Comparison, Maps
-    from .notebook.stages import audit, compare, crossval, evaluate, gradcam, preprocess
+    from .notebook.reports import AuditReport, Comparison, CrossStudies, Maps
+    from .notebook.stages import (
+        audit,
+        compare,
+        crossdata,
+        crossval,
+        evaluate,
+        gradcam,
+        preprocess,
+    )
     from .stages.report import build_report
     from .training.history import History
     from .training.trainer import Trainer
@@ -27,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AuditReport",
     "Comparison",
+    "CrossStudies",
     "Evaluator",
     "Explanation",
     "GradCAM",
@@ -43,6 +52,7 @@ __all__ = [
     "compare",
     "create_data_loaders",
     "create_model",
+    "crossdata",
     "crossval",
     "evaluate",
     "explain",
@@ -60,8 +70,8 @@ _MODULE_OF = {
     **dict.fromkeys(("StageClassifier", "arrays"), "notebook.estimator"),
     **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
     **dict.fromkeys(("preprocess", "evaluate", "crossval", "gradcam"), "notebook.stages"),
-    **dict.fromkeys(("audit", "compare"), "notebook.stages"),
-    **dict.fromkeys(("AuditReport", "Comparison", "Maps"), "notebook.reports"),
+    **dict.fromkeys(("audit", "compare", "crossdata"), "notebook.stages"),
+    **dict.fromkeys(("AuditReport", "Comparison", "CrossStudies", "Maps"), "notebook.reports"),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "TrainConfig": "config",

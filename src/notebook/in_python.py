@@ -21,7 +21,7 @@ from ..errors import MriError
 P = ParamSpec("P")
 R = TypeVar("R")
 #: Modes that a function of the same name runs with the flags as settings.
-CALLED = ("preprocess", "evaluate", "crossval", "gradcam", "audit", "compare")
+CALLED = ("preprocess", "evaluate", "crossval", "gradcam", "audit", "compare", "crossdata")
 #: Other modes -> what does the same in Python.
 _ALIKE = {
     "train": "Trainer(...).train(save_dir=...)",
@@ -76,6 +76,9 @@ def _call(command: str, said: str) -> str:
             mode = words.pop(0)
         elif flag and flag.kind is bool:
             given.append(f"{flag.name}={not name.startswith('no-')}")
+        elif flag and flag.kind is tuple:  # names that follow each other, and stand first
+            while words and not words[0].startswith("-"):
+                given.append(repr(words.pop(0)))
         elif flag and words:
             first = name == "dataset" and mode != "audit"  # which takes a folder first
             given.append(("" if first else f"{name}=") + _written(flag, words.pop(0)))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..auditing.verdicts import FAIL, NOT_KNOWN, WARN
 from ..errors import DataNotFoundError, UnknownNameError, counted
+from ..report.cross_study import cells_table, in_short, matrix_table, sentences
 from ..report.estimates import written
 from ..report.titles import TITLES
 
@@ -87,6 +88,38 @@ class AuditReport(_Report):
         head = f"<p><b>{escape(self.verdict)}</b>: {escape(self['folder'])}</p>"
         fix = f"<p>fix: {escape(self.fix)}</p>" if self.fix else ""
         return f"{head}{self.table().to_html(border=0)}{fix}"
+
+
+class CrossStudies(_Report):
+    """Studies tried on each other; see `crossdata`."""
+
+    def matrix(self) -> pd.DataFrame:
+        """Return balanced accuracy by study of training (rows) and of the test (columns), as text.
+
+        Where both are the same it is the study's own cross-validation.
+        """
+        head, rows = matrix_table(self)
+        return pd.DataFrame(rows, columns=head).set_index(head[0])
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for every cell that is not refused: scores, rivals, what it is read against.
+
+        Estimates are text with their intervals; the numbers stand in ``self["cells"]``.
+        """
+        head, rows = cells_table(self)
+        return pd.DataFrame(rows, columns=head).set_index(head[0])
+
+    def sentences(self) -> list[str]:
+        """Return what every cell between studies comes to, refused ones with their reason."""
+        return [*filter(None, [in_short(self)]), *sentences(self)]
+
+    def __repr__(self) -> str:
+        names = ", ".join(study["name"] for study in self["studies"])
+        return f"CrossStudies({names}: {in_short(self) or 'no pair was scored'})"
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{escape(line)}</li>" for line in self.sentences())
+        return f"{self.matrix().to_html(border=0)}<ul>{said}</ul>"
 
 
 class Comparison(_Report):

@@ -16,9 +16,10 @@ from ..errors import AuditFailed, ConfigError
 from ..evaluation.results import Results
 from ..files import read_json
 from ..manifest import Manifest
+from ..report.cross_study import FILE as CROSSDATA
 from ..runtime import speak_in_notebook
 from .in_python import in_python, speaks_python
-from .reports import AuditReport, Comparison, Maps
+from .reports import AuditReport, Comparison, CrossStudies, Maps
 
 
 @speaks_python
@@ -176,6 +177,33 @@ def compare(*runs: str | Path, **settings: Any) -> Comparison:
     config = replace(_config(**settings), runs=tuple(str(run) for run in runs))
     files = _run("compare", config)
     return Comparison(_read(files), files)
+
+
+@speaks_python
+def crossdata(*datasets: str | Path, **settings: Any) -> CrossStudies:
+    """Test models of one study on the people of others, as ``--mode crossdata`` does.
+
+    Args:
+        datasets: Processed data sets, two or more: names below ``data_root``, or folders.
+        settings: Any setting by the name of its flag: ``freeze_backbone=True, classes=2``.
+
+    Raises:
+        UnknownNameError: A setting is none; the message names the nearest.
+        ConfigError: Under two data sets, or some whose images or labels do not go together; or one
+            cell alone was asked for.
+        DataNotFoundError: There is no such data set.
+
+    Example:
+        >>> crossdata("oasis3_2d", "aibl_2d", freeze_backbone=True).matrix()
+    """
+    config = _config(datasets=tuple(str(name) for name in datasets), **settings)
+    if config.crossdata.cell is not None:
+        raise ConfigError(
+            "crossdata(cell=...) trains a part, of which there is no result",
+            hint="leave cell out; job arrays use the command line",
+        )
+    files = _run("crossdata", config)
+    return CrossStudies(_read([path for path in files if path.name == CROSSDATA]), files)
 
 
 def _config(**settings: Any) -> RunConfig:

@@ -37,9 +37,9 @@ TABLE, RECORD, TRUTH = "phantom_cross-sectional.csv", "cohort.json", "truth"
 HOMEPAGE = "https://doi.org/10.1016/j.neuroimage.2010.07.033"
 DISCS = 12
 _OURS = re.compile(
-    rf"disc\d+/PHAN_\d{{4}}_MR\d/.*|{TRUTH}/PHAN_\d{{4}}[._].*|{re.escape(TABLE)}|{RECORD}"
+    rf"disc\d+/PHAN\d*_\d{{4}}_MR\d/.*|{TRUTH}/PHAN\d*_\d{{4}}[._].*|{re.escape(TABLE)}|{RECORD}"
 )
-_LEFTOVER = re.compile(r"\.(PHAN_\d{4}|phantom_cross|cohort\.json)")  # of a killed `atomic_file`
+_LEFTOVER = re.compile(r"\.(PHAN\d*_\d{4}|phantom_cross|cohort\.json)")  # of a killed `atomic_file`
 
 
 @register_cohort(
@@ -61,7 +61,7 @@ def index_phantom(root: str | Path) -> Manifest:
     """
     root = Path(root)
     hint = "python main.py --mode preprocess --dataset phantom"
-    return index_session_tree(root, root / TABLE, r"PHAN_\d{4}", "phantom", hint=hint)
+    return index_session_tree(root, root / TABLE, r"PHAN\d*_\d{4}", "phantom", hint=hint)
 
 
 def make_phantom(

@@ -37,17 +37,19 @@ class Person:
         stage: 0 to 3, or None (not rated).
         sessions: 1 or 2.
         age: In years, where the stage was drawn from it; None where it is drawn later.
+        seed: Of the cohort. People of two seeds are two people, so their names differ.
     """
 
     index: int
     stage: int | None
     sessions: int
     age: int | None = None
+    seed: int = 0
 
     @property
     def subject(self) -> str:
-        """Name as in OASIS: ``PHAN_0001``."""
-        return f"PHAN_{self.index:04d}"
+        """Name as in OASIS: ``PHAN_0001`` of seed 0, ``PHAN7_0001`` of seed 7."""
+        return f"PHAN{self.seed or ''}_{self.index:04d}"
 
 
 def plan_people(rated: int, seed: int, cause: str = "disease") -> list[Person]:
@@ -62,7 +64,9 @@ def plan_people(rated: int, seed: int, cause: str = "disease") -> list[Person]:
     rng = np.random.default_rng([seed, 0])
     order = rng.permutation(len(everyone))
     twice = set(rng.choice(len(everyone), max(1, round(len(everyone) / 10)), replace=False))
-    people = [Person(i + 1, everyone[at], 1 + (i in twice)) for i, at in enumerate(order)]
+    people = [
+        Person(i + 1, everyone[at], 1 + (i in twice), seed=seed) for i, at in enumerate(order)
+    ]
     return people if cause == "disease" else _staged_by_age(people, seed)
 
 

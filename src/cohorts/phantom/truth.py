@@ -8,7 +8,7 @@ Arrays: ``X Y Z`` voxels in stored order, LAS, as the cohort's images and its tr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ def planted_change(settings: Mapping[str, Any], subject: str) -> Truth:
 
     Args:
         settings: Content of ``preprocessing.json`` of a data set made from the phantom cohort.
-        subject: Name of a person of that cohort, such as ``PHAN_0001``.
+        subject: Name of a person of that cohort, such as ``PHAN_0001``; also without the seed, as
+            people were called before names told it.
 
     Raises:
         ManifestError: The settings are of another cohort or incomplete, or the cohort that they
@@ -80,7 +81,7 @@ def _cohort(settings: Mapping[str, Any]) -> tuple[PhantomConfig, int]:
 def _person(config: PhantomConfig, seed: int, subject: str) -> Person:
     people = plan_people(config.phantom_subjects, seed, config.phantom_cause)
     for person in people:
-        if person.subject == subject:
+        if subject in (person.subject, replace(person, seed=0).subject):
             return person
     raise ManifestError(
         f"{subject} is none of the {len(people)} people of the phantom cohort",
