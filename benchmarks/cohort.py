@@ -220,8 +220,8 @@ def opened(dim: str) -> Stage:
     """Return the stage that opens train, val and test."""
 
     def stage(root: Path, rows: int, clock: Clock) -> dict[str, Any]:
+        from src.cohorts.people_names import hash_subjects
         from src.data.loaders import open_dataset
-        from src.models.checkpoint import hash_subjects
 
         with clock.running():
             train = open_dataset(root / f"scale_{dim}", dim, class_scheme(4))

@@ -296,8 +296,9 @@ def check_evaluation(bench: Bench, checks: Checks) -> None:
 
 
 def _check_trained_on(bench: Bench, path: Path, test: set[str], checks: Checks) -> None:
+    from src.cohorts.people_names import hash_subjects
     from src.errors import LeakageError
-    from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+    from src.models.checkpoint import load_checkpoint, save_checkpoint
     from src.stages import evaluate
 
     content = load_checkpoint(path)

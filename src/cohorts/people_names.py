@@ -11,8 +11,9 @@ https://bids-specification.readthedocs.io; Routier et al. (2021), doi:10.3389/fn
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import ManifestError
@@ -124,6 +125,21 @@ def spellings(person: str) -> set[str]:
         ways |= {f"sub-{bare}", f"sub-{bare.replace('OAS', 'OASIS', 1)}"}
         ways |= {f"sub-ADNI{bare}"} if bare[:1].isdigit() else set()
     return ways
+
+
+def hash_subject(subject: str, salt: str = "") -> str:
+    """Return a one-way hash of a person's name: 64 bits, in 16 hexadecimal digits.
+
+    Args:
+        subject: As it is spelled here: other spellings have other hashes.
+        salt: Up to 16 bytes, for BLAKE2b's own salt; checkpoints use none.
+    """
+    return hashlib.blake2b(subject.encode(), digest_size=8, salt=salt.encode()).hexdigest()
+
+
+def hash_subjects(subjects: Iterable[str], salt: str = "") -> list[str]:
+    """Return the hashes of some people (`hash_subject`), each once, sorted."""
+    return sorted({hash_subject(name, salt) for name in subjects})
 
 
 def _people_in(path: str) -> set[str]:

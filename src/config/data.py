@@ -108,6 +108,12 @@ class DataConfig:
         "folder that the stage reads: raw files for preprocess and full, else processed files",
         modes=("preprocess", *ON_IMAGES, "audit", "report"),
     )
+    against: Path | None = option(
+        None,
+        "audit: whom else to look for: a split file, a checkpoint, a data set or a study's table, "
+        "compared with --data_dir, --checkpoint or --dataset",
+        modes=("audit",),
+    )
     cache_dir: Path | None = option(
         None,
         "folder of the image cache (default: .cache in the processed data set)",
@@ -169,6 +175,13 @@ class DataConfig:
         "keep the Kaggle train/test split, which has the same people on both sides",
         modes=ON_ONE_DATASET,
     )
+    split: Path | None = option(
+        None,
+        "who is on which side: a table with the columns subject and split; of a cross-validation, "
+        "repeat, fold, subject and side; a split.csv of hashes; or a folder of ClinicaDL "
+        "(default: by --seed)",
+        modes=("preprocess", *ON_IMAGES),
+    )
     val_fraction: float = option(
         0.15,
         "share of people for validation",
@@ -211,6 +224,10 @@ class DataConfig:
         require(
             not self.official_split or self.cohort == "kaggle_orig",
             f"--official_split: {self.cohort} has no official split",
+        )
+        require(
+            not (self.official_split and self.split),
+            "--split puts people on sides, and --official_split keeps images where they are",
         )
 
     @property

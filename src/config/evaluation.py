@@ -30,7 +30,7 @@ class EvalConfig:
         None,
         "checkpoint to evaluate, explain or predict with (default: the newest of the data "
         "set); predict takes a folder of several, whose answers are averaged",
-        modes=("evaluate", "gradcam", "predict", "export"),
+        modes=("evaluate", "gradcam", "predict", "export", "audit"),
     )
     bootstrap: int = option(
         2000,

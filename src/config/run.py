@@ -143,6 +143,14 @@ class RunConfig:
         return self.train.batch_size or DEFAULT_BATCH_SIZE[self.data.model_dim]
 
     @property
+    def audit_dir(self) -> Path:
+        """Folder of what an audit found, named after what was looked at."""
+        data, first = self.data, self.evaluate.checkpoint or self.data.data_dir
+        name = _place_name(first) if first else data.name
+        name += f"_vs_{_place_name(data.against)}" if data.against else ""
+        return self.results_dir / (self.run or name or "audit") / "audit"
+
+    @property
     def run_name(self) -> str:
         """Folder name of the run's checkpoints and results."""
         return self.run or name_run(self.data.name, self.backbone, self.data.num_classes)
@@ -166,6 +174,13 @@ def config_from_args(args: argparse.Namespace) -> RunConfig:
             error.hint = f"{error.hint}; settings that are no flags are of {args.config}"
         raise
     return replace(config, runs=tuple(args.runs)) if getattr(args, "runs", None) else config
+
+
+def _place_name(path: Path) -> str:
+    """Return what a file or folder is called by: of a run's files, the run."""
+    path = path.resolve()
+    of_a_run = path.name in ("split.csv", "folds.csv", "best_model.pth", "manifest.csv")
+    return path.parent.name if of_a_run else path.stem if path.is_file() else path.name
 
 
 def _check_backbone(name: str, dim: str) -> None:

@@ -35,7 +35,9 @@ from ..runtime import usable_cores
 from .bare_folder import how_to_make, read_class_folders
 from .class_people import require_classes
 from .dataset import MriDataset, make_loader, own_dataset, require_people
+from .given_split import with_split
 from .image_cache import ImageCache
+from .split_files import read_split
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ def open_dataset(
     seed: int = 0,
     allow_leaks: bool = False,
     cache_dir: str | Path | None = None,
+    split_file: str | Path | None = None,
 ) -> MriDataset:
     """Open the training split of a processed folder; its other splits follow from it.
 
@@ -60,6 +63,7 @@ def open_dataset(
         seed: Seed of the validation part, when the folder has no manifest.
         allow_leaks: Stamp a split with a person or a file on two sides, and open it.
         cache_dir: Folder of the image cache; None takes ``.cache`` in `folder`.
+        split_file: Says who is on which side, in place of the folder (`split_files`).
 
     Raises:
         DataNotFoundError: The folder is missing or has no images.
@@ -89,6 +93,8 @@ def open_dataset(
             f"{folder} holds {stored} images, not {dim}",
             hint=f"--dim {stored} (in Python: model_dim={stored!r})",
         )
+    if split_file is not None:
+        manifest = with_split(manifest, read_split(split_file), seed=seed)
     try:
         manifest.check_disjoint()
     except LeakageError as error:

@@ -20,7 +20,7 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
 
     Args:
         config: Its ``data_dir`` wins over the place where preprocessing writes.
-        overrides: ``classes`` or ``min_age`` of a checkpoint, in place of the config's.
+        overrides: ``classes``, ``min_age`` or ``split`` of a checkpoint, in place of the config's.
 
     Raises:
         ConfigError: They were made from another cohort, or with other settings than asked for.
@@ -34,6 +34,7 @@ def open_run_data(config: RunConfig, **overrides: Any) -> MriDataset:
         seed=data.seed,
         allow_leaks=config.train.allow_leaks,
         cache_dir=data.cache_dir,
+        split_file=overrides.get("split", data.split),
     )
     cohort = opened.settings.get("cohort")
     if cohort in COHORTS and cohort != data.cohort:

@@ -21,7 +21,9 @@ from typing import Any
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import in_short
+from ..data.given_split import folds_of
 from ..data.run_data import as_made, open_run_data
+from ..data.split_files import SplitFile, read_split
 from ..data.splits import Fold, folds_hash, folds_table, make_folds
 from ..errors import CheckpointError, ConfigError, LeakageError, ManifestError, counted
 from ..files import FileError, atomic_file, read_bytes, read_json, write_json
@@ -31,6 +33,8 @@ from .out_of_fold import Unit, check_unit
 logger = logging.getLogger(__name__)
 #: What reading a damaged file of a fold gives.
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+#: Of a fold -> the flag that says how many there are.
+_COUNTED = {"fold": "folds", "repeat": "repeats"}
 VERSION = 1  # raise it when the same settings would give other answers
 
 
@@ -44,23 +48,56 @@ class Study:
         name: Folder name of its results.
         data: All rated people, as one split.
         folds: Of every repeat.
+        given: The same where ``--split`` named a file of them; else empty.
+        everyone: All people of the data set, rated or not.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self.config = config
         self.name = config.run or f"{config.run_name}_crossval"
-        opened = open_run_data(config)
+        opened = open_run_data(config, split=None)
         if SAME_PEOPLE in opened.manifest.stamps:
             raise LeakageError(
                 f"{opened.name} keeps a split with the same people on both sides",
                 hint="leave --official_split out: crossval divides people itself",
             )
-        self.data = opened.everyone("train")
+        self.config, self.data = config, opened.everyone("train")
+        self.everyone = sorted(set(opened.manifest.table["subject"]))
+        self.given: list[Fold] = []
+        if config.data.split is not None:
+            self._take_folds(read_split(config.data.split))
         self.folds = self.divide(self.data.manifest)
 
+    def _take_folds(self, split: SplitFile) -> None:
+        """Take the folds of a file, and of the people those whom it names.
+
+        Raises:
+            ConfigError: Another number of folds or repeats was asked for.
+        """
+        manifest, asked = self.data.manifest, self.config.crossval
+        self.given = folds_of(split, manifest)
+        counts = {name: 1 + max(getattr(one, name) for one in self.given) for name in _COUNTED}
+        for name, count in counts.items():
+            flag = _COUNTED[name]
+            if getattr(asked, flag) not in (count, getattr(type(asked)(), flag)):
+                raise ConfigError(
+                    f"--{flag} {getattr(asked, flag)}, and {split.path} has {count}",
+                    hint=f"leave --{flag} out, or give --{flag} {count}",
+                )
+        changed = {_COUNTED[name]: count for name, count in counts.items()}
+        self.config = replace(self.config, crossval=replace(asked, **changed))
+        named = {*self.given[0].development, *self.given[0].test}
+        self.data = self.data.with_manifest(
+            manifest.where(manifest.table["subject"].isin(named)), "train"
+        )
+
     def divide(self, manifest: Manifest, repeats: int | None = None) -> list[Fold]:
-        """Return the folds of people with these labels; None takes the config's repeats."""
+        """Return the folds of people with these labels; None takes the config's repeats.
+
+        Those of a file stay as they are, whatever the labels.
+        """
         config = self.config
+        if self.given:
+            return [one for one in self.given if repeats is None or one.repeat < repeats]
         return make_folds(
             manifest,
             folds=config.crossval.folds,

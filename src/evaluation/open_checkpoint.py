@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..cohorts.people_names import spellings
+from ..cohorts.people_names import hash_subjects, spellings
 from ..cohorts.registry import COHORT_REGISTRY, same_people
 from ..config import DATASETS, RunConfig, dataset_flags, name_run, people_of_dataset
 from ..data.dataset import MriDataset, require_people
@@ -23,7 +23,7 @@ from ..errors import CheckpointError, LeakageError, counted
 from ..labels import kind_of_classes
 from ..manifest import SAME_PEOPLE
 from ..models.calibration import Calibration
-from ..models.checkpoint import hash_subjects, load_checkpoint, load_weights
+from ..models.checkpoint import load_checkpoint, load_weights
 from ..models.classifier import Classifier, Origin
 from ..models.conformal import Conformal
 from ..models.create import backbone_entry
@@ -70,7 +70,7 @@ def open_trained(config: RunConfig) -> Trained:
     """Open the checkpoint and the people that `config` names, and check that they fit.
 
     Of the data set it was trained on, these are the test people; of another one, everyone who is
-    rated: external validation.
+    rated: external validation. With ``--split`` they are the test people of that file either way.
 
     Raises:
         CheckpointError: No checkpoint, a damaged one, or one whose images were made otherwise.
@@ -80,9 +80,14 @@ def open_trained(config: RunConfig) -> Trained:
     model, content = load_trained(path, config.data.model_dim, config.own_network)
     stored, trained_on = content["config"].get("data", {}), content["dataset"]
     min_age = config.data.min_age or stored.get("min_age", 0)
-    opened = open_run_data(config, classes=len(content["classes"]), min_age=min_age)
+    asked = {"classes": len(content["classes"]), "min_age": min_age}
+    opened = open_run_data(config, **asked)
     external = opened.name != trained_on
-    data = opened.everyone("test") if external else opened.with_split("test")
+    if (own := stored.get("split")) and config.data.split is None and not external:
+        logger.info("people are divided as for the training, by %s", own)
+        opened = open_run_data(config, **asked, split=own)
+    every = external and config.data.split is None
+    data = opened.everyone("test") if every else opened.with_split("test")
     require_people(data)
     if external:
         _refuse_same_origin(opened, content, path)

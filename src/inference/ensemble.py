@@ -21,13 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cohorts.people_names import spellings
+from ..cohorts.people_names import hash_subjects, spellings
 from ..config import PreprocessConfig, RunConfig, ScanConfig, name_run
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
 from ..evaluation.find_checkpoint import find_checkpoint
 from ..evaluation.open_checkpoint import load_trained
-from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..models.engine import Pass

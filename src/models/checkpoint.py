@@ -19,7 +19,6 @@ import importlib.metadata
 import io
 import pickle
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -189,12 +188,6 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: s
             hint="name the backbone and classes that the file was trained with",
         )
     model.load_state_dict(state)
-
-
-def hash_subjects(subjects: Iterable[str]) -> list[str]:
-    """Return a sorted, one-way hash of each person's name (64 bits, hexadecimal)."""
-    digests = {hashlib.blake2b(name.encode(), digest_size=8).hexdigest() for name in subjects}
-    return sorted(digests)
 
 
 def _those_there(path: Path) -> str:

@@ -134,7 +134,8 @@ def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
     Args:
         folder: Any folder with ``train/<class>/`` and ``test/<class>/``, or a processed data set.
             None takes ``dataset=...``.
-        settings: Any other setting by the name of its flag.
+        settings: Any other setting by the name of its flag: ``against=`` another split, data set
+            or checkpoint, whose people are looked for.
 
     Raises:
         UnknownNameError: A setting is none; the message names the nearest.
@@ -147,14 +148,11 @@ def audit(folder: str | Path | None = None, **settings: Any) -> AuditReport:
     if folder is not None:
         settings["data_dir"] = Path(folder)
     config = _config(**settings)
-    name = config.run or (
-        config.data.data_dir.resolve().name if config.data.data_dir else config.data.name
-    )
     fix = ""
     try:
         files = _run("audit", config)
     except AuditFailed as error:
-        fix, found = error.hint, config.results_dir / (name or "audit") / "audit"
+        fix, found = error.hint, config.audit_dir
         files = [path for path in (found / "audit.json", found / "audit.png") if path.is_file()]
     return AuditReport(_read(files), files, in_python(fix))
 

@@ -26,8 +26,9 @@ from .notes import tell_notes
 from .scan import RECORDS, VERSION, Scan, make_once, read_record
 
 logger = logging.getLogger(__name__)
-#: Folder of people who were never rated: they are kept for prediction.
-UNRATED = "unrated"
+#: Folders of people who were never rated, kept for prediction; and of those whom a split file puts
+#: on no side.
+UNRATED, NO_SIDE = "unrated", "no_side"
 _MAX_REJECTED = 0.05
 _LOOKED_AT = 20  # pictures whose coding is read
 
@@ -62,7 +63,7 @@ def list_scans(
     names = [f"{s}_{v}" for s, v in zip(table["subject"], table["session"], strict=True)]
     sources = [manifest.root / path for path in table["path"]]
     folders = [
-        UNRATED if pd.isna(stage) else f"{side}/{stage}"
+        UNRATED if pd.isna(stage) else f"{NO_SIDE if pd.isna(side) else side}/{stage}"
         for side, stage in zip(table["split"], table["label"], strict=True)
     ]
     slices = table["slice"].tolist() if cohort.layout == "slice" else []
@@ -126,7 +127,15 @@ def processed_table(out: Path, manifest: Manifest) -> pd.DataFrame:
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return the settings that change a processed data set, as they stand in its JSON file."""
     parts = config_to_dict(config)
-    split = ("val_fraction", "test_fraction", "seed", "official_split", "min_age", "sessions")
+    split = (
+        "val_fraction",
+        "test_fraction",
+        "seed",
+        "official_split",
+        "min_age",
+        "sessions",
+        "split",
+    )
     rated = ("rating_days", "months") if COHORT_REGISTRY.get(config.data.cohort).ratings else ()
     settings: dict[str, Any] = {
         "version": VERSION,

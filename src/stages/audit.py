@@ -9,15 +9,17 @@ from pathlib import Path
 from ..auditing.audit import Audit, audit_folder, format_audit
 from ..auditing.figure import pairs_figure
 from ..auditing.mend import how_to_mend
+from ..auditing.overlap import format_overlap, overlap
+from ..auditing.verdicts import FAIL
 from ..config import RunConfig, dataset_flags
-from ..errors import AuditFailed, DataNotFoundError
+from ..errors import AuditFailed, ConfigError, DataNotFoundError
 from ..files import write_json
 
 logger = logging.getLogger(__name__)
 
 
 def run(config: RunConfig) -> Iterator[Path]:
-    """Audit the folder that ``--data_dir`` or ``--dataset`` names.
+    """Audit the folder that ``--data_dir`` or ``--dataset`` names, alone or beside another.
 
     Yields:
         ``audit.json``, and ``audit.png`` where two sides were compared.
@@ -26,15 +28,27 @@ def run(config: RunConfig) -> Iterator[Path]:
         DataNotFoundError: There is no such folder, or no image in it.
         AuditFailed: A check fails; everything is written before.
     """
+    if config.data.against is not None:
+        yield from _compare(config, config.data.against)
+        return
+    if config.evaluate.checkpoint is not None:
+        raise ConfigError(
+            "--mode audit looks at a checkpoint's people beside those of another",
+            hint="--against FILE: a split file, a data set or another checkpoint",
+        )
     folder = config.data.data_dir or config.data.processed_dir
-    name = config.run or (folder.resolve().name if config.data.data_dir else config.data.name)
+    if folder.is_file():
+        raise ConfigError(
+            f"{folder} is a file, and a folder of images is audited alone",
+            hint="--against FILE names another split or study to compare it with",
+        )
     if not folder.is_dir():
         flags = dataset_flags(config.data.name, config.data.cohort)
         hint = f"python main.py --mode preprocess {flags}"
         raise DataNotFoundError(folder, hint=f"{hint}, or name a folder with --data_dir")
     audit = audit_folder(folder, config.data.model_dim, seed=config.data.seed)
     logger.info("%s", format_audit(audit.report))
-    out = config.results_dir / (name or "audit") / "audit"
+    out = config.audit_dir
     yield write_json(out / "audit.json", audit.report)
     if audit.pairs:
         yield _draw(out / "audit.png", audit)
@@ -44,6 +58,35 @@ def run(config: RunConfig) -> Iterator[Path]:
             f"{folder} is no honest split: {', '.join(audit.failed)}",
             hint=f"{how_to_mend(folder, audit.failed, config.data.model_dim)}; {details}",
         )
+
+
+def _compare(config: RunConfig, against: Path) -> Iterator[Path]:
+    """Look for the people of one split, study or checkpoint in another."""
+    named, folder = config.evaluate.checkpoint, config.data.data_dir
+    if named is not None and folder is not None:
+        raise ConfigError(
+            "--against compares two, and --checkpoint and --data_dir name two already",
+            hint="leave --data_dir out, and give its path to --against",
+        )
+    first = named or folder or config.data.processed_dir
+    found = overlap(first, against, seed=config.data.seed, checkpoint_people=_people_of)
+    logger.info("%s", format_overlap(found))
+    out = config.audit_dir
+    yield write_json(out / "audit.json", found)
+    failed = [check["name"] for check in found["checks"] if check["verdict"] == FAIL]
+    if failed:
+        raise AuditFailed(
+            f"{first} and {against} are no test of each other: {', '.join(failed)}",
+            hint=f"{found['mend']}; who they are stands in {out / 'audit.json'}",
+        )
+
+
+def _people_of(path: Path) -> list[str]:
+    """Return the hashes of the people that a checkpoint was trained or chosen on."""
+    from ..models.checkpoint import load_checkpoint  # torch, only where a checkpoint is named
+
+    people: list[str] = load_checkpoint(path)["subjects"]
+    return people
 
 
 def _draw(path: Path, audit: Audit) -> Path:

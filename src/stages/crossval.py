@@ -10,7 +10,8 @@ from pathlib import Path
 from ..auditing.before_training import refuse_leaks
 from ..config import RunConfig
 from ..data.class_people import require_classes
-from ..data.splits import with_fold
+from ..data.split_files import write_split
+from ..data.splits import folds_table, with_fold
 from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.fold_training import FoldTraining, train_folds
@@ -26,8 +27,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     """Train and score folds; when all are there, join them and report.
 
     Yields:
-        ``folds.csv``, the files of the folds, and after the last one ``metrics.json``,
-        ``people.csv``, ``predictions.csv``, documents and figures.
+        ``folds.csv``, ``split.csv``, the files of the folds, and after the last one
+        ``metrics.json``, ``people.csv``, ``predictions.csv``, documents and figures.
 
     Raises:
         LeakageError: The data set was split with the same people on both sides.
@@ -44,6 +45,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     training = FoldTraining(config, study.data, study.name)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
+    yield write_split(folder, folds_table(study.folds), study.everyone)
     yield study.write_settings(folder)
     if not config.crossval.collect:
         yield from train_folds(study, training, folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.dataset import make_loader
+from ..data.split_files import split_rows, write_split
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.open_checkpoint import open_trained
 from ..evaluation.result_files import require_whole
@@ -20,7 +21,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     """Score a checkpoint on the test people of its data set.
 
     Yields:
-        ``metrics.json``, ``predictions.csv``, ``people.csv`` and the figures of the run.
+        ``metrics.json``, ``predictions.csv``, ``people.csv``, the figures of the run, and
+        ``split.csv``.
 
     Raises:
         CheckpointError: There is no checkpoint, or it does not fit the data.
@@ -50,5 +52,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     files = [Path(path) for path in results["files"]]
     with open_tracker(config, name) as tracker:
         tracker.scored(results, files)
-    yield from (*files, *tracker.files)
+    people = trained.data.manifest
+    split = write_split(folder, split_rows(people), people.table["subject"])
+    yield from (*files, split, *tracker.files)
     require_whole(results)

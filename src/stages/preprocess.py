@@ -17,6 +17,8 @@ from ..cohorts.ratings import Labelled, first_sessions, label_scans
 from ..cohorts.registry import COHORT_REGISTRY, Cohort
 from ..config import RunConfig
 from ..data.class_people import tell_one_class
+from ..data.given_split import with_split
+from ..data.split_files import read_split
 from ..data.splits import keep_official_split, split_by_person
 from ..errors import ConfigError, DataNotFoundError, ManifestError, counted
 from ..evaluation.analyses.set_aside import set_aside_by_stage
@@ -185,6 +187,8 @@ def _with_split(manifest: Manifest, config: RunConfig) -> Manifest:
                 hint="leave --official_split out",
             )
         return keep_official_split(manifest, val_fraction=data.val_fraction, seed=data.seed)
+    if data.split is not None:
+        return with_split(manifest, read_split(data.split), seed=data.seed)
     divided = split_by_person(
         manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
     )

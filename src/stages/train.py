@@ -18,6 +18,7 @@ from ..data.class_people import require_classes
 from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
+from ..data.split_files import split_rows, write_split
 from ..evaluation.result_files import remove_results
 from ..files import atomic_file, write_json
 from ..maps.map_run import clear_maps
@@ -43,8 +44,8 @@ def run(config: RunConfig) -> Iterator[Path]:
     Under ``torchrun``, process 0 writes the files, and the others yield none.
 
     Yields:
-        The best checkpoint, its copy as the newest run's, the history, the resolved config and the
-        training curves.
+        The resolved config, ``split.csv``, the best checkpoint, its copy as the newest run's, the
+        history and the training curves.
     """
     check_before(config, "train")
     data = open_run_data(config)
@@ -57,7 +58,9 @@ def run(config: RunConfig) -> Iterator[Path]:
     if accelerator.is_main_process:
         if not config.train.resume and (replaced := replaces(config, settings)):
             logger.info("%s; --run NAME would keep both", replaced)
-        yield write_json(config.results_dir / config.run_name / "config.json", settings)
+        results = config.results_dir / config.run_name
+        yield write_json(results / "config.json", settings)
+        yield write_split(results, split_rows(data.manifest), data.manifest.table["subject"])
     folder = config.checkpoint_dir / config.run_name
     if not accelerator.is_main_process:
         trainer.train(save_dir=folder)

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from ..cohorts.people_names import hash_subjects
 from ..config import TrainConfig
 from ..data.dataset import MriDataset
-from ..models.checkpoint import hash_subjects
 from ..models.classifier import Classifier
 from ..predictions import Predictions
 from .arrival import Arrival

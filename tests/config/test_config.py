@@ -17,7 +17,7 @@ from src.models.registry import MODEL_REGISTRY
 
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
-    accumulate activation_checkpointing allow_leaks atlas atlas_labels augment backbone
+    accumulate activation_checkpointing against allow_leaks atlas atlas_labels augment backbone
     batch_size bootstrap brain cache_dir calibrate_on calibration cell checkpoint checkpoint_dir
     class_weight_cap classes collect compile config convention crop dask
     data_dir data_root dataset datasets debug
@@ -28,7 +28,7 @@ FLAGS = """
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
     rating_days register repeat repeats report results_dir resume run runs samples seed seeds
-    sessions slice_axis study
+    sessions slice_axis split study
     slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
     weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page

@@ -6,12 +6,13 @@ import shutil
 import pytest
 from tiny_runs import run_config, train_once
 
+from src.cohorts.people_names import hash_subjects
 from src.errors import CheckpointError, LeakageError
 from src.evaluation.find_checkpoint import find_checkpoint
 from src.evaluation.open_checkpoint import open_trained
 from src.files import write_json
 from src.manifest import SAME_PEOPLE, read_settings
-from src.models.checkpoint import hash_subjects, load_checkpoint, save_checkpoint
+from src.models.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")

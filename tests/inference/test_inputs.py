@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from src.cohorts.people_names import hash_subjects
 from src.inference.answers import TRAINED_ON, seen_in_training
 from src.inference.ensemble import Ensemble
 from src.inference.inputs import Input, find_inputs
-from src.models.checkpoint import hash_subjects
 
 
 @pytest.mark.parametrize(

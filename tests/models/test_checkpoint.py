@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from src.cohorts.people_names import hash_subjects
 from src.errors import CheckpointError
 from src.models.checkpoint import (
-    hash_subjects,
     load_checkpoint,
     load_tensors,
     load_weights,
