@@ -85,7 +85,9 @@ def _run_here(
         raise ValueError("what calls share is not sent to other processes of this machine")
     more = () if shared is None else (shared,)
     calls = (delayed(function)(item, *more) for item in items)
-    started = {"initializer": end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
+    # Other arguments make other workers, so a notebook may move to another folder between calls.
+    here = (os.getpid(), str(Path.cwd()))
+    started = {"initializer": _begin, "initargs": here} if workers > 1 else {}
     try:
         yield from Parallel(workers, return_as="generator_unordered", **started)(calls)
     except TerminatedWorkerError:
@@ -93,6 +95,12 @@ def _run_here(
             "a worker process was killed, most often for lack of memory; finished work is kept",
             hint=f"run the same command with --workers {max(workers // 2, 1)}",
         ) from None
+
+
+def _begin(parent: int, folder: str) -> None:
+    """Begin a worker of this machine: it ends with its parent, and relative paths are the same."""
+    end_with(parent)
+    os.chdir(folder)
 
 
 def run_on_cluster(

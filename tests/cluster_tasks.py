@@ -52,3 +52,8 @@ def pause(seconds: float) -> float:
 
 def scale(number: int, factor: Noted) -> tuple[int, int]:
     return int(number * factor.content), os.getpid()
+
+
+def folder_of(item: int) -> str:
+    """Return where a call runs."""
+    return str(Path.cwd())

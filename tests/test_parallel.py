@@ -77,3 +77,11 @@ def test_workers_end_when_the_command_is_killed(wait):
     command.wait()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert [one.cmdline() for one in alive] == []
+
+
+def test_calls_run_where_this_process_is_now(tmp_path, monkeypatch):
+    for folder in (tmp_path / "first", tmp_path / "second"):  # as a notebook moves between cells
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        found = set(run_parallel(cluster_tasks.folder_of, range(4), workers=2))
+        assert found == {str(folder)}
