@@ -33,7 +33,7 @@ SECTIONS = (
         (
             *("docs/which_command.md", "docs/commands.md", "docs/data.md", "docs/scans.md"),
             *("docs/studies.md", "docs/phantom.md", "docs/predict.md", "docs/export.md"),
-            "docs/tracking.md",
+            *("docs/tracking.md", "docs/coming_from_clinicadl.md"),
         ),
     ),
     Section(
