@@ -52,6 +52,8 @@ class Study:
         everyone: All people of the data set, rated or not.
     """
 
+    given: tuple[Fold, ...] = ()
+
     def __init__(self, config: RunConfig) -> None:
         self.name = config.run or f"{config.run_name}_crossval"
         opened = open_run_data(config, split=None)
@@ -62,7 +64,6 @@ class Study:
             )
         self.config, self.data = config, opened.everyone("train")
         self.everyone = sorted(set(opened.manifest.table["subject"]))
-        self.given: list[Fold] = []
         if config.data.split is not None:
             self._take_folds(read_split(config.data.split))
         self.folds = self.divide(self.data.manifest)
@@ -74,7 +75,7 @@ class Study:
             ConfigError: Another number of folds or repeats was asked for.
         """
         manifest, asked = self.data.manifest, self.config.crossval
-        self.given = folds_of(split, manifest)
+        self.given = tuple(folds_of(split, manifest))
         counts = {name: 1 + max(getattr(one, name) for one in self.given) for name in _COUNTED}
         for name, count in counts.items():
             flag = _COUNTED[name]
