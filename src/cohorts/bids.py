@@ -5,7 +5,8 @@ scans are as the scanner made them, or aligned with their skull (CAPS). No image
 
 What ``participants.tsv`` and ``sub-*_sessions.tsv`` say of a scan's person: a session's own values
 count first. ``participants.tsv`` speaks of one moment, the first visit: a rating, an MMSE or an age
-in it is that of the first visit (`bids_visits`), and an age grows with the time since then.
+in it is that of the first visit (`bids_visits`), and an age grows with the time since then. A site
+or a scanner in it holds for all visits; where no table has one, the json beside the image does.
 
 Sources: Gorgolewski et al. (2016), Sci Data 3:160044, doi:10.1038/sdata.2016.44; Routier et al.
 (2021), Front Neuroinform 15:689675, doi:10.3389/fninf.2021.689675; the BIDS
@@ -21,12 +22,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataNotFoundError, counted
-from ..manifest import Manifest
+from ..manifest import ORIGIN, Manifest
 from .bids_files import T1wFile, list_bids, list_caps
 from .bids_tables import read_participants, read_sessions
 from .bids_visits import visit_times
 from .person_values import VALUES
 from .registry import register_cohort
+from .sidecars import complete_from_sidecars
 
 logger = logging.getLogger(__name__)
 HOMEPAGE = "https://bids.neuroimaging.io"
@@ -59,6 +61,9 @@ def index_bids(root: str | Path) -> Manifest:
             root / "sub-*" / "[ses-*]" / "anat" / "*_T1w.nii.gz", hint=_hint(root)
         )
     values = describe(root, files, people)
+    images = [root / file.path for file in files]
+    origin = complete_from_sidecars(values[list(ORIGIN)], images, root)
+    values = values.assign(**{name: origin[name] for name in ORIGIN})
     logger.info(
         "%s: %s of %s (%d rated)",
         *(kind, counted(len(files), "T1w scan")),
@@ -108,7 +113,8 @@ def describe(root: Path, files: list[T1wFile], people: Path) -> pd.DataFrame:
     values = pd.DataFrame(index=rows.index)
     for name in ("label", "mmse", "etiv", "nwbv"):
         values[name] = now[name].where(now[name].notna(), then[name].where(first))
-    values["sex"] = now["sex"].where(now["sex"].notna(), then["sex"])
+    for name in ("sex", *ORIGIN):
+        values[name] = now[name].where(now[name].notna(), then[name])
     start = then["age_bl"].where(then["age_bl"].notna(), then["age"])
     values["age"] = now["age"].where(now["age"].notna(), start + years)
     _tell_ageless(root, rows[values["age"].isna() & start.notna()])

@@ -144,6 +144,7 @@ def _diagnosis(table: pd.DataFrame) -> pd.Series:
 
 
 def _nothing() -> pd.DataFrame:
-    columns = {name: "str" if name in ("label", "sex") else "float64" for name in VALUES}
+    text = ("label", "sex", "site", "scanner", "manufacturer")
+    columns = {name: "str" if name in text else "float64" for name in VALUES}
     kinds = columns | {"age_bl": "float64", "diagnosis": "str"}
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})

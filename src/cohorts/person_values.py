@@ -1,4 +1,4 @@
-"""Columns of anyone's table -> age, sex, MMSE, stage: which names count, and what is missing.
+"""Columns of anyone's table -> age, sex, MMSE, stage, site: which names count, what is missing.
 
 Names are compared without regard to case. Columns as Clinica writes them are known:
 ``cdr_global``, ``MMSE`` (ADNI), ``MMS`` (AIBL, OASIS-1, OASIS-3), ``cdr``, ``mmse``, ``etiv``,
@@ -24,7 +24,9 @@ import pandas as pd
 
 from ..errors import ManifestError, counted
 from ..labels import NO_STAGE, STAGES, is_diagnosis, stage_from_cdr, stage_from_folder
+from ..manifest import ORIGIN
 from .cells import CDR_CODES, RANGES, is_least_age, read_age, read_number
+from .origin import no_origin, origin_of_table
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "etiv": ("etiv",),
     "nwbv": ("nwbv",),
 }
-VALUES = ("label", "age", "sex", "mmse", "etiv", "nwbv")
+OF_PERSON = ("label", "age", "sex", "mmse", "etiv", "nwbv")
+#: What `person_values` returns: of the person, and of where the scan was made.
+VALUES = (*OF_PERSON, *ORIGIN)
 _SEX = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
@@ -105,7 +109,8 @@ def person_values(
     )
     if tell:
         _tell_unknown(table, values, path, ending)
-    return values[list(VALUES)]
+    origin = no_origin(table.index) if ending else origin_of_table(table, path)
+    return values.join(origin)[list(VALUES)]
 
 
 def _number(
@@ -172,7 +177,7 @@ def _tell_unknown(table: pd.DataFrame, values: pd.DataFrame, path: Path | str, e
     """Say in one line how much the table leaves open, and whether it has no age or no rating."""
     titles = {**NAMES, "label": (*NAMES["cdr"], "stage", "label")}
     gaps, absent = [], []
-    for name in VALUES:
+    for name in OF_PERSON:
         columns = [found for one in titles[name] if (found := find_column(table, one + ending))]
         at_baseline = [one for one in titles[name] if find_column(table, one + "_bl")]
         missing = int(values[name].isna().sum())

@@ -3,8 +3,9 @@
 Whom a scan shows, ``scans.csv`` (or ``.tsv``, ``.xlsx``) in the folder says, else the ids that
 studies and BIDS write into names; where neither does, the scan counts as a person of its own, and
 the manifest is stamped. The table has a row per scan: ``name`` (of the scan or of its file) and any
-of ``subject``, ``session``, ``age``, ``sex``, ``MMSE``, and ``CDR`` or ``stage``. Scans without a
-row are kept, unrated. No image is opened here.
+of ``subject``, ``session``, ``age``, ``sex``, ``MMSE``, ``CDR`` or ``stage``, and ``site``,
+``scanner``, ``manufacturer``, ``field_strength``. Scans without a row are kept, unrated. No image
+is opened here; the json beside one may say what made it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
-from ..manifest import PEOPLE_UNKNOWN, Manifest
+from ..manifest import ORIGIN, PEOPLE_UNKNOWN, Manifest
 from .file_kinds import scan_stem
 from .folders import list_scans_in, visible_files
 from .people_names import of_study, read_name
 from .person_values import VALUES, find_column, key_column, person_values
 from .registry import register_cohort
+from .sidecars import complete_from_sidecars
 from .table_ids import match_ids, tell_twins
 from .text_table import find_text_table, read_text_table
 from .visit_names import alike_names
@@ -67,6 +69,8 @@ def index_scans(root: str | Path) -> Manifest:
     paths = {name: _relative(path, base) for name, path in found.items()}
     rows = pd.DataFrame({"path": paths.values()}, index=pd.Index(paths, name="name"), dtype="str")
     rows = rows.join(_described(root, found))
+    origin = complete_from_sidecars(rows[list(ORIGIN)], list(found.values()), root)
+    rows = rows.assign(**{name: origin[name] for name in ORIGIN})
     below = pd.Series({name: _below(path, root) for name, path in found.items()})
     rows = _with_people(rows, below)
     _refuse_two_subjects(rows)

@@ -1,27 +1,50 @@
-"""What the JSON file of a scan says of the scanner: BIDS calls it a sidecar.
+"""The json files beside images, as BIDS and dcm2niix write them: what made the scan.
 
-Source: bids-specification.readthedocs.io, common metadata fields of MR scans.
+Looked for under the image's name, beside it or in a folder ``BIDS`` beside its folder, as XNAT has
+it; and in the data set's folder, under ``T1w.json``, which holds for every scan that does not say
+otherwise. Other places of BIDS's inheritance principle are not looked into.
+
+Source: the BIDS specification, "The Inheritance Principle" and "Magnetic Resonance Imaging",
+bids-specification.readthedocs.io.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..errors import MriError, counted
 from ..files import read_json
+from ..manifest import ORIGIN
 from .file_kinds import scan_stem
+from .origin import BIDS_WORDS, completed, no_origin, origin_of_words
 
 logger = logging.getLogger(__name__)
-#: Column of the manifest -> field.
-_FIELDS = {
-    "scanner": "ManufacturersModelName",
-    "manufacturer": "Manufacturer",
-    "field_strength": "MagneticFieldStrength",
-}
-_TESLA = (0.01, 30.0)
+#: Of the data set's folder; it holds for all its scans.
+SHARED = "T1w.json"
+_LARGEST = 4 << 20  # bytes; a sidecar has a few thousand
+
+
+def complete_from_sidecars(told: pd.DataFrame, images: Sequence[Path], root: Path) -> pd.DataFrame:
+    """Return where scans were made: as the table says, else as the files beside them do.
+
+    A sidecar that cannot be read is left out, and a line tells how many.
+
+    Args:
+        told: `ORIGIN` by the table, a row per image.
+        images: Their paths.
+        root: Of the data set.
+    """
+    rows = _origins(images, root)
+    read = no_origin(told.index)
+    for name in read:
+        values = [row[name] for row in rows]
+        read[name] = pd.Series(values, told.index, dtype=read[name].dtype)
+    return completed(told, read, root, "json sidecars") if read.notna().any(axis=None) else told
 
 
 def read_sidecars(root: Path, paths: Iterable[str]) -> dict[str, list[Any]]:
@@ -29,36 +52,40 @@ def read_sidecars(root: Path, paths: Iterable[str]) -> dict[str, list[Any]]:
 
     Args:
         root: Of the paths.
-        paths: Scans. The JSON file has a scan's name, and lies beside it or in a folder ``BIDS``
-            beside its folder, as XNAT has it.
+        paths: Scans.
     """
-    read: list[dict[str, Any]] = []
-    damaged: list[Path] = []
-    for path in paths:
-        scan = root / path
-        name = f"{scan_stem(scan.name)}.json"
-        places = (scan.with_name(name), scan.parents[1] / "BIDS" / name)
-        there = next((place for place in places if place.is_file()), None)
-        try:
-            content = read_json(there) if there else {}
-        except (ValueError, MriError):
-            content = None
-        if not isinstance(content, dict):
-            damaged += [there] if there else []
-            content = {}
-        read.append(content)
-    if damaged:
+    rows = _origins([root / path for path in paths], root)
+    return {name: [row[name] for row in rows] for name in ORIGIN if name != "site"}
+
+
+def _origins(images: Sequence[Path], root: Path) -> list[dict[str, Any]]:
+    """Return what the files of every image say, and tell of those that cannot be read."""
+    shared, damaged = _read(root / SHARED)
+    bad = [root / SHARED] if damaged else []
+    rows = []
+    for image in images:
+        name = f"{scan_stem(image.name)}.json"
+        path = image.with_name(name)
+        own, damaged = _read(path)
+        if own is None and not damaged:
+            path = image.parent.parent / "BIDS" / name
+            own, damaged = _read(path)
+        bad += [path] if damaged else []
+        rows.append(origin_of_words((shared or {}) | (own or {}), BIDS_WORDS))
+    if bad:
         logger.warning(
-            "%s cannot be read: the scanner of %s is not known, such as that of %s",
-            *("a JSON file" if len(damaged) == 1 else "JSON files", counted(len(damaged), "scan")),
-            damaged[0],
+            "%s: %s cannot be read and %s left out, such as %s",
+            *(root, counted(len(bad), "json sidecar"), "is" if len(bad) == 1 else "are", bad[0]),
         )
-    return {column: [_value(one, column) for one in read] for column in _FIELDS}
+    return rows
 
 
-def _value(content: dict[str, Any], column: str) -> Any:
-    value = content.get(_FIELDS[column])
-    if column != "field_strength":
-        return value.strip()[:80] or None if isinstance(value, str) else None
-    known = isinstance(value, int | float) and _TESLA[0] <= value <= _TESLA[1]
-    return float(value) if known and value is not None else None
+def _read(path: Path) -> tuple[dict[str, Any] | None, bool]:
+    """Return what a json file says, None where there is none; and whether it is damaged."""
+    try:
+        if not path.is_file():
+            return None, False
+        content = read_json(path) if path.stat().st_size <= _LARGEST else None
+    except (MriError, OSError, ValueError, RecursionError):
+        return None, True
+    return (content, False) if isinstance(content, dict) else (None, True)

@@ -166,7 +166,7 @@ def test_a_damaged_sidecar_leaves_the_scanner_open(root, caplog):
     sidecar.write_text("{", encoding="utf-8")
     rows = index_oasis3(root).table
     assert rows["scanner"].isna().tolist() == [False] * 4 + [True] + [False] * 2
-    assert "a JSON file cannot be read: the scanner of 1 scan is not known" in caplog.text
+    assert "1 json sidecar cannot be read and is left out" in caplog.text
 
 
 def test_no_scan_is_told(tmp_path):

@@ -16,6 +16,7 @@ from ...config import RunConfig
 from ...errors import ConfigError, ManifestError, UnknownNameError, counted
 from ...manifest import Manifest
 from ..processed import check_file_name, rejected_rows, scan_names
+from .dicom_origin import complete_from_headers
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ def standard_scans(
         workers: Scans at a time.
 
     Returns:
-        The rows whose standard scan can be used, with its path in `standard_folder`; the others,
-        with the reason; and the names of scans that do not say which side is left.
+        The rows whose standard scan can be used, with its path in `standard_folder`, and with site
+        and scanner where a DICOM header says them; the others, with the reason; and the names of
+        scans that do not say which side is left.
 
     Raises:
         ConfigError: Results would be written among the raw scans, or a name that is to be let in
@@ -46,6 +48,7 @@ def standard_scans(
     """
     from .batch import standardise_all  # loads SimpleITK and the brain model
 
+    manifest = complete_from_headers(manifest)
     folder = standard_folder(config)
     for written in (folder, config.data.processed_dir):
         _refuse_inside(config.data.raw_dir, written)

@@ -7,7 +7,7 @@ Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (multi-frame functional gro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +118,23 @@ def is_multi_frame(path: Path) -> bool:
         return int(_text(_header(path), "NumberOfFrames") or 1) > 1
 
 
-def _header(path: Path) -> Any:
+def read_words(path: Path, words: Iterable[str]) -> dict[str, str]:
+    """Return what a file's header says under some of DICOM's keywords, empty where nothing.
+
+    Raises:
+        ImageError: The header is damaged.
+        ConfigError: pydicom is not installed.
+    """
+    wanted = list(words)
+    with _told(path):
+        header = _header(path, wanted)
+        return {word: _text(header, word) for word in wanted}
+
+
+def _header(path: Path, wanted: Iterable[str] = ()) -> Any:
     reader = pydicom()
     reader.config.settings.reading_validation_mode = reader.config.IGNORE
-    tags = [*MARKS, *_SERIES, *_PLACE, *_PIXELS, *_IDS, *_GROUPS]
+    tags = [*MARKS, *_SERIES, *_PLACE, *_PIXELS, *_IDS, *_GROUPS, *wanted]
     # Files without a preamble are let in: an image is what has rows and columns.
     require_file(path)
     _refuse_deflated(path)
