@@ -1,8 +1,8 @@
-"""The audit of a folder: all eight checks, and what they say together.
+"""The audit of a folder: all nine checks, and what they say together.
 
 Readable files, people on both sides, identical files, near-duplicates, divided sessions,
-composition, metadata that give the class away, and the shuffled-label probe. One that fails makes
-the verdict FAIL.
+composition, sites and metadata that give the class away, and the shuffled-label probe. One that
+fails makes the verdict FAIL.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .pair_checks import check_pairs
 from .pairs import find_pairs, find_thresholds, nearest_across
 from .search import LARGE, search_of
 from .table_checks import manifest_rows, table_checks
-from .verdicts import FAIL, NOT_KNOWN, Check, sides_of
+from .verdicts import FAIL, NOT_KNOWN, WARN, Check, sides_of
 
 logger = logging.getLogger(__name__)
 #: Images of later sides that are looked for on earlier ones: 20 s for 6,400 images on two cores.
@@ -39,6 +39,9 @@ def refuse_leaks(
         AuditFailed: A check fails.
     """
     checks = table_checks(manifest_rows(manifest))
+    for check in checks:
+        if check.name == "site" and check.verdict == WARN:
+            logger.warning("audit: site WARN: %s", check.sentence)
     checks = [one for one in checks if not leaks_only or one.name in LEAKS]
     unknown = PEOPLE_UNKNOWN in manifest.stamps and SAME_PEOPLE not in manifest.stamps
     copies = look_for_copies(manifest, seed) if unknown else None

@@ -1,4 +1,4 @@
-"""Checks of a split that read a table alone: people, identical files, sessions, composition.
+"""Checks of a split that read a table alone: people, identical files, sessions, sides, sites.
 
 A row is an image; sides are train, val and test. A check says PASS, WARN (no leak by itself), FAIL,
 or NOT KNOWN with the reason.
@@ -18,6 +18,7 @@ from ..errors import counted
 from ..manifest import PEOPLE_UNKNOWN, SPLITS, Manifest
 from ..report.canvas import plain
 from .composition import check_composition
+from .site import check_site
 from .verdicts import (
     FAIL,
     MAX_EXAMPLES,
@@ -66,15 +67,16 @@ def table_checks(rows: pd.DataFrame) -> list[Check]:
     """Run the checks of this module.
 
     Args:
-        rows: ``path, subject, session, label, split, age, fingerprint`` as in a manifest;
-            ``known``: the subject is a person; ``unit``: who is counted as one; ``blank``: the
-            image has one grey level.
+        rows: ``path, subject, session, label, split, age, fingerprint``, and where it is known
+            `ORIGIN`, as in a manifest; ``known``: the subject is a person; ``unit``: who is counted
+            as one; ``blank``: the image has one grey level.
     """
     return [
         check_people(rows),
         check_identical(rows),
         check_sessions(rows),
         check_composition(rows),
+        check_site(rows),
     ]
 
 
