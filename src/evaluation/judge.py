@@ -55,7 +55,7 @@ def judge(
     with_intervals: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
     counts = answers.train_counts
     table = people_table(manifest)
-    shown = manifest.people()[["age", "sex"]]
+    shown = manifest.people()[["age", "sex", "site"]]
     said = answers.calibrated
     extras = _Extras()
     analyses: dict[str, Callable[[], Any]] = {

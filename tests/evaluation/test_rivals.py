@@ -49,6 +49,7 @@ def _people(counts=(40, 25, 14), effect: float = 1.0, seed: int = 0):
         },
         index=pd.Index(names, name="subject"),
     )
+    table["site"] = rng.choice(["North", "South", "East"], len(label), p=[0.5, 0.3, 0.2])
     return table, pd.Series(label, index=table.index)
 
 
@@ -97,7 +98,8 @@ def test_a_person_has_the_first_values_known() -> None:
             mmse=[29, 28, None, 0],
         )
     )
-    assert table.columns.tolist() == ["label", "age", "sex", "nwbv", "etiv", "mmse"]
+    assert table.columns.tolist() == ["label", "age", "sex", "nwbv", "etiv", "mmse", "site"]
+    assert table.pop("site").isna().all()
     assert table.index.tolist() == ["a", "b", "c"]
     expected = [
         [np.nan, 1, np.nan, 1600, np.nan],
@@ -302,6 +304,30 @@ def test_each_rival_sees_its_own_columns() -> None:
     assert same == {rival.name: rival.name not in changed for rival in RIVALS}
 
 
+def test_the_site_of_scans_is_a_rival() -> None:
+    table, labels = _people((60, 30, 20))
+    table["site"] = np.where(labels == 0, "North", "South")
+    table.iloc[:5, table.columns.get_loc("site")] = None
+    entry = _by_name(_scores(table, labels)[0])["site"]
+    assert entry["columns"] == ["site"]
+    assert entry["imputed"] == 5
+    assert entry["metrics"]["auc_demented"]["value"] > 0.9
+    nowhere = table.assign(site=None)
+    assert _by_name(_scores(nowhere, labels)[0])["site"]["reason"] == "the manifest has no sites"
+
+
+def test_of_a_site_that_training_has_not_nothing_is_said() -> None:
+    table, labels = _people((40, 40, 20))
+    table["site"] = np.where(labels == 0, "North", "South")
+    new = labels.index[::4]
+    known = table["site"].copy()
+    known.loc[new] = "East"
+    rows = rival_predictions(known.to_frame(), labels, [(labels.index.difference(new), new)], 3)
+    assert len(np.unique(rows.logits.round(9), axis=0)) == 1
+    rows = rival_predictions(table[["site"]], labels, [(labels.index.difference(new), new)], 3)
+    assert len(np.unique(rows.logits.round(9), axis=0)) == 2
+
+
 @pytest.mark.usefixtures("one_strength")
 def test_repeats_give_several_rows_of_a_person() -> None:
     table, labels = _people((20, 15, 12))
@@ -315,11 +341,13 @@ def test_repeats_give_several_rows_of_a_person() -> None:
 def test_a_rival_without_its_columns_says_why() -> None:
     table, labels = _people()
     table[["age", "sex"]] = np.nan
+    table["site"] = "North"
     entries, found = _scores(table, labels)
     named = _by_name(entries)
     assert not any(entry["available"] for entry in entries)
     assert named["age_sex"]["reason"] == named["mmse"]["reason"] == "the manifest has no ages"
     assert named["dark_voxels"]["reason"] == "the processed images were not measured"
+    assert named["site"]["reason"] == "there is one site only: North"
     assert found == {}
     assert all("metrics" not in entry for entry in entries)
     json.dumps(entries, allow_nan=False)

@@ -476,3 +476,25 @@ def test_the_order_of_rows_changes_no_match() -> None:
     a, b = (confounding(r, table, 20)["age_matched"] for r in (rows, take_rows(rows, order)))
     for name in ("auc_demented", "accuracy", "age_difference"):
         assert a[name]["value"] == pytest.approx(b[name]["value"])
+
+
+def test_sites_are_groups_the_largest_first_and_small_ones_together() -> None:
+    rows, table = _cohort(180)
+    names = np.array(["Q\u00b4<b>"] * 80 + ["North"] * 71 + ["East"] * 9 + ["West"] * 8)
+    table["site"] = pd.Series(names.tolist() + [None] * 12, [f"S{i:03d}" for i in range(180)])
+    found = subgroup_scores(rows, table, NAMES, 60, 5)
+    groups = [(g["group"], g["n_people"]) for g in found["groups"] if g["factor"] == "site"]
+    assert groups == [("Q\u00b4<b>", 80), ("North", 71), ("other sites", 17), ("unknown", 12)]
+    own = _of(rows, table, table["site"] == "North")
+    accuracy = _entry(found, "site", "North")["metrics"]["auc_demented"]["value"]
+    assert accuracy == pytest.approx(_auc(own))
+    apart = [_entry(found, "site", g)["metrics"]["auc_demented"]["value"] for g, _ in groups[:2]]
+    assert found["gaps"]["site"]["auc_demented"]["value"] == pytest.approx(abs(np.diff(apart)[0]))
+
+
+@pytest.mark.parametrize("site", [None, "North"])
+def test_one_site_is_no_factor(site) -> None:
+    rows, table = _cohort()
+    found = subgroup_scores(rows, table.assign(site=site), NAMES, 60, 5)
+    assert {group["factor"] for group in found["groups"]} == {"sex", "age"}
+    assert list(found["gaps"]) == ["sex", "age"]

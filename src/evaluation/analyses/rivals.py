@@ -1,4 +1,4 @@
-"""What a network must beat: age and sex, a table of head measures, dark voxels; and MMSE above it.
+"""What a network must beat: age and sex, the site, head measures, dark voxels; and MMSE above it.
 
 Every rival is scored on the same people in the same folds as the network: standardised columns and
 a regularised multinomial logistic regression, whose strength is chosen inside the development
@@ -41,7 +41,7 @@ _ABSENT = np.log(1e-6)  # log-probability of a class that training has nobody of
 _NOTE = "classes weigh the same in its fit, and so in its Brier score and log-loss"
 _PLURALS = {
     **{"age": "ages", "sex": "sexes", "nwbv": "nWBV values", "etiv": "eTIV values"},
-    "mmse": "MMSE scores",
+    **{"mmse": "MMSE scores", "site": "sites"},
 }
 
 
@@ -66,6 +66,9 @@ class Rival:
 
 RIVALS = (
     Rival("age_sex", "age, sex", ("age", "sex"), "what is known before any scan"),
+    Rival(
+        "site", "site", ("site",), "where the scan was made; of a site never seen it says nothing"
+    ),
     Rival(
         "table",
         "age, sex, nWBV, eTIV",
@@ -93,14 +96,15 @@ def people_table(manifest: Manifest) -> pd.DataFrame:
 
     Returns:
         ``label`` (stage name), ``age`` [years], ``sex`` (0 F, 1 M), ``nwbv`` [fraction of eTIV],
-        ``etiv`` [mL], ``mmse`` [0 to 30]: each the first one known over the sessions, else missing.
+        ``etiv`` [mL], ``mmse`` [0 to 30], ``site`` (a name): each the first one known over the
+        sessions, else missing.
     """
     people = manifest.people()
     table = people[["label"]].copy()
     for name in ("age", "nwbv", "etiv", "mmse"):
         table[name] = people[name].to_numpy(dtype=np.float64, na_value=np.nan)
     table.insert(2, "sex", people["sex"].map({"F": 0.0, "M": 1.0}).astype(np.float64))
-    return table
+    return table.assign(site=people["site"])
 
 
 def rival_predictions(
@@ -109,7 +113,9 @@ def rival_predictions(
     """Fit on the development people of every division and answer for its test people.
 
     Args:
-        covariates: Numbers, indexed by subject; missing ones become the median of training.
+        covariates: Numbers and names, indexed by subject; missing numbers become the median of
+            training. A name is a column for each one that training has, of ones and zeros; one that
+            training has not, or a missing one, is zeros.
         labels: Class index, indexed by subject.
         divisions: Development and test subjects of each fold.
         num_classes: K.
@@ -121,14 +127,9 @@ def rival_predictions(
     logits, truth, subjects = [], [], []
     for development, test in divisions:
         train, seen = list(development), list(test)
-        logits.append(
-            _fit_predict(
-                covariates.loc[train].to_numpy(dtype=np.float64),
-                labels.loc[train].to_numpy(dtype=np.int64),
-                covariates.loc[seen].to_numpy(dtype=np.float64),
-                num_classes,
-            )
-        )
+        x, x_test = _numbers(covariates.loc[train], covariates.loc[seen])
+        y = labels.loc[train].to_numpy(dtype=np.int64)
+        logits.append(_fit_predict(x, y, x_test, num_classes))
         truth.append(labels.loc[seen].to_numpy(dtype=np.int64))
         subjects += seen
     return Predictions(np.concatenate(truth), np.concatenate(logits), np.array(subjects))
@@ -172,7 +173,7 @@ def rival_scores(
             "upper_reference": rival.upper_reference,
             "note": f"{rival.note}; {_NOTE}",
         }
-        reason = missing_reason(known, columns, people)
+        reason = missing_reason(known, columns, people) or _one_site(known, columns, people)
         if known is None or reason:
             entries.append(entry | {"available": False, "reason": reason})
             continue
@@ -203,6 +204,34 @@ def missing_reason(
         if count > MAX_MISSING * len(people):
             return f"{plural} are missing for {count} of {counted(len(people), 'person')}"
     return None
+
+
+def _one_site(
+    table: pd.DataFrame | None, columns: Sequence[str], people: Sequence[str]
+) -> str | None:
+    """Return why sites tell nothing, where all people are of one."""
+    if table is None or "site" not in columns:
+        return None
+    known = table["site"].reindex(people).dropna().unique()
+    return None if len(known) > 1 else f"there is one site only: {known[0]}"
+
+
+def _numbers(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Array, Array]:
+    """Return training and test people as numbers, names by what training has of them."""
+    parts: list[tuple[Array, Array]] = []
+    for name in train:
+        values, asked = train[name], test[name]
+        if pd.api.types.is_numeric_dtype(values):
+            both = (one.to_numpy(dtype=np.float64)[:, None] for one in (values, asked))
+        else:
+            levels = np.sort(values.dropna().unique())
+            both = (
+                (one.to_numpy(dtype=object)[:, None] == levels).astype(np.float64)
+                for one in (values, asked)
+            )
+        parts.append((next(both), next(both)))
+    x, x_test = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    return x, x_test
 
 
 def _columns(rival: Rival, dark: pd.DataFrame | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Scores by sex and age band, and what is left of them when age cannot help. Pure functions.
+"""Scores by sex, age band and site, and what is left when age cannot help. Pure functions.
 
 A group is a set of people: all rows of a person belong to it, and intervals resample people.
 
@@ -34,8 +34,11 @@ from ..metrics.scores import METRICS, recall
 AGE_LIMITS = (60, 70, 80)
 AGE_BANDS = ("under 60", "60-69", "70-79", "80 and over")
 UNKNOWN = "unknown"
-#: Factor -> its groups, in the order in which they are listed.
+#: What sites are that are not listed: of few people, or after the largest ones.
+OTHER_SITES = "other sites"
+#: Factor -> its groups, in the order in which they are listed; sites come from the data.
 FACTORS = {"sex": ("F", "M"), "age": AGE_BANDS}
+_MOST_SITES = 12
 _OLD = 60  # years
 _SHUFFLES = 200
 
@@ -66,7 +69,7 @@ def subgroup_scores(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score each sex and age band, and the gap between the best and the worst of them.
+    """Score each sex, age band and site, and the gap between the best and the worst of them.
 
     Balanced accuracy is over the classes that have ten or more people in all (``balanced_over``),
     so that it means the same in every group; it is undefined where a group lacks one of them. A
@@ -75,11 +78,14 @@ def subgroup_scores(
     A gap, the largest minus the smallest estimate, is positive even where groups do not differ, and
     so is its interval. Beside it stands ``gap_if_equal``: the mean gap when people of the same
     class swap their groups at random, which keeps every group's number of people in every class. A
-    gap near it is what chance and the groups' classes give. Unknown is listed, not compared.
+    gap near it is what chance and the groups' classes give. Unknown is listed, not compared. Sites of
+    ten people or more are listed, the largest first and at most twelve; the rest are one group,
+    which is not compared. Where there are no two sites, ``site`` is no factor.
 
     Args:
         predictions: One row per person, or several.
-        table: Indexed by subject: ``age`` [years] and ``sex`` (F or M), either may be missing.
+        table: Indexed by subject: ``age`` [years], ``sex`` (F or M) and, if it is there, ``site``;
+            each may be missing.
         classes: K names, mildest first.
         n_bootstrap: Resamples of people.
         seed: Same seed, same intervals.
@@ -94,13 +100,17 @@ def subgroup_scores(
     if len(classes) != predictions.num_classes:
         raise ValueError(f"{len(classes)} classes for {predictions.num_classes} logits")
     people = _describe(predictions, table)
-    if all((people[factor] == UNKNOWN).all() for factor in FACTORS):
+    factors = FACTORS | _sites(people["site"])
+    if all((people[factor] == UNKNOWN).all() for factor in factors):
         return {"available": False, "reason": "neither age nor sex is known of any scored person"}
+    if "site" in factors:
+        listed = people["site"].isin([*factors["site"], UNKNOWN])
+        people["site"] = people["site"].where(listed, OTHER_SITES)
     over = np.flatnonzero(np.bincount(people["label"], minlength=len(classes)) >= FEW_PEOPLE)
     scored = _Scored(predictions, people, over, n_bootstrap, seed)
     groups = [
         _score_group(scored, factor, name, classes)
-        for factor, names in FACTORS.items()
+        for factor, names in factors.items()
         for name in (*names, UNKNOWN)
         if (people[factor] == name).any()
     ]
@@ -108,8 +118,18 @@ def subgroup_scores(
         "available": True,
         "balanced_over": [classes[int(c)] for c in over],
         "groups": groups,
-        "gaps": {factor: _score_gaps(scored, factor, groups) for factor in FACTORS},
+        "gaps": {factor: _score_gaps(scored, factor, groups) for factor in factors},
     }
+
+
+def _sites(site: pd.Series) -> dict[str, tuple[str, ...]]:
+    """Return the factor ``site`` and the sites that are listed, where there are two."""
+    count = site[site != UNKNOWN].value_counts().sort_index().sort_values(
+        ascending=False, kind="stable"
+    )  # fmt: skip
+    if len(count) < 2:
+        return {}
+    return {"site": (*map(str, count.index[count >= FEW_PEOPLE][:_MOST_SITES]), OTHER_SITES)}
 
 
 def confounding(
@@ -180,7 +200,7 @@ def match_ages(first: Array, second: Array, caliper_years: float) -> Integers:
 def _describe(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
     """Return one line per person, in the order of ``predictions.people``; unknown stays unknown."""
     one = per_person(predictions)
-    known = table.reindex(index=one.subjects, columns=["age", "sex"])
+    known = table.reindex(index=one.subjects, columns=["age", "sex", "site"])
     years = pd.to_numeric(known["age"]).to_numpy(dtype=np.float64, na_value=np.nan)
     band = np.array(AGE_BANDS)[np.searchsorted(AGE_LIMITS, years, side="right")]
     return pd.DataFrame(
@@ -190,6 +210,7 @@ def _describe(predictions: Predictions, table: pd.DataFrame) -> pd.DataFrame:
             "years": years,
             "age": np.where(np.isnan(years), UNKNOWN, band),
             "sex": known["sex"].where(known["sex"].isin(FACTORS["sex"]), UNKNOWN).to_numpy(),
+            "site": known["site"].astype("str").fillna(UNKNOWN).to_numpy(),
         }
     )
 
@@ -252,7 +273,7 @@ def _score_gaps(
             group["group"]
             for group in groups
             if group["factor"] == factor
-            and group["group"] != UNKNOWN
+            and group["group"] not in (UNKNOWN, OTHER_SITES)
             and not group["few_people"]
             and group["metrics"][name]["value"] is not None
         ]
