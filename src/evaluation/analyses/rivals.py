@@ -66,9 +66,7 @@ class Rival:
 
 RIVALS = (
     Rival("age_sex", "age, sex", ("age", "sex"), "what is known before any scan"),
-    Rival(
-        "site", "site", ("site",), "where the scan was made; of a site never seen it says nothing"
-    ),
+    Rival("site", "site", ("site",), "where the scan was made; of a new site it says nothing"),
     Rival(
         "table",
         "age, sex, nWBV, eTIV",

@@ -78,9 +78,10 @@ def subgroup_scores(
     A gap, the largest minus the smallest estimate, is positive even where groups do not differ, and
     so is its interval. Beside it stands ``gap_if_equal``: the mean gap when people of the same
     class swap their groups at random, which keeps every group's number of people in every class. A
-    gap near it is what chance and the groups' classes give. Unknown is listed, not compared. Sites of
-    ten people or more are listed, the largest first and at most twelve; the rest are one group,
-    which is not compared. Where there are no two sites, ``site`` is no factor.
+    gap near it is what chance and the groups' classes give. Unknown is listed, not compared.
+
+    Sites of ten people or more are listed, the largest first and at most twelve; the rest are one
+    group, which is not compared. Where there are no two sites, ``site`` is no factor.
 
     Args:
         predictions: One row per person, or several.
