@@ -18,6 +18,8 @@ MAP_METHODS = (
     "ig",
     "occlusion",
 )
+#: What ``crossval`` may hold out, as the manifest's columns are called.
+HELD_OUT = ("site", "scanner", "manufacturer")
 MAP_TARGETS = ("predicted", "true", "demented")
 
 
@@ -50,13 +52,15 @@ class EvalConfig:
 class CrossvalConfig:
     """Repeated cross-validation by person."""
 
-    folds: int = option(
-        5,
-        "crossval: parts the people are divided into; each is tested once",
+    folds: int | None = option(
+        None,
+        "crossval: parts the people are divided into; each is tested once (default: 5)",
         within=Range(2, 100),
         modes=("crossval", "crossdata"),
     )
-    repeats: int = option(5, "crossval: divisions", within=Range(1, 100))
+    repeats: int | None = option(
+        None, "crossval: divisions (default: 5; 1 with --hold_out)", within=Range(1, 100)
+    )
     seeds: int = option(
         1, "crossval: trainings per fold that differ in their seed only", within=Range(1, 100)
     )
@@ -69,20 +73,56 @@ class CrossvalConfig:
         "crossval: train nothing, join the folds that are there",
         modes=("crossval", "crossdata"),
     )
+    hold_out: str | None = option(
+        None,
+        f"crossval: test one {', '.join(HELD_OUT)} after the other, each by a model that never saw "
+        "it, instead of parts at random",
+        HELD_OUT,
+    )
+    harmonise: str | None = option(
+        None,
+        "crossval, with --freeze_backbone: bring the features of sites, and the rivals' measures, "
+        "to one mean and spread; fitted to training people without their labels",
+        ("combat",),
+    )
 
     def __post_init__(self) -> None:
         require(
-            self.fold is None or 0 <= self.fold < self.folds,
-            f"--fold {self.fold} is not in 0 to {self.folds - 1}, the last of --folds {self.folds}",
+            self.hold_out is None or self.folds is None,
+            f"--hold_out {self.hold_out} makes a fold of each: it takes no --folds",
         )
         require(
-            self.repeat is None or 0 <= self.repeat < self.repeats,
-            f"--repeat {self.repeat} is not in 0 to {self.repeats - 1}",
+            self.harmonise is None or self.hold_out in (None, "site"),
+            f"--harmonise {self.harmonise} goes by site: it takes no --hold_out {self.hold_out}",
+        )
+        # As many as are usual, where none were asked for.
+        if self.hold_out is None:
+            object.__setattr__(self, "folds", self.folds or 5)
+        object.__setattr__(self, "repeats", self.repeats or (1 if self.hold_out else 5))
+        require(
+            self.fold is None or self.folds is None or 0 <= self.fold < self.folds,
+            f"--fold {self.fold} is not in 0 to {(self.folds or 0) - 1}, the last of --folds "
+            f"{self.folds}",
+        )
+        require(
+            self.repeat is None or 0 <= self.repeat < self.times,
+            f"--repeat {self.repeat} is not in 0 to {self.times - 1}",
         )
         require(
             not (self.collect and (self.fold is not None or self.repeat is not None)),
             "--collect joins all folds: it takes no --fold and no --repeat",
         )
+
+    @property
+    def times(self) -> int:
+        """How often the people are divided."""
+        assert self.repeats is not None  # `__post_init__` filled it in
+        return self.repeats
+
+    @property
+    def column(self) -> str | None:
+        """The column of the manifest that everyone must have: what is held out, or harmonised."""
+        return self.hold_out or ("site" if self.harmonise else None)
 
 
 @checked

@@ -119,6 +119,11 @@ class RunConfig:
             len(name.encode("utf-8", "surrogateescape")) <= _LONGEST_RUN,
             f"--run {name[:20]}... has more than {_LONGEST_RUN} bytes",
         )
+        require(
+            self.crossval.harmonise is None or self.model.freeze_backbone,
+            f"--harmonise {self.crossval.harmonise} needs --freeze_backbone: the features of a "
+            "network that still learns are not there before it has learnt",
+        )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
 

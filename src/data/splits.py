@@ -102,7 +102,8 @@ class Fold:
         train: Subjects, sorted; disjoint from the others.
         val: Subjects that choose the epoch, the regularisation and the temperature.
         test: Subjects whose predictions are kept.
-        label: What the fold is called, where it is no part of a division by chance.
+        label: What the fold is called, where it is no part of a division by chance, such as the name
+            of the site that is held out.
     """
 
     repeat: int
@@ -167,6 +168,67 @@ def make_folds(
             learnt, chosen, tested = (tuple(sorted(names)) for names in (train, val, test))
             made.append(Fold(repeat, fold, learnt, chosen, tested))
     return made
+
+
+def folds_by(
+    manifest: Manifest, column: str, *, repeats: int, val_fraction: float, seed: int
+) -> list[Fold]:
+    """Test the rated people of one site after the other, and train on those of all other sites.
+
+    A fold's number is the place of its site by name. Repeats differ in who of the others chooses.
+
+    Args:
+        manifest: Any rows whose `column` is known, and one for each person.
+        column: Text column: ``site``, ``scanner`` or ``manufacturer``.
+        repeats: At least 1.
+        val_fraction: Share of each stage's people of the other sites that become validation.
+        seed: Same seed, same people, same folds, whatever the order of rows.
+
+    Raises:
+        ConfigError: There is one site only, or without one nobody has another label.
+    """
+    people = manifest.people()[["label", column]].dropna()
+    sites = sorted(people[column].unique())
+    if len(sites) < 2:
+        known = f"is of one {column}, {sites[0]}" if sites else f"has no {column}"
+        raise ConfigError(
+            f"everyone of {manifest.root} {known}: nobody is left to train on",
+            hint=f"leave --hold_out {column} out",
+        )
+    made = []
+    for repeat in range(repeats):
+        rng = np.random.default_rng([seed, repeat])
+        for number, site in enumerate(sites):
+            test = people.index[people[column] == site]
+            rest = people["label"].drop(test)
+            if rest.nunique() < 2:
+                raise ConfigError(
+                    f"without the {column} {site} everyone is {rest.iloc[0]}: nothing is left to "
+                    "learn",
+                    hint=f"leave --hold_out {column} out",
+                )
+            val = _choose(rest, val_fraction, rng)
+            train = rest.index.difference(val)
+            learnt, chosen, tested = (tuple(sorted(names)) for names in (train, val, test))
+            made.append(Fold(repeat, number, learnt, chosen, tested, label=str(site)))
+    return made
+
+
+def of_one(manifest: Manifest, column: str) -> tuple[Manifest, int, int]:
+    """Keep the people whose `column` is known and one over all their scans.
+
+    Returns:
+        Their rows; how many rated people have none; how many have several.
+    """
+    table = manifest.table
+    values = table.groupby("subject")[column].nunique()
+    rated = table.dropna(subset=["label"]).groupby("subject").size().index
+    known = table[column].groupby(table["subject"]).transform("count") > 0
+    several = table["subject"].isin(values.index[values > 1])
+    filled = table[column].fillna(table.groupby("subject")[column].transform("first"))
+    kept = manifest.with_columns(**{column: filled}).where(known & ~several)
+    counts = values.reindex(rated)
+    return kept, int((counts == 0).sum()), int((counts > 1).sum())
 
 
 def with_fold(manifest: Manifest, fold: Fold) -> Manifest:

@@ -50,6 +50,7 @@ class Answers:
         name: Of the data set.
         split: "test" or "out-of-fold".
         neighbours: Training people most like each person; None out of fold.
+        harmonised: Whether what was measured was harmonised by site.
     """
 
     raw: Predictions
@@ -68,3 +69,4 @@ class Answers:
     name: str
     split: str
     neighbours: Neighbours | None = None
+    harmonised: bool = False

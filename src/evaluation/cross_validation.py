@@ -21,10 +21,11 @@ from typing import Any
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import in_short
+from ..data.dataset import MriDataset
 from ..data.given_split import folds_of
 from ..data.run_data import as_made, open_run_data
 from ..data.split_files import SplitFile, read_split
-from ..data.splits import Fold, folds_hash, folds_table, make_folds
+from ..data.splits import Fold, folds_by, folds_hash, folds_table, make_folds, of_one
 from ..errors import CheckpointError, ConfigError, LeakageError, ManifestError, counted
 from ..files import FileError, atomic_file, read_bytes, read_json, write_json
 from ..manifest import SAME_PEOPLE, Manifest
@@ -55,18 +56,35 @@ class Study:
     given: tuple[Fold, ...] = ()
 
     def __init__(self, config: RunConfig) -> None:
-        self.name = config.run or f"{config.run_name}_crossval"
+        wanted = config.crossval
+        held_out = f"_hold_out_{wanted.hold_out}" if wanted.hold_out else ""
+        combat = f"_{wanted.harmonise}" if wanted.harmonise else ""
+        self.name = config.run or f"{config.run_name}_crossval{held_out}{combat}"
         opened = open_run_data(config, split=None)
         if SAME_PEOPLE in opened.manifest.stamps:
             raise LeakageError(
                 f"{opened.name} keeps a split with the same people on both sides",
                 hint="leave --official_split out: crossval divides people itself",
             )
-        self.config, self.data = config, opened.everyone("train")
+        self.config = config
+        self.data = _of_known(opened.everyone("train"), wanted.column)
+        _require_sites(self.data.manifest, config)
         self.everyone = sorted(set(opened.manifest.table["subject"]))
         if config.data.split is not None:
+            if wanted.hold_out:
+                raise ConfigError(
+                    f"--split gives the folds, and --hold_out {wanted.hold_out} others",
+                    hint="leave one of the two out",
+                )
             self._take_folds(read_split(config.data.split))
         self.folds = self.divide(self.data.manifest)
+        last = max(fold.fold for fold in self.folds)
+        if wanted.fold is not None and wanted.fold > last:
+            raise ConfigError(
+                f"--fold {wanted.fold} is not in 0 to {last}: there is one for each "
+                f"{wanted.hold_out}",
+                hint=f"--fold {last} is the last",
+            )
 
     def _take_folds(self, split: SplitFile) -> None:
         """Take the folds of a file, and of the people those whom it names.
@@ -96,16 +114,15 @@ class Study:
 
         Those of a file stay as they are, whatever the labels.
         """
-        config = self.config
         if self.given:
             return [one for one in self.given if repeats is None or one.repeat < repeats]
-        return make_folds(
-            manifest,
-            folds=config.crossval.folds,
-            repeats=repeats or config.crossval.repeats,
-            val_fraction=config.data.val_fraction,
-            seed=config.data.seed,
-        )
+        wanted, data = self.config.crossval, self.config.data
+        times = repeats or wanted.times
+        drawn: dict[str, Any] = {"val_fraction": data.val_fraction, "seed": data.seed}
+        if wanted.hold_out:
+            return folds_by(manifest, wanted.hold_out, repeats=times, **drawn)
+        assert wanted.folds is not None  # `CrossvalConfig` filled it in
+        return make_folds(manifest, folds=wanted.folds, repeats=times, **drawn)
 
     def jobs(self, *, every: bool = False) -> list[tuple[Fold, int]]:
         """Return the (fold, seed) pairs asked for, or every one of the study."""
@@ -216,7 +233,39 @@ class Study:
             **train,
             "backbone": config.backbone,
             "loss": config.loss,
+            **({"harmonise": config.crossval.harmonise} if config.crossval.harmonise else {}),
         }
+
+
+def _of_known(data: MriDataset, column: str | None) -> MriDataset:
+    """Leave out people whose site is not known, or who were scanned at several; count them.
+
+    Raises:
+        ConfigError: Nobody is left.
+    """
+    if column is None:
+        return data
+    manifest, none, several = of_one(data.manifest, column)
+    for count, why in ((none, f"no {column}"), (several, f"scans of more than one {column}")):
+        if count:
+            logger.warning("left out: %s with %s", counted(count, "person"), why)
+    if not len(manifest):
+        raise ConfigError(
+            f"nobody of {data.manifest.root} has a {column} that is known and one",
+            hint=f"fill the column {column} of the cohort's table and preprocess again, or leave "
+            "--hold_out and --harmonise out",
+        )
+    return data.with_manifest(manifest, "train")
+
+
+def _require_sites(manifest: Manifest, config: RunConfig) -> None:
+    """Refuse to harmonise people of one site."""
+    sites = manifest.table["site"].dropna().unique()
+    if config.crossval.harmonise and len(sites) < 2:
+        raise ConfigError(
+            f"everyone of {manifest.root} is of one site, {sites[0]}: nothing to harmonise",
+            hint="leave --harmonise out",
+        )
 
 
 def _unit_file(folder: Path, fold: Fold, seed: int) -> Path:

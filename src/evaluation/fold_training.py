@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.dataset import MriDataset, make_loader
@@ -14,13 +17,16 @@ from ..data.loaders import reader_workers
 from ..data.run_data import as_made
 from ..data.splits import Fold, with_fold
 from ..manifest import Manifest
+from ..models.calibration import fit_calibration
 from ..models.classifier import Classifier
+from ..models.combat import fit_combat
+from ..models.conformal import fit_conformal
 from ..models.create import create_model
 from ..models.device import choose_device, seed_everything
 from ..predictions import Predictions, per_person
 from ..runtime import progress, said_once
 from ..training.features import dataset_features
-from ..training.frozen_head import predict_features
+from ..training.frozen_head import fit_head, gather_people, predict_features
 from ..training.logits import place, predict
 from ..training.optimisation import make_optimizer
 from ..training.state import LAST
@@ -57,9 +63,12 @@ class FoldTraining:
             keep: Keep the checkpoint.
         """
         data = self.data.with_manifest(manifest, "train")
-        model = self._train(data, fold, seed, keep=keep)
         test = data.with_split("test")
-        images = self._predict(model, test)
+        if self.config.crossval.harmonise:
+            model, images = self._harmonised(data, test, seed)
+        else:
+            model = self._train(data, fold, seed, keep=keep)
+            images = self._predict(model, test)
         assert model.calibration is not None
         assert model.conformal is not None
         return Unit(
@@ -86,6 +95,34 @@ class FoldTraining:
         trainer.train(save_dir=folder if keep else None)
         (folder / LAST).unlink(missing_ok=True)  # a finished fold is never resumed
         return model
+
+    def _harmonised(
+        self, data: MriDataset, test: MriDataset, seed: int
+    ) -> tuple[Classifier, Predictions]:
+        """Fit a head to harmonised features; no checkpoint is kept, as it would not know them.
+
+        A site's change is fitted to the mean features of development people, without their labels;
+        one that they are not of, to those of its test people.
+        """
+        config = self.config.train
+        model = self._model(config.seed + seed)
+        people = gather_people(model, [data, data.with_split("val")], self.device)
+        site = self.data.manifest.people()["site"]
+        combat = fit_combat(people.means, site[people.subjects].tolist())
+        own = site[people.subjects].to_numpy()[people.person]
+        made = combat.apply(people.images, own.tolist()).astype(np.float32)
+        people = replace(people, images=made)
+        cap, loss = config.class_weight_cap, self.config.loss
+        fit = fit_head(model, people, loss=loss, cap=cap, seed=config.seed + seed)
+        model.calibration = fit_calibration(fit.validation, config.calibration)
+        model.conformal = fit_conformal(model.calibration.apply(fit.validation))
+        features = dataset_features(model, test, self.device)
+        theirs = pd.DataFrame(features, dtype=np.float64).groupby(test.subjects).mean()
+        combat = combat.with_new_sites(theirs.to_numpy(), site[theirs.index].tolist())
+        if combat.unchanged:
+            logger.info("sites of too few people, not harmonised: %s", ", ".join(combat.unchanged))
+        made = combat.apply(features, site[test.subjects].tolist()).astype(np.float32)
+        return model, predict_features(model, made, test)
 
     def _predict(self, model: Classifier, test: MriDataset) -> Predictions:
         if model.frozen:

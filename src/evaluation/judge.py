@@ -126,6 +126,7 @@ def _rivals(answers: Answers, table: pd.DataFrame, **with_intervals: Any) -> lis
         *(table, stored_dark_voxels(answers.manifest, answers.cache), _labels(answers)),
         *(answers.divisions, list(answers.scheme.classes), answers.train_counts),
         **with_intervals,
+        harmonised=answers.harmonised,
     )
     for rival in rivals:
         if rival["name"] in rows_of:

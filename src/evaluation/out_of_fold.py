@@ -197,6 +197,7 @@ def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
 
 def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
     scores = [fold_scores(unit.people) for unit in units]
+    held_out = {fold.fold: {"held_out": fold.label} for fold in folds if fold.label}
     whole = _scores_by_division(units)
     n_test = float(np.mean([len(fold.test) for fold in folds]))
     n_train = float(np.mean([len(fold.development) for fold in folds]))
@@ -208,6 +209,7 @@ def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
         "per_fold": [
             {
                 **{name: getattr(unit, name) for name in ("repeat", "fold", "seed")},
+                **held_out.get(unit.fold, {}),
                 "n_people": unit.people.n_people,
                 "metrics": {k: None if np.isnan(v) else v for k, v in row.items()},
             }

@@ -45,7 +45,9 @@ def permutation_test(
     path, config = folder / "permutation.json", study.config
     null = _read_null(path, study.identity())
     if not config.model.freeze_backbone:
-        logger.warning("--permute_labels trains %d networks", count * config.crossval.folds)
+        logger.warning(
+            "--permute_labels trains %d networks", count * len({fold.fold for fold in study.folds})
+        )
     with said_once(*SETUP):
         for number in progress(range(len(null), count), desc="shuffled labels"):
             null.append(_shuffled_score(study, training, number))

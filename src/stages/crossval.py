@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..auditing.before_training import refuse_leaks
-from ..config import RunConfig
+from ..config import CrossvalConfig, RunConfig
 from ..data.class_people import require_classes
 from ..data.split_files import write_split
 from ..data.splits import folds_table, with_fold
@@ -63,6 +64,10 @@ def run(config: RunConfig) -> Iterator[Path]:
             hint="run the same command without --collect, or with --fold and --repeat",
         )
     answers, crossval = collect_units(units, study.folds, study.data)
+    wanted = config.crossval
+    answers = replace(answers, harmonised=wanted.harmonise is not None)
+    crossval |= {"hold_out": wanted.hold_out} if wanted.hold_out else {}
+    crossval |= {"harmonised": harmonised_words(wanted)} if wanted.harmonise else {}
     count = config.evaluate.permute_labels
     permutation = permutation_test(study, training, folder, units, count)
     context = {
@@ -77,6 +82,16 @@ def run(config: RunConfig) -> Iterator[Path]:
     results, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
     yield from files
     require_whole(results)
+
+
+def harmonised_words(wanted: CrossvalConfig) -> str:
+    """Return what was done to features and measures, for the result."""
+    new = (
+        "; a held-out site's from its own people, without labels (transductive)"
+        if wanted.hold_out
+        else ""
+    )
+    return f"ComBat by site: shifts and scales from development people, without labels{new}"
 
 
 def _check_people(study: Study) -> None:

@@ -7,7 +7,7 @@ must not be found after a night of preprocessing.
 from __future__ import annotations
 
 from ..config import MAP_TARGETS, RunConfig
-from ..errors import UnknownNameError
+from ..errors import ConfigError, UnknownNameError
 from ..evaluation.open_checkpoint import entry_of
 from ..files import require_writable
 from ..labels import class_scheme
@@ -37,6 +37,11 @@ def check_before(config: RunConfig, *stages: str) -> None:
         DataNotFoundError: A file of the atlas is missing.
     """
     choose_device(config.device)
+    if config.crossval.harmonise and "train" in stages:
+        raise ConfigError(
+            "harmonised features are for crossval only: a model would not know them for new scans",
+            hint="leave harmonise out of the settings",
+        )
     for folder in (config.results_dir, config.checkpoint_dir):
         require_writable(folder)
     named = set(stages)

@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from ...data.splits import Division
 from ...errors import counted
 from ...manifest import Manifest
+from ...models.combat import fit_combat
 from ...predictions import Array, Integers, Predictions
 from ..metrics.scores import score
 from .dark_voxels import PREFIX
@@ -39,6 +40,7 @@ _FEW = 20  # development people under which choosing a strength would be a draw
 _DEFAULT_C = 0.1
 _ABSENT = np.log(1e-6)  # log-probability of a class that training has nobody of
 _NOTE = "classes weigh the same in its fit, and so in its Brier score and log-loss"
+_COMBAT = "; measures of the head harmonised by site (ComBat)"
 _PLURALS = {
     **{"age": "ages", "sex": "sexes", "nwbv": "nWBV values", "etiv": "eTIV values"},
     **{"mmse": "MMSE scores", "site": "sites"},
@@ -106,7 +108,11 @@ def people_table(manifest: Manifest) -> pd.DataFrame:
 
 
 def rival_predictions(
-    covariates: pd.DataFrame, labels: pd.Series, divisions: Sequence[Division], num_classes: int
+    covariates: pd.DataFrame,
+    labels: pd.Series,
+    divisions: Sequence[Division],
+    num_classes: int,
+    site: pd.Series | None = None,
 ) -> Predictions:
     """Fit on the development people of every division and answer for its test people.
 
@@ -117,6 +123,8 @@ def rival_predictions(
         labels: Class index, indexed by subject.
         divisions: Development and test subjects of each fold.
         num_classes: K.
+        site: Names, indexed by subject: what is measured of the head (`_is_measured`) is harmonised
+            by it, fitted to development people, and to the test people of a site that has none.
 
     Returns:
         Rows in the order of the divisions, then of their test subjects; logits are
@@ -125,7 +133,10 @@ def rival_predictions(
     logits, truth, subjects = [], [], []
     for development, test in divisions:
         train, seen = list(development), list(test)
-        x, x_test = _numbers(covariates.loc[train], covariates.loc[seen])
+        known, asked = covariates.loc[train], covariates.loc[seen]
+        if site is not None:
+            known, asked = _harmonised(known, asked, site)
+        x, x_test = _numbers(known, asked)
         y = labels.loc[train].to_numpy(dtype=np.int64)
         logits.append(_fit_predict(x, y, x_test, num_classes))
         truth.append(labels.loc[seen].to_numpy(dtype=np.int64))
@@ -142,6 +153,8 @@ def rival_scores(
     train_counts: Sequence[int] | Integers,
     n_bootstrap: int = 2000,
     seed: int = 0,
+    *,
+    harmonised: bool = False,
 ) -> tuple[list[dict[str, Any]], dict[str, Predictions]]:
     """Score every rival on the people and folds of the network.
 
@@ -154,29 +167,32 @@ def rival_scores(
         train_counts: (K,) people of each class in training.
         n_bootstrap: Resamples of people.
         seed: Same seed, same intervals.
+        harmonised: Whether measures of the head are harmonised by the table's ``site``.
 
     Returns:
         One entry per rival of `RIVALS`, available or not, and the predictions of those that are.
     """
     people = sorted({name for division in divisions for side in division for name in side})
+    by_site = table["site"] if harmonised else None
     entries: list[dict[str, Any]] = []
     found: dict[str, Predictions] = {}
     for rival in RIVALS:
         known = dark if rival.name == "dark_voxels" else table
         columns = _columns(rival, dark)
+        measured = any(map(_is_measured, columns))
         entry = {
             "name": rival.name,
             "title": rival.title,
             "columns": columns,
             "upper_reference": rival.upper_reference,
-            "note": f"{rival.note}; {_NOTE}",
+            "note": f"{rival.note}; {_NOTE}{_COMBAT if harmonised and measured else ''}",
         }
         reason = missing_reason(known, columns, people) or _one_site(known, columns, people)
         if known is None or reason:
             entries.append(entry | {"available": False, "reason": reason})
             continue
         covariates = known.reindex(people)[columns]
-        rows = rival_predictions(covariates, labels, divisions, len(classes))
+        rows = rival_predictions(covariates, labels, divisions, len(classes), by_site)
         found[rival.name] = rows
         scored = score(rows, classes, train_counts, n_bootstrap, seed)
         imputed = int(covariates.isna().any(axis=1).sum())
@@ -202,6 +218,25 @@ def missing_reason(
         if count > MAX_MISSING * len(people):
             return f"{plural} are missing for {count} of {counted(len(people), 'person')}"
     return None
+
+
+def _is_measured(name: str) -> bool:
+    """Return whether a column is measured in the image, as site and scanner colour it."""
+    return name in ("nwbv", "etiv") or name.startswith(PREFIX)
+
+
+def _harmonised(
+    train: pd.DataFrame, test: pd.DataFrame, site: pd.Series
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    columns = [name for name in train if _is_measured(str(name))]
+    if not columns:
+        return train, test
+    known, asked = (side[columns].to_numpy(dtype=np.float64) for side in (train, test))
+    own, theirs = (site.loc[side.index].tolist() for side in (train, test))
+    combat = fit_combat(known, own).with_new_sites(asked, theirs)
+    made = dict(zip(columns, combat.apply(known, own).T, strict=True))
+    answered = dict(zip(columns, combat.apply(asked, theirs).T, strict=True))
+    return train.assign(**made), test.assign(**answered)
 
 
 def _one_site(

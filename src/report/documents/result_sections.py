@@ -256,8 +256,39 @@ def crossval(results: dict[str, Any]) -> Blocks:
         "column corrects for training sets that overlap (Nadeau and Bengio 2003, "
         "doi:10.1023/A:1024068626366)."
     )
+    text += _held_out_words(section)
     head = ["metric", "all answers", "single folds", "SD over repeats", "SD over seeds"]
-    return [["## Cross-validation"], [text], table([*head, "mean over folds, corrected"], rows)]
+    summary = table([*head, "mean over folds, corrected"], rows)
+    return [["## Cross-validation"], [text], summary, *_held_out(section)]
+
+
+def _held_out_words(section: dict[str, Any]) -> str:
+    """Return how a study was divided that was not divided at random, and what was harmonised."""
+    what, harmonised = section.get("hold_out"), section.get("harmonised")
+    said = (
+        f" Folds are not at random: one {escape(what)} left out at a time, whose people a model "
+        "never saw."
+        if what
+        else ""
+    )
+    return said + (f" Harmonised: {escape(harmonised, 300)}." if harmonised else "")
+
+
+def _held_out(section: dict[str, Any]) -> Blocks:
+    """Return the scores of each site that was left out."""
+    if not section.get("hold_out"):
+        return []
+    names = list(section["corrected"])
+    rows = [
+        [
+            escape(fold["held_out"]),
+            people(fold["n_people"]),
+            *(number(fold["metrics"].get(name)) for name in names),
+        ]
+        for fold in section["per_fold"]
+    ]
+    head = [f"{escape(section['hold_out'])} left out", "tested"]
+    return [table([*head, *(TITLES.get(name, escape(name)) for name in names)], rows)]
 
 
 def _doubtful(cells: list[str], part: dict[str, Any], over_classes: int = 0) -> list[str]:

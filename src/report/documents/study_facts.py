@@ -212,7 +212,9 @@ def _partition(results: dict[str, Any]) -> str:
     if SAME_PEOPLE in results["stamps"]:
         return f"the official split of the data set; {counts(results)}"
     if results["kind"] == "crossval":
-        return f"at random by person, stratified by stage: {_folds(results)}"
+        what = results["crossval"].get("hold_out")
+        how = "at random by person, stratified by stage"
+        return f"{f'one {escape(what)} left out at a time' if what else how}: {_folds(results)}"
     unit = "person, or what stands for one" if PEOPLE_UNKNOWN in results["stamps"] else "person"
     return f"at random by {unit}, stratified by stage; {counts(results)}"
 
