@@ -159,8 +159,8 @@ def test_a_missing_field_is_named_with_its_place(kind: str, path: str) -> None:
         ),
         (
             "subgroups/groups/0/factor",
-            "site",
-            'subgroups.groups[0].factor is "site", none of "sex", "age"',
+            "hand",
+            'subgroups.groups[0].factor is "hand", none of "sex", "age", "site"',
         ),
         (
             "person/metrics/brier/value",
