@@ -114,6 +114,11 @@ class CrossvalConfig:
         )
 
     @property
+    def parts(self) -> int:
+        """Into how many parts people are divided at random."""
+        return self.folds or 5
+
+    @property
     def times(self) -> int:
         """How often the people are divided."""
         assert self.repeats is not None  # `__post_init__` filled it in

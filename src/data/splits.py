@@ -102,8 +102,9 @@ class Fold:
         train: Subjects, sorted; disjoint from the others.
         val: Subjects that choose the epoch, the regularisation and the temperature.
         test: Subjects whose predictions are kept.
-        label: What the fold is called, where it is no part of a division by chance, such as the name
-            of the site that is held out.
+        label: What the fold is called, where it is no part of a division by chance.
+        held_out: What the test people have in common and nobody else has, such as a site's name;
+            empty of parts at random.
     """
 
     repeat: int
@@ -112,6 +113,7 @@ class Fold:
     val: tuple[str, ...]
     test: tuple[str, ...]
     label: str = ""
+    held_out: str = ""
 
     @property
     def name(self) -> str:
@@ -210,7 +212,7 @@ def folds_by(
             val = _choose(rest, val_fraction, rng)
             train = rest.index.difference(val)
             learnt, chosen, tested = (tuple(sorted(names)) for names in (train, val, test))
-            made.append(Fold(repeat, number, learnt, chosen, tested, label=str(site)))
+            made.append(Fold(repeat, number, learnt, chosen, tested, held_out=str(site)))
     return made
 
 

@@ -172,7 +172,7 @@ class CrossStudy(Study):
         try:
             made = make_folds(
                 own,
-                folds=config.crossval.folds,
+                folds=config.crossval.parts,
                 repeats=1,
                 val_fraction=config.data.val_fraction,
                 seed=config.data.seed,

@@ -121,8 +121,7 @@ class Study:
         drawn: dict[str, Any] = {"val_fraction": data.val_fraction, "seed": data.seed}
         if wanted.hold_out:
             return folds_by(manifest, wanted.hold_out, repeats=times, **drawn)
-        assert wanted.folds is not None  # `CrossvalConfig` filled it in
-        return make_folds(manifest, folds=wanted.folds, repeats=times, **drawn)
+        return make_folds(manifest, folds=wanted.parts, repeats=times, **drawn)
 
     def jobs(self, *, every: bool = False) -> list[tuple[Fold, int]]:
         """Return the (fold, seed) pairs asked for, or every one of the study."""

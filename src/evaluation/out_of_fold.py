@@ -197,7 +197,7 @@ def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
 
 def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
     scores = [fold_scores(unit.people) for unit in units]
-    held_out = {fold.fold: {"held_out": fold.label} for fold in folds if fold.label}
+    held_out = {fold.fold: {"held_out": fold.held_out} for fold in folds if fold.held_out}
     whole = _scores_by_division(units)
     n_test = float(np.mean([len(fold.test) for fold in folds]))
     n_train = float(np.mean([len(fold.development) for fold in folds]))

@@ -37,7 +37,7 @@ def check_before(config: RunConfig, *stages: str) -> None:
         DataNotFoundError: A file of the atlas is missing.
     """
     choose_device(config.device)
-    if config.crossval.harmonise and "train" in stages:
+    if config.crossval.harmonise and {"train", "crossdata"} & set(stages):
         raise ConfigError(
             "harmonised features are for crossval only: a model would not know them for new scans",
             hint="leave harmonise out of the settings",
