@@ -85,6 +85,14 @@ def test_the_area_is_that_of_sklearn() -> None:
     assert ours[0] == pytest.approx(roc_auc_score(truth, said))
 
 
+def test_a_person_s_first_scan_counts() -> None:
+    table = people({"North": 0.2, "South": 0.9, "East": 0.5})
+    moved = table["session"] == "b"
+    later = table.assign(site=table["site"].mask(moved, "Elsewhere"))
+    found, same = (check_site(rows_of(one)).numbers["attributes"] for one in (later, table))
+    assert found == same
+
+
 def test_only_the_scanner_is_known() -> None:
     table = people({"North": 0.1, "South": 0.9, "East": 0.5}).rename(columns={"site": "scanner"})
     check = check_site(rows_of(table))

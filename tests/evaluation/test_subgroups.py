@@ -482,6 +482,8 @@ def test_sites_are_groups_the_largest_first_and_small_ones_together() -> None:
     rows, table = _cohort(180)
     names = np.array(["Q\u00b4<b>"] * 80 + ["North"] * 71 + ["East"] * 9 + ["West"] * 8)
     table["site"] = pd.Series(names.tolist() + [None] * 12, [f"S{i:03d}" for i in range(180)])
+    small = np.isin(rows.subjects, table.index[table["site"].isin(["East", "West"])])
+    rows = Predictions(rows.labels, np.where(small[:, None], -1, 1) * rows.logits, rows.subjects)
     found = subgroup_scores(rows, table, NAMES, 60, 5)
     groups = [(g["group"], g["n_people"]) for g in found["groups"] if g["factor"] == "site"]
     assert groups == [("Q\u00b4<b>", 80), ("North", 71), ("other sites", 17), ("unknown", 12)]
