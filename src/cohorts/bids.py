@@ -97,7 +97,8 @@ def describe(root: Path, files: list[T1wFile], people: Path) -> pd.DataFrame:
         people: Folder of the people's folders, which hold their sessions' tables.
 
     Returns:
-        One row per file, in order, with `VALUES`.
+        One row per file, in order, with `VALUES`, ``diagnosis`` in the data set's words, and
+        ``day`` since the person's first visit, where names tell the time.
 
     Raises:
         ManifestError: A table is malformed or contradicts itself.
@@ -118,8 +119,11 @@ def describe(root: Path, files: list[T1wFile], people: Path) -> pd.DataFrame:
     start = then["age_bl"].where(then["age_bl"].notna(), then["age"])
     values["age"] = now["age"].where(now["age"].notna(), start + years)
     _tell_ageless(root, rows[values["age"].isna() & start.notna()])
-    _tell_diagnoses(root, now["diagnosis"].fillna(then["diagnosis"]), values["label"])
-    return values[list(VALUES)]
+    # What the table of people says is of the first visit, as a rating is.
+    values["diagnosis"] = now["diagnosis"].fillna(then["diagnosis"].where(first))
+    values["day"] = (years * 365.25).round()
+    _tell_diagnoses(root, values["diagnosis"], values["label"])
+    return values[[*VALUES, "diagnosis", "day"]]
 
 
 def _tell_ageless(root: Path, rows: pd.DataFrame) -> None:
@@ -137,6 +141,7 @@ def _tell_diagnoses(root: Path, diagnosis: pd.Series, label: pd.Series) -> None:
     if len(left):
         counts = ", ".join(f"{str(k)[:20]!r} {n}" for k, n in left.value_counts()[:5].items())
         logger.warning(
-            "%s: %s a diagnosis and no CDR (%s): no diagnosis is a stage, so there is no rating",
+            "%s: %s a diagnosis and no CDR (%s): no diagnosis is a stage, so there is no rating; "
+            "--label diagnosis learns diagnoses",
             *(root, counted(len(left), "scan has", "scans have"), counts),
         )

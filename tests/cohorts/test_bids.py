@@ -11,6 +11,7 @@ import pytest
 from bids_trees import HEADER, balloon, faces, seven_tesla, touch, tsv
 
 from src.cohorts.bids import index_bids
+from src.cohorts.ratings import label_scans
 from src.errors import DataNotFoundError, ManifestError
 
 
@@ -158,6 +159,16 @@ def test_clinicas_adni_is_rated_by_visit(tmp_path):
     assert table["age"].tolist() == pytest.approx([84.8, 85.3, 85.8])
     assert table["mmse"].fillna(-9).tolist() == [28, -9, 22]
     assert set(table["sex"]) == {"M"}
+    assert table["day"].tolist() == [0, 183, 365]
+    assert table["diagnosis"].tolist() == ["CN", "MCI", "Dementia"]
+    learnt = label_scans(index_bids(tmp_path), None, "diagnosis").kept
+    assert learnt.table["label"].tolist() == ["CN", "MCI", "AD"]
+
+
+def test_a_diagnosis_of_the_first_visit_is_not_that_of_later_ones(tmp_path):
+    visits(tmp_path, "sub-1", "ses-M000", "ses-M024")
+    tsv(tmp_path / "participants.tsv", ["participant_id diagnosis_bl", "sub-1 MCI"])
+    assert index_bids(tmp_path).table["diagnosis"].fillna("").tolist() == ["MCI", ""]
 
 
 def visits(root: Path, who: str, *sessions: str) -> None:
