@@ -220,7 +220,8 @@ class DataConfig:
         # As many classes as the kind of label has, where none were asked for.
         scheme = class_scheme(self.classes, self.label)
         object.__setattr__(self, "classes", len(scheme.classes))
-        _check_study(self.study)
+        if not self.datasets:  # whose name was made of theirs
+            _check_study(self.study)
         require(
             not self.official_split or self.cohort == "kaggle_orig",
             f"--official_split: {self.cohort} has no official split",

@@ -100,7 +100,12 @@ def _check_people(study: CrossStudy) -> None:
     config = study.config
     for cell in study.cells:
         if cell.kind == WITHIN and cell.folds:
-            first = with_fold(study.data.manifest, cell.folds[0])
+            rows, people = study.data.manifest, study.joined.people_of(cell.tested_on)
+            own = rows.where(rows.table["subject"].isin(people))
+            logger.info("%s is looked at before training", cell.tested_on)
             refuse_leaks(
-                first, allowed=config.train.allow_leaks, seed=config.data.seed, leaks_only=True
+                with_fold(own, cell.folds[0]),
+                allowed=config.train.allow_leaks,
+                seed=config.data.seed,
+                leaks_only=True,
             )
