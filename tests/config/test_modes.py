@@ -38,6 +38,7 @@ LEFT_OUT = {
         *("resume", "tensorboard", "mlflow", "repeats", "repeat", "fold", "seeds"),
         *("hold_out", "harmonise", "split"),
         *("dataset", "dim", "study", "label", "official_split", "data_dir", "split"),
+        *("hold_out", "harmonise"),
     },
 }
 #: What names one data set: several are named by --datasets.

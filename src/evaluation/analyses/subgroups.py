@@ -38,8 +38,7 @@ UNKNOWN = "unknown"
 OTHER_SITES = "other sites"
 #: Factor -> its groups, in the order in which they are listed; sites come from the data.
 FACTORS = {"sex": ("F", "M"), "age": AGE_BANDS}
-_MOST_SITES = 12
-_OLD = 60  # years
+_OLD, _MOST_SITES = 60, 12  # years; sites that are listed
 _SHUFFLES = 200
 
 
@@ -78,10 +77,9 @@ def subgroup_scores(
     A gap, the largest minus the smallest estimate, is positive even where groups do not differ, and
     so is its interval. Beside it stands ``gap_if_equal``: the mean gap when people of the same
     class swap their groups at random, which keeps every group's number of people in every class. A
-    gap near it is what chance and the groups' classes give. Unknown is listed, not compared.
-
-    Sites of ten people or more are listed, the largest first and at most twelve; the rest are one
-    group, which is not compared. Where there are no two sites, ``site`` is no factor.
+    gap near it is what chance and the groups' classes give. Unknown is listed, not compared; so are
+    sites of under ten people, and those after the twelve largest, as one group. Of one site, or of
+    none, ``site`` is no factor.
 
     Args:
         predictions: One row per person, or several.
@@ -104,9 +102,8 @@ def subgroup_scores(
     factors = FACTORS | _sites(people["site"])
     if all((people[factor] == UNKNOWN).all() for factor in factors):
         return {"available": False, "reason": "neither age nor sex is known of any scored person"}
-    if "site" in factors:
-        listed = people["site"].isin([*factors["site"], UNKNOWN])
-        people["site"] = people["site"].where(listed, OTHER_SITES)
+    listed = people["site"].isin([*factors.get("site", ()), UNKNOWN])
+    people["site"] = people["site"].where(listed, OTHER_SITES)
     over = np.flatnonzero(np.bincount(people["label"], minlength=len(classes)) >= FEW_PEOPLE)
     scored = _Scored(predictions, people, over, n_bootstrap, seed)
     groups = [
@@ -125,9 +122,8 @@ def subgroup_scores(
 
 def _sites(site: pd.Series) -> dict[str, tuple[str, ...]]:
     """Return the factor ``site`` and the sites that are listed, where there are two."""
-    count = site[site != UNKNOWN].value_counts().sort_index().sort_values(
-        ascending=False, kind="stable"
-    )  # fmt: skip
+    count = site[site != UNKNOWN].sort_values().value_counts(sort=False)
+    count = count.sort_values(ascending=False, kind="stable")
     if len(count) < 2:
         return {}
     return {"site": (*map(str, count.index[count >= FEW_PEOPLE][:_MOST_SITES]), OTHER_SITES)}
