@@ -15,6 +15,8 @@ from src.errors import ConfigError, DataNotFoundError, LeakageError, ManifestErr
 from src.evaluation.cross_study import CrossStudy
 from src.files import read_json, write_json
 from src.manifest import Manifest
+from src.notebook.reports import CrossStudies
+from src.notebook.stages import crossdata as crossdata_of
 from src.report.cross_study import markdown, sentences
 from src.stages import crossdata
 
@@ -223,3 +225,17 @@ def test_a_study_of_one_class_can_be_tested_on_and_not_learnt_from(studies, tmp_
     assert reason == "all people to learn from are NonDemented"
     assert np.isfinite(len(study.cells))
     assert folder.name.endswith("_crossdata")
+
+
+def test_from_python_it_is_one_object(studies, done, tmp_path):
+    _, folder, _ = done
+    shown = CrossStudies(read_json(folder / "crossdata.json"), [])
+    assert list(shown.matrix().columns) == ["north", "south", "east"]
+    assert shown.matrix().index.tolist() == ["north", "south", "east", "all other studies"]
+    assert shown.table().loc["south_to_north", "tested on n"] == "20"
+    assert repr(shown).startswith("CrossStudies(north, south, east: The model's mean balanced")
+    assert "<li>south to north: balanced accuracy" in shown._repr_html_()
+    places = {"data_root": studies, "results_dir": tmp_path, "checkpoint_dir": tmp_path}
+    with pytest.raises(ConfigError, match="trains a part") as error:
+        crossdata_of("north_2d", "south_2d", cell="north_to_south", **places)
+    assert error.value.hint == "leave cell out; job arrays use the command line"
