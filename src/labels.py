@@ -119,8 +119,11 @@ LABELS = (*STAGES, *DIAGNOSES, *OUTCOMES)
 CLASS_NAMES = tuple(
     dict.fromkeys(name for by in _SCHEMES.values() for one in by.values() for name in one.classes)
 )
-#: What the classes above the first are called together, of each kind of label.
-_ABOVE = {"stage": "demented", "diagnosis": "MCI or AD", "conversion": "converter"}
+#: Said of every result of other labels than stages, whose words tables and figures use.
+HOW_TO_READ = {
+    "diagnosis": "labels are diagnoses: read CN for CDR 0, and MCI or AD for demented",
+    "conversion": "labels are conversions: read stable for CDR 0, and converter for demented",
+}
 
 
 def class_scheme(num_classes: int | None = None, kind: str = "stage") -> ClassScheme:
@@ -169,11 +172,6 @@ def labels_like(labels: Collection[str]) -> tuple[str, ...]:
     """Return all labels of the kind that some labels are of; of none, the stages."""
     kind = kind_of_label(next(iter(labels))) if len(labels) else "stage"
     return class_scheme(kind=kind).labels
-
-
-def above(kind: str) -> str:
-    """Return what people above the first class are called: ``demented``, ``MCI or AD``."""
-    return _ABOVE[kind]
 
 
 def diagnosis_of(text: str) -> str | None:

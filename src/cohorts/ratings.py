@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, ManifestError, counted
-from ..labels import OUTCOMES, STAGES, diagnosis_of
+from ..labels import HOW_TO_READ, OUTCOMES, STAGES, diagnosis_of
 from ..manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def label_scans(
     rated = scans if ratings is None else rate_scans(scans, ratings, rating_days)
     if kind == "stage":
         return Labelled(rated, [])
+    rated = rated.with_stamps(HOW_TO_READ[kind])
     if kind == "diagnosis":
         return Labelled(_diagnosed(rated), [])
     if ratings is None:

@@ -6,6 +6,7 @@ import pytest
 
 from src.cohorts.ratings import first_sessions, label_scans, rate_scans
 from src.errors import ConfigError, ManifestError
+from src.labels import HOW_TO_READ
 from src.manifest import Manifest
 
 
@@ -51,11 +52,13 @@ def test_a_scan_whose_day_is_not_known_stays_unrated():
 
 
 def test_diagnoses_are_labels_of_their_own_kind():
-    found = label_scans(
+    kept = label_scans(
         scans(("a", 0), ("b", 0), ("c", 0), diagnosis=["LMCI", "Dementia", "SMC"]),
         None,
         "diagnosis",
-    ).kept.table
+    ).kept
+    assert kept.stamps == (HOW_TO_READ["diagnosis"],)
+    found = kept.table
     assert found["label"].tolist()[:2] == ["MCI", "AD"]
     assert found["label"].isna().tolist() == [False, False, True]
     with pytest.raises(ManifestError, match="no scan of raw has a diagnosis"):
