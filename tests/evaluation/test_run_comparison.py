@@ -54,7 +54,7 @@ def _people(n: int = 44, k: int = 3, seed: int = 0) -> dict[str, int]:
 def _answers(people: dict[str, int], k: int, skill: float, seed: int, per: int) -> Predictions:
     """Noisy logits; what is hard about a person is the same for every model."""
     scheme = class_scheme(k)
-    labels = np.array([scheme.index_of_stage[stage] for stage in people.values()])
+    labels = np.array([scheme.index_of_label[stage] for stage in people.values()])
     hard = np.random.default_rng(99).normal(size=(len(people), k))
     rng = np.random.default_rng(seed)
     logits = np.repeat(hard + skill * np.eye(k)[labels], per, axis=0)
