@@ -21,6 +21,7 @@ BACKBONES = {
         "simple",
         "resnet",
         "resnet_small",
+        "sfcn",
     ),
 }
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}

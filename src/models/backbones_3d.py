@@ -5,8 +5,8 @@ the mean of a channel over the scan: on phantoms such networks learnt late or no
 of four are enough for batch norm here, since every place of a map counts towards its statistics.
 
 Arrays: volumes ``(B, 1, X, Y, Z)``, every axis at least 24 voxels; maps ``(B, F, x, y, z)``,
-each axis an eighth (`simple`) or a sixteenth (`resnet`, `resnet_small`) of the volume's, rounded
-up.
+each axis an eighth (`simple`), a sixteenth (`resnet`, `resnet_small`) or a 32nd (`sfcn`) of the
+volume's, rounded up.
 """
 
 from __future__ import annotations
@@ -126,3 +126,39 @@ def resnet() -> tuple[nn.Module, int]:
 def resnet_small() -> tuple[nn.Module, int]:
     """ResNet3D-Small: five blocks in four stages of 32 to 192 channels."""
     return _initialise(_residual((32, 64, 128, 192), (1, 1, 2, 1))), 192
+
+
+class HalvingPool(nn.MaxPool3d):
+    """Maximum of 2 x 2 x 2 places, odd edges rounded up; a map of two places an edge stays.
+
+    A map of one place would be all that batch norm sees of a scan, and of one scan nothing: it
+    takes its own mean away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map of half the edges, ``(B, F, x / 2, y / 2, z / 2)``."""
+        pooled: Tensor = x if max(x.shape[2:]) <= 2 else super().forward(x)
+        return pooled
+
+
+@_register("sfcn", cam_layer="features.unit6", fine_layers=("features.unit3", "features.unit6"))
+def sfcn() -> tuple[nn.Module, int]:
+    """SFCN: five convolutions of 32 to 256 channels, each pooled, and one of single places.
+
+    As published up to its last map; pooling and head are this project's. Of volumes of less than
+    64 voxels an edge the last map keeps two places an edge.
+
+    Source: Peng et al. (2021), doi:10.1016/j.media.2020.101871.
+    """
+    widths = (1, 32, 64, 128, 256, 256)
+    features = nn.Sequential()
+    for unit, (channels_in, channels) in enumerate(pairwise(widths), start=1):
+        layers = Convolution(channels_in, channels), nn.BatchNorm3d(channels), HalvingPool()
+        features.add_module(f"unit{unit}", nn.Sequential(*layers, nn.ReLU(inplace=True)))
+    single = nn.Conv3d(widths[-1], 64, 1, bias=False)
+    last = nn.Sequential(single, nn.BatchNorm3d(64), nn.ReLU(inplace=True))
+    features.add_module("unit6", last)
+    return _initialise(features), 64

@@ -17,7 +17,10 @@ from src.models.classifier import Classifier
 from src.models.create import build_classifier
 from src.models.registry import MODEL_REGISTRY
 
-NAMES = ["resnet18", "efficientnet_lite0", "densenet121", "simple", "resnet", "resnet_small"]
+NAMES = [
+    *("resnet18", "efficientnet_lite0", "densenet121"),
+    *("simple", "resnet", "resnet_small", "sfcn"),
+]
 
 
 def build(name: str) -> Classifier:

@@ -13,7 +13,7 @@ from src.models.classifier import Classifier
 from src.models.create import build_classifier
 from src.models.registry import MODEL_REGISTRY
 
-STRIDE = {"simple": 8, "resnet": 16, "resnet_small": 16}
+STRIDE = {"simple": 8, "resnet": 16, "resnet_small": 16, "sfcn": 32}
 
 
 def build(name: str, num_classes: int = 2) -> Classifier:
@@ -35,12 +35,22 @@ def balls(count: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STRIDE)
-@pytest.mark.parametrize("shape", [(32, 32, 32), (56, 64, 24), (16, 33, 47)])
+@pytest.mark.parametrize("shape", [(40, 40, 40), (56, 64, 24), (16, 33, 47)])
 def test_map_is_the_volume_divided_by_the_stride(name: str, shape: tuple[int, ...]) -> None:
     classifier = build(name).eval()
     with torch.no_grad():
         found = classifier.features(torch.rand(1, 1, *shape)).shape[2:]
     assert tuple(found) == tuple(-(-size // STRIDE[name]) for size in shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((32, 32, 32), (2, 2, 2)), ((24, 33, 60), (1, 2, 2))]
+)
+def test_sfcn_keeps_two_places_of_a_small_volume(shape, expected) -> None:
+    classifier = build("sfcn").eval()
+    with torch.no_grad():
+        found = classifier.features(torch.rand(1, 1, *shape))
+    assert tuple(found.shape) == (1, 64, *expected)
 
 
 @pytest.mark.parametrize("name", STRIDE)
@@ -63,7 +73,8 @@ def test_a_scan_does_not_depend_on_its_batch(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "batch", "steps"), [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60)]
+    ("name", "batch", "steps"),
+    [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60), ("sfcn", 4, 40)],
 )
 def test_size_of_a_dark_centre_is_learnt(name: str, batch: int, steps: int) -> None:
     x, y = balls(40, 32, seed=1)

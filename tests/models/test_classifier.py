@@ -25,6 +25,7 @@ MILLIONS = {
     "simple": (1.5, 2.5),
     "resnet": (8.0, 12.0),
     "resnet_small": (2.5, 4.0),
+    "sfcn": (2.8, 3.2),
 }
 
 
