@@ -17,6 +17,7 @@ MAP_METHODS = (
     "hirescam",
     "ig",
     "occlusion",
+    "rollout",
 )
 #: What ``crossval`` may hold out, as the manifest's columns are called.
 HELD_OUT = ("site", "scanner", "manufacturer")

@@ -16,6 +16,8 @@ BACKBONES = {
         "efficientnet_b0",
         "densenet121",
         "efficientnet_lite0",
+        "vit_b_16",
+        "vit_conv",
     ),
     "3d": (
         "simple",

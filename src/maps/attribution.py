@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from ..data.augment import to_unit
 from ..errors import ConfigError, ImageError, UnknownNameError
 from ..models.classifier import Classifier
+from .attention import ROLLOUT, require_attention, rollout_maps
 from .methods import BY_PLACE, CAM_METHODS, INPUT_METHODS, fuse, resize
 
-METHODS = (*CAM_METHODS, *INPUT_METHODS)
+METHODS = (*CAM_METHODS, *INPUT_METHODS, ROLLOUT)
 #: Target: the log-odds of any dementia against none.
 DEMENTED = "demented"
 AUTO = "AUTO"
@@ -43,15 +44,16 @@ class Attribution:
         model: A classifier, logits ``(B, K)``; other than `Classifier` needs `layers`.
         method: One of `METHODS`.
         layers: Dotted names of layers whose outputs are maps, joined by "+" or in a sequence;
-            several are fused. AUTO takes what the backbone's entry declares. ``ig`` and
-            ``occlusion`` take none.
+            several are fused. AUTO takes what the backbone's entry declares. ``ig``,
+            ``occlusion`` and ``rollout`` take none.
 
     Attributes:
-        layers: Names of the explained layers; empty for ``ig`` and ``occlusion``.
+        layers: Names of the explained layers; empty where a method takes none.
 
     Raises:
         UnknownNameError: No method or layer has that name.
-        ConfigError: AUTO with a model whose backbone is not known.
+        ConfigError: AUTO with a model whose backbone is not known; rollout with one that has no
+            attention.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class Attribution:
                 modules = [self.model.get_submodule(name) for name in self.layers]
                 captured = capture(self.model, modules, x, target)
                 maps = fuse([CAM_METHODS[self.method](*pair) for pair in captured])
+            elif self.method == ROLLOUT:
+                maps = rollout_maps(self.model, x)
             else:
                 maps = self._from_input(to_unit(x), target)
             maps = finite(maps, self.method)
@@ -110,7 +114,11 @@ class Attribution:
         x = torch.zeros((1, 1, *shape), device=parameter.device, dtype=parameter.dtype)
         modules = [self.model.get_submodule(name) for name in self.layers]
         with computing(self.model, x) as x:
-            grids = [pair[0].shape[2:] for pair in capture(self.model, modules, x, 0)]
+            if self.method == ROLLOUT:
+                grids = [rollout_maps(self.model, x).shape[1:]]
+            else:
+                captured = capture(self.model, modules, x, 0)
+                grids = [pair[0].shape[2:] for pair in captured]
         finest = max(grids, key=lambda grid: grid.numel())
         return tuple(n / m for n, m in zip(shape, finest, strict=True))
 
@@ -221,12 +229,16 @@ def resolve_layers(
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        ConfigError: AUTO with a model whose backbone is not known, or a layer for ``ig``.
+        ConfigError: AUTO with a model whose backbone is not known, a layer for ``ig``, or rollout
+            of a model without attention.
     """
     names = tuple(layers.split("+")) if isinstance(layers, str) else tuple(layers)
     if method not in CAM_METHODS:
         if names != (AUTO,):
-            raise ConfigError(f"{method} explains the image itself", hint="leave --layer out")
+            what = "follows every layer" if method == ROLLOUT else "explains the image itself"
+            raise ConfigError(f"{method} {what}", hint="leave --layer out")
+        if method == ROLLOUT:
+            require_attention(model)
         return ()
     if names == (AUTO,):
         if not isinstance(model, Classifier):

@@ -1,15 +1,16 @@
-"""Ways to make a map: class-activation maps of a layer, integrated gradients, occlusion.
+"""Ways to make a map: class-activation maps of a layer, gradients, occlusion, attention.
 
 Arrays: images ``(B, C, H, W)`` or volumes ``(B, C, X, Y, Z)`` in [0, 1]; activations and gradients
 ``(B, F, ...)`` on the grid of a layer, F channels. Maps of layers ``(B, ...)`` are >= 0 on that
 grid; maps of the image ``(B, H, W)`` or ``(B, X, Y, Z)`` are signed, and their reference is an
-empty image (0). All are in units of the explained score.
+empty image (0). All are in units of the explained score, but for attention's: shares of 1.
 
 Sources: Grad-CAM, Selvaraju et al. (2017), doi:10.1109/ICCV.2017.74. Grad-CAM++, Chattopadhyay et
 al. (2018), doi:10.1109/WACV.2018.00097. LayerCAM, Jiang et al. (2021),
 doi:10.1109/TIP.2021.3089943. HiResCAM, Draelos and Carin (2020), arXiv:2011.08891. Integrated
 gradients, Sundararajan et al. (2017), arXiv:1703.01365. Occlusion, Zeiler and Fergus (2014),
-doi:10.1007/978-3-319-10590-1_53.
+doi:10.1007/978-3-319-10590-1_53. Attention rollout, Abnar and Zuidema (2020),
+doi:10.18653/v1/2020.acl-main.385.
 """
 
 from __future__ import annotations
@@ -185,3 +186,17 @@ INPUT_METHODS = {
     "ig": InputMethod(integrated_gradients, lambda shape: (1.0,) * len(shape)),
     "occlusion": InputMethod(_occlude, lambda shape: tuple(map(float, _window(shape)))),
 }
+
+
+def rollout(attentions: Sequence[Tensor]) -> Tensor:
+    """Return how much of every output token comes from which input token, ``(B, N, N)``.
+
+    Each block passes on half a token as it is, by its shortcut, and half as its attention mixes it.
+
+    Args:
+        attentions: ``(B, N, N)`` of every block, the first block first.
+    """
+    total = torch.eye(attentions[0].shape[1], device=attentions[0].device)
+    for attention in attentions:
+        total = (attention @ total + total) / 2
+    return total.expand(len(attentions[0]), -1, -1)

@@ -5,7 +5,11 @@ is the class activation map of Zhou et al. (2016, doi:10.1109/CVPR.2016.319). Fo
 the rectified map (``features.relu``), not the batch norm before it, whose negative values no
 class score sees.
 
-Arrays: images ``(B, 1, H, W)``; maps ``(B, F, H / 32, W / 32)``, rounded up.
+Transformers end in the map of their tokens, which is averaged as the others' is; the class token of
+`vit_b_16` takes part in every block and is not read.
+
+Arrays: images ``(B, 1, H, W)``; maps ``(B, F, H / 32, W / 32)``, of transformers ``(B, F, H / 16,
+W / 16)``, rounded up.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import re
 from collections import OrderedDict
 from functools import partial
 from importlib.resources import as_file, files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from torch.nn import functional as F  # noqa: N812  the name it has everywhere
 
 from ..errors import CheckpointError
 from .registry import register_model
+from .transformer import Encoder, Patches
 from .weights import Tensors, fetch
 
 # The mean over ImageNet's three channels (0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).
@@ -214,3 +220,49 @@ def efficientnet_lite0() -> tuple[nn.Module, int]:
     features, width = efficientnet_b0()
     _make_lite(features)
     return features, width
+
+
+def _vit_names(tensors: Tensors, features: nn.Module) -> dict[str, Tensor]:
+    """Read torchvision's ViT, whose published files say ``linear_1`` and ``linear_2``."""
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        name = name.replace("mlp.linear_1.", "mlp.0.").replace("mlp.linear_2.", "mlp.3.")
+        if name.startswith("conv_proj."):
+            name = f"patches.{name}"
+        elif name == "class_token":
+            name = "encoder.class_token"
+        if not name.startswith("heads."):
+            found[name] = value
+    return found
+
+
+def vision_transformer(width: int, depth: int, heads: int, hidden: int, grid: int) -> nn.Module:
+    """Return a plain vision transformer of 16 x 16 patches, the layout of torchvision's."""
+    encoder = Encoder(width, depth, heads, hidden, grid)
+    return nn.Sequential(OrderedDict(patches=Patches(width, 16), encoder=encoder))
+
+
+@_register(
+    "vit_b_16",
+    cam_layer="features.encoder",
+    imagenet_file=lambda: fetch(_torchvision().ViT_B_16_Weights.IMAGENET1K_V1.url),
+    rename=_vit_names,
+)
+def vit_b_16() -> tuple[nn.Module, int]:
+    """ViT-B/16 (Dosovitskiy et al. 2021, arXiv:2010.11929), its mean over patches classified."""
+    return vision_transformer(768, 12, 12, 3072, 14), 768
+
+
+# Patches cut by one convolution learn late from few images; four small ones, as in a CNN, do not
+# (Xiao et al. 2021, arXiv:2106.14881; Hassani et al. 2021, arXiv:2104.05704).
+@_register("vit_conv", cam_layer="features.encoder")
+def vit_conv() -> tuple[nn.Module, int]:
+    """A transformer of four blocks on four convolutions of 24 to 192 channels, each halving."""
+    features = nn.Sequential()
+    for unit, (channels_in, channels) in enumerate(pairwise((1, 24, 48, 96, 192)), start=1):
+        convolution = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+        layers = convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+        features.add_module(f"unit{unit}", nn.Sequential(*layers))
+    features.add_module("encoder", Encoder(192, depth=4, heads=4, hidden=384))
+    return features, 192

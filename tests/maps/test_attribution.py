@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from src.models.classifier import Classifier
 from src.models.registry import MODEL_REGISTRY
 
 NAMES = ["resnet18", "densenet121", "simple", "resnet_small"]
+ON_ANY = [name for name in METHODS if name != "rollout"]
 
 
 def exact(name: str) -> Classifier:
@@ -190,8 +192,9 @@ def test_several_layers_cost_one_pass_and_fuse_their_maps() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["resnet18", "simple"])
+@pytest.mark.parametrize(
+    ("name", "method"), [*product(["resnet18", "simple"], ON_ANY), ("vit_conv", "rollout")]
+)
 def test_model_caller_and_batch_do_not_matter(method: str, name: str, monkeypatch) -> None:
     monkeypatch.setattr(methods, "_WINDOWS", 2)  # few passes
     take_steps(monkeypatch, 4)

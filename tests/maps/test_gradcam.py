@@ -18,7 +18,7 @@ from src.models.create import build_classifier
 from src.models.registry import MODEL_REGISTRY
 
 NAMES = [
-    *("resnet18", "efficientnet_lite0", "densenet121"),
+    *("resnet18", "efficientnet_lite0", "densenet121", "vit_conv"),
     *("simple", "resnet", "resnet_small", "sfcn"),
 ]
 

@@ -100,7 +100,9 @@ def test_same_padding_halves_and_puts_the_odd_pixel_last(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "densenet121", "efficientnet_b0", "vit_b_16"]
+)
 def test_no_layer_of_a_torchvision_network_reads_three_channels(name: str) -> None:
     features, _ = MODEL_REGISTRY.get(name).build()
     first = next(module for module in features.modules() if isinstance(module, nn.Conv2d))

@@ -74,7 +74,7 @@ def test_a_scan_does_not_depend_on_its_batch(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "batch", "steps"),
-    [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60), ("sfcn", 4, 40)],
+    [("simple", 4, 80), ("simple", 1, 160), ("resnet_small", 4, 60), ("sfcn", 4, 80)],
 )
 def test_size_of_a_dark_centre_is_learnt(name: str, batch: int, steps: int) -> None:
     x, y = balls(40, 32, seed=1)

@@ -22,6 +22,8 @@ MILLIONS = {
     "densenet121": (6.8, 7.1),
     "efficientnet_b0": (3.9, 4.1),
     "efficientnet_lite0": (3.3, 3.5),
+    "vit_b_16": (85.4, 85.5),
+    "vit_conv": (1.3, 1.5),
     "simple": (1.5, 2.5),
     "resnet": (8.0, 12.0),
     "resnet_small": (2.5, 4.0),

@@ -48,7 +48,11 @@ def plain(model, images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "backbone", ["resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"]
+    "backbone",
+    [
+        *("resnet18", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"),
+        *("vit_b_16", "vit_conv"),
+    ],
 )
 def test_every_backbone_of_slices_gives_the_same_features(backbone):
     model = network(backbone).to(memory_format=torch.channels_last)

@@ -76,7 +76,7 @@ def test_imagenet_without_network_is_an_error_not_random_weights(
         raise OSError("network is unreachable")
 
     monkeypatch.setattr("torch.hub.urlopen", refuse)
-    for name in ("resnet18", "resnet50", "densenet121", "efficientnet_b0"):
+    for name in ("resnet18", "resnet50", "densenet121", "efficientnet_b0", "vit_b_16"):
         with pytest.raises(CheckpointError, match=rf"weights {name}.*network is unreachable"):
             build(name, "imagenet")
 
