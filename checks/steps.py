@@ -28,6 +28,7 @@ PARAMETERS = {  # with four classes
     **{"efficientnet_b0": 4_012_096, "efficientnet_lite0": 3_375_556},
     **{"simple": 1_984_220, "resnet": 9_176_164, "resnet_small": 3_469_668},
     **{"sfcn": 2_950_052, "vit_b_16": 85_408_516, "vit_conv": 1_407_916},
+    **{"resnet18_3d": 33_164_100, "resnet50_3d": 46_171_460},
 }
 
 

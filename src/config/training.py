@@ -24,6 +24,8 @@ BACKBONES = {
         "resnet",
         "resnet_small",
         "sfcn",
+        "resnet18_3d",
+        "resnet50_3d",
     ),
 }
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}

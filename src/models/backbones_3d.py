@@ -76,7 +76,7 @@ def _shortcut(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm3d(channels))
 
 
-def _initialise(features: nn.Module) -> nn.Module:
+def initialise(features: nn.Module) -> nn.Module:
     """Give every convolution Kaiming weights.
 
     The residual branches do not start at zero, as they may in larger networks: on 40 volumes that
@@ -113,19 +113,19 @@ def simple() -> tuple[nn.Module, int]:
     features = nn.Sequential()
     for unit, (channels_in, channels) in enumerate(pairwise(widths), start=1):
         features.add_module(f"unit{unit}", _unit(channels_in, channels, 2 if unit <= 3 else 1))
-    return _initialise(features), widths[-1]
+    return initialise(features), widths[-1]
 
 
 @_register("resnet", cam_layer="features.layer4", fine_layers=_FINE)
 def resnet() -> tuple[nn.Module, int]:
     """ResNet3D: 17 convolutions in four stages of 32 to 256 channels."""
-    return _initialise(_residual((32, 64, 128, 256), (2, 2, 3, 2))), 256
+    return initialise(_residual((32, 64, 128, 256), (2, 2, 3, 2))), 256
 
 
 @_register("resnet_small", cam_layer="features.layer4", fine_layers=_FINE)
 def resnet_small() -> tuple[nn.Module, int]:
     """ResNet3D-Small: five blocks in four stages of 32 to 192 channels."""
-    return _initialise(_residual((32, 64, 128, 192), (1, 1, 2, 1))), 192
+    return initialise(_residual((32, 64, 128, 192), (1, 1, 2, 1))), 192
 
 
 class HalvingPool(nn.MaxPool3d):
@@ -161,4 +161,4 @@ def sfcn() -> tuple[nn.Module, int]:
     single = nn.Conv3d(widths[-1], 64, 1, bias=False)
     last = nn.Sequential(single, nn.BatchNorm3d(64), nn.ReLU(inplace=True))
     features.add_module("unit6", last)
-    return _initialise(features), 64
+    return initialise(features), 64

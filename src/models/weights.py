@@ -4,7 +4,8 @@ Nothing here falls back to random weights: a file that cannot be had, or that do
 error that says what to do.
 
 A *foreign* state dict is one of the published network (3 input channels, 1000 classes), not of
-our `Classifier`. Its tensors are `kernel` ``(out, in, height, width)`` for the first convolution.
+our `Classifier`. Its first convolution is `kernel` ``(out, in, height, width)``, or of volumes
+``(out, in, x, y, z)``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ Tensors = Mapping[str, Tensor]
 #: Turns a foreign state dict into names of `features`, without the head.
 Rename = Callable[[Tensors, nn.Module], dict[str, Tensor]]
 
+#: Beginnings of the names of published networks' heads.
+_HEADS = ("fc.", "_fc.", "classifier.", "heads.", "conv_seg.")
 TIMEOUT = 15.0  # seconds without an answer
 _OTHER_WAYS = "--weights none trains from scratch; --backbone efficientnet_lite0 needs no download"
 
@@ -130,13 +133,15 @@ def load_weight_file(model: nn.Module, path: str | Path, rename: Rename | None) 
     if rename is None or any(name.startswith("head.") for name in tensors):
         return _load_own(model, tensors, path)
     _load_foreign(model.get_submodule("features"), tensors, path, rename)
-    return f"{path}, fresh head"
+    left = [name for name in tensors if name.removeprefix("module.").startswith(_HEADS)]
+    return f"{path}, fresh head" + (f"; left out: {', '.join(left)}" if left else "")
 
 
 def _tensors_in(path: Path) -> dict[str, Tensor]:
     content: Any = load_tensors(path)
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
+    for part in ("model", "state_dict"):  # of a checkpoint of ours; of MedicalNet's files
+        if isinstance(content, Mapping) and isinstance(content.get(part), Mapping):
+            content = content[part]
     named = content.items() if isinstance(content, Mapping) else ()
     tensors = {name: value for name, value in named if isinstance(value, Tensor)}
     if not tensors:
@@ -160,7 +165,7 @@ def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:
 def _load_foreign(features: nn.Module, tensors: Tensors, path: Path, rename: Rename) -> None:
     renamed = rename(tensors, features)
     first = next(name for name, value in features.state_dict().items() if value.ndim > 1)
-    if first in renamed and renamed[first].ndim == 4 and renamed[first].shape[1] == 3:
+    if first in renamed and renamed[first].ndim in (4, 5) and renamed[first].shape[1] == 3:
         # Equal to showing the grey image on all three channels, at a third of the work.
         renamed[first] = renamed[first].sum(dim=1, keepdim=True)
     _load_strictly(features, renamed, path)

@@ -28,6 +28,8 @@ MILLIONS = {
     "resnet": (8.0, 12.0),
     "resnet_small": (2.5, 4.0),
     "sfcn": (2.8, 3.2),
+    "resnet18_3d": (33.1, 33.3),
+    "resnet50_3d": (46.1, 46.3),
 }
 
 
