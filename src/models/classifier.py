@@ -195,6 +195,7 @@ class Classifier(nn.Module):
         self.frozen = self.pretrained = False
         self.cam_layer, self.fine_layers = entry.cam_layer, entry.fine_layers
         self.normalise = Normalise(entry.dim, entry.mean, entry.std)
+        self._declared = torch.tensor([entry.mean, entry.std])
         self.features, width = entry.build()
         self.pool = GlobalAverage() if entry.dim == "2d" else GlobalMeanAndMax()
         self.dropout = nn.Dropout(dropout)
@@ -209,8 +210,10 @@ class Classifier(nn.Module):
         return isinstance(self.head, OrdinalHead)
 
     def made_of(self) -> Iterator[bytes]:
-        """Yield what features depend on beside the weights; of registered backbones nothing."""
-        yield from ()
+        """Yield what features depend on beside weights: grey values, if others than declared."""
+        now = torch.stack([self.normalise.mean, self.normalise.std]).detach().float().cpu()
+        if not torch.equal(now, self._declared):
+            yield now.numpy().tobytes()
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the pooled features ``(B, F)`` of images or volumes."""

@@ -20,6 +20,7 @@ from .classifier import Classifier
 from .device import choose_device, seed_of
 from .made_again import imported
 from .registry import MODEL_REGISTRY, ModelEntry
+from .weight_card import read_card
 from .weights import load_features, load_weight_file
 from .wrap import wrap
 
@@ -213,7 +214,13 @@ def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | No
     if weights == "none":
         return "none, trained from scratch"
     if weights not in (None, "imagenet"):
-        return load_weight_file(model, Path(str(weights)), entry.rename)
+        loaded = load_weight_file(model, Path(str(weights)), entry.rename)
+        card = read_card(str(weights))
+        if card is None or card.normalisation is None:
+            return loaded
+        model.normalise.mean.fill_(card.normalisation[0])
+        model.normalise.std.fill_(card.normalisation[1])
+        return f"{loaded}; mean %g and std %g of grey values, as beside it" % card.normalisation
     if entry.imagenet_file is None or entry.rename is None:
         raise ConfigError(
             f"--weights imagenet: there are none of {entry.name} ({entry.dim})",

@@ -1,8 +1,8 @@
 """3D ResNets in the published layout, so that weights learnt elsewhere can be read.
 
 The names are those of MONAI and MedicalNet (``conv1``, ``bn1``, ``layer1`` ... ``layer4``), and so
-is what is computed: a convolution of 7 x 7 x 7 and a pooling, each halving, and four stages, of which
-all but the first halve.
+is what is computed: a convolution of 7 x 7 x 7 and a pooling, each halving, and four stages, of
+which all but the first halve.
 
 Arrays: volumes ``(B, 1, X, Y, Z)``; maps ``(B, F, x, y, z)``, each axis a 32nd of the volume's,
 rounded up. Up to 32 voxels an edge that is one place, which batch norm cannot train one scan on.

@@ -17,6 +17,7 @@ from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.fold_training import FoldTraining, train_folds
 from ..evaluation.out_of_fold import collect_units
+from ..evaluation.pretrained_people import refuse_pretrained_on
 from ..evaluation.result_files import require_whole, write_results
 from ..evaluation.shuffled_labels import permutation_test
 from .preflight import check_before
@@ -106,4 +107,6 @@ def _check_people(study: Study) -> None:
     first = with_fold(people, study.folds[0])
     logger.info("the first of %s is looked at before training", counted(len(study.folds), "fold"))
     allowed, seed = config.train.allow_leaks, config.data.seed
+    everyone = people.table["subject"]
     refuse_leaks(first, allowed=allowed, seed=seed, leaks_only=True)
+    refuse_pretrained_on(config.model.weights, study.data, everyone, allowed=allowed)

@@ -19,6 +19,7 @@ from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
 from ..data.split_files import split_rows, write_split
+from ..evaluation.pretrained_people import refuse_pretrained_on
 from ..evaluation.result_files import remove_results
 from ..files import atomic_file, write_json
 from ..maps.map_run import clear_maps
@@ -51,6 +52,9 @@ def run(config: RunConfig) -> Iterator[Path]:
     data = open_run_data(config)
     require_classes(data.manifest, data.scheme)
     refuse_leaks(data.manifest, allowed=config.train.allow_leaks, seed=config.data.seed)
+    tested = data.with_split("test").subjects
+    allowed = config.train.allow_leaks
+    refuse_pretrained_on(config.model.weights, data, tested, allowed=allowed)
     accelerator = open_accelerator(config.device, config.train.precision)
     with others_needed(lambda: 0):
         trainer = _open_trainer(config, data, accelerator)
