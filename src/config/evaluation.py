@@ -74,6 +74,11 @@ class CrossvalConfig:
         "crossval: train nothing, join the folds that are there",
         modes=("crossval", "crossdata"),
     )
+    learning_curve: bool = option(
+        False,
+        "crossval: also train every fold on 20, 40, 60 and 80 % of its people, for the score over "
+        "the number of people",
+    )
     hold_out: str | None = option(
         None,
         f"crossval: test one {', '.join(HELD_OUT)} after the other, each by a model that never saw "

@@ -56,8 +56,8 @@ class Unit:
         """Return JSON values that `from_dict` reads."""
         return {
             **{name: getattr(self, name) for name in ("repeat", "fold", "seed")},
-            "people": _packed(self.people),
-            "images": _packed(self.images),
+            "people": packed(self.people),
+            "images": packed(self.images),
             "sessions": [None if pd.isna(value) else str(value) for value in self.rows["session"]],
             "slices": [None if pd.isna(value) else int(value) for value in self.rows["slice"]],
             "calibration": self.calibration.to_dict(),
@@ -72,7 +72,7 @@ class Unit:
             ValueError: Or KeyError or TypeError: it is damaged.
         """
         k = len(scheme.classes)
-        images = _unpacked(content["images"], k)
+        images = unpacked(content["images"], k)
         rows = pd.DataFrame(
             {
                 "subject": images.subjects,
@@ -85,7 +85,7 @@ class Unit:
         )
         return cls(
             **{name: _whole(content[name], name) for name in ("repeat", "fold", "seed")},
-            people=_unpacked(content["people"], k),
+            people=unpacked(content["people"], k),
             images=images,
             rows=rows,
             calibration=Calibration.from_dict(content["calibration"], k),
@@ -254,7 +254,8 @@ def _sets(units: Sequence[Unit], level: float) -> Sets:
     return np.concatenate(parts)
 
 
-def _packed(predictions: Predictions) -> dict[str, Any]:
+def packed(predictions: Predictions) -> dict[str, Any]:
+    """Return JSON values that `unpacked` reads, logits with six decimals."""
     return {
         "subjects": [str(name) for name in predictions.subjects],
         "labels": predictions.labels.tolist(),
@@ -262,7 +263,12 @@ def _packed(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _unpacked(content: dict[str, Any], classes: int) -> Predictions:
+def unpacked(content: dict[str, Any], classes: int) -> Predictions:
+    """Read what `packed` wrote.
+
+    Raises:
+        ValueError: Or KeyError or TypeError: it is damaged.
+    """
     subjects = np.array(_texts(content["subjects"]), dtype=object)
     labels = np.array([_whole(one, "labels") for one in content["labels"]])
     logits = np.array(content["logits"])

@@ -16,6 +16,7 @@ from ..data.splits import folds_table, with_fold
 from ..errors import ManifestError, counted
 from ..evaluation.cross_validation import Study
 from ..evaluation.fold_training import FoldTraining, train_folds
+from ..evaluation.learning_curve import learning_curve
 from ..evaluation.out_of_fold import collect_units
 from ..evaluation.pretrained_people import refuse_pretrained_on
 from ..evaluation.result_files import require_whole, write_results
@@ -71,16 +72,21 @@ def run(config: RunConfig) -> Iterator[Path]:
     crossval |= {"harmonised": harmonised_words(wanted)} if wanted.harmonise else {}
     count = config.evaluate.permute_labels
     permutation = permutation_test(study, training, folder, units, count)
+    bootstrap = config.evaluate.bootstrap
+    curve = (
+        learning_curve(study, training, folder, units, bootstrap) if wanted.learning_curve else None
+    )
     context = {
         "kind": "crossval",
         "run": study.name,
         "settings": study.settings(),
         "crossval": crossval,
         "permutation": permutation,
+        "learning_curve": curve,
         "seconds": time.monotonic() - started,
     }
     figures = config.results_dir / "figures" / study.name
-    results, files = write_results(folder, figures, answers, context, config.evaluate.bootstrap)
+    results, files = write_results(folder, figures, answers, context, bootstrap)
     yield from files
     require_whole(results)
 

@@ -23,8 +23,8 @@ FLAGS = """
     data_dir data_root dataset datasets debug
     device dim dropout epochs fold folds freeze_backbone grad_clip graded harmonise help
     help_all hold_out
-    image_size input keep_memory label layer let_in loss lr maps method min_age mode months
-    n4 num_slices
+    image_size input keep_memory label layer learning_curve let_in loss lr maps method min_age mode
+    months n4 num_slices
     official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
@@ -218,7 +218,7 @@ def test_whole_numbers_are_numbers():
     ("settings", "hint"),
     [
         ({"epoch": 3}, "did you mean 'epochs'"),
-        ({"train": {"learning_rat": 1}}, "choose one of"),
+        ({"train": {"sharpness": 1}}, "choose one of"),
         ({"train": 3}, "did you mean"),
         ({"evaluate": 3}, "choose one of"),
     ],

@@ -21,6 +21,7 @@ from src.labels import class_scheme
 from src.report.score_figures import forest
 from src.report.score_figures.calibration import decision_curve_figure, reliability_figure
 from src.report.score_figures.coverage import abstention_figure, prediction_sets_figure
+from src.report.score_figures.learning_curve import learning_curve_figure
 from src.report.score_figures.resampling import crossval_figure, permutation_figure
 from src.report.score_figures.rivals import rivals_figure
 from src.report.score_figures.subgroups import retest_figure, subgroup_figure
@@ -319,6 +320,33 @@ def _crossval(repeats: int = 5, folds: int = 5) -> dict[str, Any]:
     }
 
 
+def _learning_curve(gain: float = 0.03, *, few: bool = False) -> dict[str, Any]:
+    """A curve of which the model gains `gain` per doubling, and the rival nothing."""
+
+    def both(model: float, rival: float, half: float) -> dict[str, Any]:
+        return {
+            who: {name: _interval(value, half) for name in ("balanced_accuracy", "macro_auc")}
+            for who, value in (("model", model), ("dark_voxels", rival))
+        }
+
+    return {
+        "available": True,
+        "few_people": few,
+        "n_people": 203,
+        "repeats": 2,
+        "late_share": 0.4,
+        "points": [
+            {"share": share, "n_people": 162 * share}
+            | both(0.7 + gain * np.log2(share), 0.69, 0.06)
+            for share in (0.2, 0.4, 0.6, 0.8, 1.0)
+        ],
+        "per_doubling": both(gain, 0.0, 0.01),
+        "late_per_doubling": both(gain, 0.0, 0.01),
+        "sd_repeats": {"balanced_accuracy": 0.01, "macro_auc": 0.004},
+        "sentence": "Macro AUC grows",
+    }
+
+
 def _results(k: int = 3) -> dict[str, Any]:
     """What ``metrics.json`` holds, with every section that a figure is made of."""
     return {
@@ -334,6 +362,7 @@ def _results(k: int = 3) -> dict[str, Any]:
         "confounding": _confounding(),
         "retest": _retest(),
         "permutation": _permutation(),
+        "learning_curve": _learning_curve(),
         "crossval": _crossval(),
     }
 
@@ -781,6 +810,24 @@ def test_permutation_shows_the_null_and_p(tmp_path, drawn) -> None:
     null = np.array(section["null"]["macro_auc"])
     assert (null < limit.get_xdata()[0]).mean() == 0.95
     assert observed.get_xdata()[0] == 0.74
+
+
+@pytest.mark.parametrize(
+    ("curve", "ends"),
+    [(_learning_curve(), 324), (_learning_curve(0.005), 162), (_learning_curve(few=True), 162)],
+)
+def test_a_learning_curve_goes_beyond_its_people_only_where_it_rises(tmp_path, drawn, curve, ends):
+    assert learning_curve_figure(tmp_path / "l.png", curve, _person(3), "T")
+    axes = drawn.figures[-1].get_axes()[1]
+    lines = [line for line in axes.get_lines() if line.get_label() != "chance"]
+    reached = max(float(np.max(line.get_xdata())) for line in lines)
+    assert 2**reached == pytest.approx(ends, rel=0.02)
+    beyond = [line for line in lines if "if it goes on so" in str(line.get_label())]
+    assert [float(line.get_ydata()[-1]) for line in beyond] == ([0.73] if ends == 324 else [])
+    words = [text.get_text() for text in axes.get_xticklabels()]
+    assert words[:3] == ["32", "65", "97"]
+    assert words[3] == ""  # it would touch the next
+    assert ("324" in words) == (ends == 324)
 
 
 def test_permutation_of_one_metric_and_few_shuffles(tmp_path, drawn) -> None:

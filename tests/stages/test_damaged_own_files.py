@@ -17,6 +17,7 @@ from src.data.loaders import open_dataset
 from src.errors import MriError
 from src.evaluation.analyses.dark_voxels import stored_dark_voxels
 from src.evaluation.cross_validation import Study
+from src.evaluation.learning_curve import _read_done
 from src.evaluation.run_comparison import compare
 from src.evaluation.scored_runs import read_run
 from src.evaluation.shuffled_labels import _read_null
@@ -85,6 +86,9 @@ class Run:
     def null(self):
         return _read_null(self.folds / "permutation.json", self.study.identity())
 
+    def curve(self):
+        _read_done(self.folds / "learning_curve.json", self.study)
+
     def scan(self):
         read_named_record(self.data, self.record.stem)
         own = self.manifest.table["subject"] == self.record.stem.rpartition("_")[0]
@@ -114,7 +118,7 @@ def run(tmp_path_factory):
         for more in (
             "full --weights none --graded 4 --samples 1 --no-report",
             f"predict --input {scans} --no-report",
-            "crossval --freeze_backbone --folds 2 --repeats 1 --permute_labels 1",
+            "crossval --freeze_backbone --folds 2 --repeats 1 --permute_labels 1 --learning_curve",
         ):
             mode, *own = more.split()
             assert cli.main(["--mode", mode, *own, *only_read(mode, words)]) == 0
@@ -155,6 +159,9 @@ FILES = {
         Run.null,
         r"identity: object|null: list|null/0: removed",
         "identity",
+    ),
+    "learning_curve.json": objects(
+        lambda run: run.folds / "learning_curve.json", Run.curve, "none", "identity"
     ),
     "maps.csv": tables(
         lambda run: run.maps / "maps.csv",

@@ -16,6 +16,8 @@ from .run_facts import available
 #: Blocks of lines, with an empty line between two of them.
 Blocks = list[list[str]]
 _OF_GROUP = ("balanced_accuracy", "auc_demented", "accuracy")
+_OF_CURVE = ("balanced_accuracy", "macro_auc")
+_SIDES = {"model": "model", "dark_voxels": "dark voxels"}
 _MOVED = ("validation", "here", "difference")
 #: Begins the text of a part that could not be estimated.
 ABSENT = "Not available: "
@@ -208,6 +210,34 @@ def permutation(results: dict[str, Any]) -> Blocks:
     n = people(results["person"]["n_people"])
     text = f"{section['n']} permutations ({escape(section['kind'])}) in {n}: {each}."
     return [["## Against chance"], [text]]
+
+
+def learning_curve(results: dict[str, Any]) -> Blocks:
+    """Return the score over the number of people who train; nothing where it was not asked for."""
+    section = results.get("learning_curve")
+    if section is None:
+        return []
+    names = [name for name in _OF_CURVE if name in section["points"][0]["model"]]
+    sides = [side for side in _SIDES if side in section["points"][0]]
+    rows = [
+        [f"{point['n_people']:.0f}", *(estimate(point[s][name]) for name in names for s in sides)]
+        for point in section["points"]
+    ]
+    words = {key: section[f"{key}per_doubling"] for key in ("", "late_")}
+    late = f"{100 * section['late_share']:.0f} % of the people on"
+    for key, title in (("", "per doubling"), ("late_", f"per doubling, from {late}")):
+        rows.append([title, *(estimate(words[key][s][name]) for name in names for s in sides)])
+    spread = section["sd_repeats"].get("macro_auc")
+    text = (
+        f"{escape(section['sentence'], 800)}. Intervals resample the "
+        f"{people(section['n_people'])} tested, the same ones at every size; other people to learn "
+        "from would widen them"
+    )
+    text += "." if spread is None else f" (SD of the last row over repeats: {number(spread)})."
+    if "reason_dark_voxels" in section:
+        text += f" Dark voxels: {escape(section['reason_dark_voxels'], 200)}."
+    head = [f"{TITLES[name]}, {_SIDES[s]}" for name in names for s in sides]
+    return [["## More people"], [text], table(["people to learn from", *head], rows)]
 
 
 def external(results: dict[str, Any]) -> Blocks:

@@ -56,7 +56,7 @@ def metrics_markdown(results: dict[str, Any]) -> str:
         *(sections.increment, sections.calibration, sections.prediction_sets),
         *(sections.abstention, sections.decision_curve, sections.subgroups),
         *(sections.confounding, sections.retest, sections.permutation),
-        *(sections.external, sections.crossval),
+        *(sections.learning_curve, sections.external, sections.crossval),
     )
     return join_lines(block for part in parts for block in part(results))
 

@@ -35,6 +35,7 @@ PARTS: dict[str, _Make] = {
     "age": sections.confounding,
     "retest": sections.retest,
     "chance": sections.permutation,
+    "learning": sections.learning_curve,
     "external": sections.external,
     "folds": sections.crossval,
 }

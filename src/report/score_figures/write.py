@@ -15,6 +15,7 @@ from typing import Any
 from .calibration import decision_curve_figure, reliability_figure
 from .coverage import abstention_figure, prediction_sets_figure
 from .forest import NOT_ASKED, missing, shortened
+from .learning_curve import learning_curve_figure
 from .resampling import crossval_figure, permutation_figure, permutation_missing
 from .rivals import rivals_figure, rivals_missing
 from .subgroups import retest_figure, subgroup_figure
@@ -119,6 +120,16 @@ FIGURES = (
         why_not=lambda r: permutation_missing(r.get("permutation")),
         draw=lambda path, r, **more: permutation_figure(
             path, r["permutation"], n_people=_n_people(r), **more
+        ),
+    ),
+    ScoreFigure(
+        "learning_curve.png",
+        "Learning curve",
+        part="learning",
+        shows="Scores of the model and of dark voxels by the number of people they learnt from",
+        why_not=lambda r: missing(r.get("learning_curve")),
+        draw=lambda path, r, **more: learning_curve_figure(
+            path, r["learning_curve"], r["person"], **more
         ),
     ),
     ScoreFigure(
