@@ -76,7 +76,7 @@ class CrossvalConfig:
     )
     learning_curve: bool = option(
         False,
-        "crossval: also train every fold on 20, 40, 60 and 80 % of its people, for the score over "
+        "crossval: also train every fold on one to four fifths of its people, for the score over "
         "the number of people",
     )
     hold_out: str | None = option(

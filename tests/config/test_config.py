@@ -218,7 +218,7 @@ def test_whole_numbers_are_numbers():
     ("settings", "hint"),
     [
         ({"epoch": 3}, "did you mean 'epochs'"),
-        ({"train": {"sharpness": 1}}, "choose one of"),
+        ({"train": {"zzz": 1}}, "choose one of"),
         ({"train": 3}, "did you mean"),
         ({"evaluate": 3}, "choose one of"),
     ],
