@@ -19,8 +19,9 @@ from ..data.splits import Division
 from ..errors import counted
 from ..models.calibration import fit_calibration
 from ..predictions import FEW_PEOPLE, Predictions, take_rows
-from .analyses.dark_voxels import same_length, stored_dark_voxels
+from .analyses.dark_voxels import PREFIX, same_length
 from .analyses.drift import moved
+from .analyses.image_measures import CSF_GREY, stored_image_measures
 from .analyses.rivals import people_table, rival_scores
 from .cross_study import PAIR, WITHIN, Cell, CrossStudy
 from .metrics.intervals import Metric, estimate_and_resample, interval
@@ -34,7 +35,8 @@ SCHEMA = "crossdata/1"
 #: What a cell is told apart by.
 SCORES = ("balanced_accuracy", "macro_auc", "auc_demented")
 _PROBABILITIES = ("log_loss", "ece_demented", "slope", "intercept")
-_RIVALS = ("age_sex", "table", "dark_voxels")
+_RIVALS = ("age_sex", "table", "dark_voxels", "csf_grey", "tissue_maps")
+_APART = "maps of several studies have other grids, and are not laid on each other"
 _DRAWS = 20  # of the people who calibrate
 
 
@@ -66,7 +68,7 @@ def score_cells(
         answered: Name of a cell -> its answers, of every cell that is not refused.
         n_bootstrap: Resamples of people behind every interval.
     """
-    dark = _dark_voxels(study)
+    measured = _measured(study)
     table = people_table(study.data.manifest)
     labels = study.data.manifest.people()["label"].map(study.data.scheme.index).astype(int)
     entries = []
@@ -83,7 +85,7 @@ def score_cells(
             logger.info("scoring %s", cell.name)
             said = answered[cell.name]
             entry |= _scored(study, said, n_bootstrap)
-            entry["rivals"] = _rivals(study, cell, table, dark, labels, n_bootstrap)
+            entry["rivals"] = _rivals(study, cell, table, measured, labels, n_bootstrap)
             entry["drift"] = _drift(cell, answered, n_bootstrap)
             entry["recalibrated"] = recalibrated(
                 said, study.config.crossdata.calibrate_on, study.config.data.seed
@@ -166,35 +168,34 @@ def _train_counts(study: CrossStudy, cell: Cell) -> list[int]:
     return [int(count) for count in counts]
 
 
-def _dark_voxels(study: CrossStudy) -> pd.DataFrame | None:
-    """Return the dark fractions of everyone, measured in each study and of one length."""
+def _measured(study: CrossStudy) -> pd.DataFrame:
+    """Return what every study's images measure, dark fractions of one length; without maps."""
     tables = []
     for name, part in study.parts.items():
-        found = stored_dark_voxels(part.manifest, part.cache)
-        if found is None:
-            return None
+        found = stored_image_measures(part.manifest, part.cache)
         tables.append(found.rename(index=study.joined.named[name]))
-    return same_length(tables)
+    dark = [table.filter(regex=f"^{PREFIX}") for table in tables]
+    return same_length(dark).join(pd.concat([table[CSF_GREY] for table in tables]))
 
 
 def _rivals(
     study: CrossStudy,
     cell: Cell,
     table: pd.DataFrame,
-    dark: pd.DataFrame | None,
+    measured: pd.DataFrame,
     labels: pd.Series,
     n_bootstrap: int,
 ) -> list[dict[str, Any]]:
     divisions = [Division(fold.development, fold.test) for fold in cell.folds]
     found, _ = rival_scores(
-        *(table, dark, labels, divisions, list(study.data.scheme.classes)),
+        *(table, measured, labels, divisions, list(study.data.scheme.classes)),
         *(_train_counts(study, cell), n_bootstrap),
     )
     return [
         {
             "name": rival["name"],
             "title": rival["title"],
-            "reason": rival.get("reason"),
+            "reason": _APART if rival["name"] == "tissue_maps" else rival.get("reason"),
             "metrics": {name: rival["metrics"][name] for name in SCORES}
             if rival["available"]
             else None,

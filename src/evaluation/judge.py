@@ -18,8 +18,8 @@ from ..predictions import Predictions
 from ..report.metrics_schema import SCHEMA
 from .analyses.abstention import abstention
 from .analyses.calibration import calibration_report
-from .analyses.dark_voxels import stored_dark_voxels
 from .analyses.decision_curve import decision_curve
+from .analyses.image_measures import stored_image_measures
 from .analyses.increment import increment
 from .analyses.permutation import permutation_test
 from .analyses.prediction_sets import score_sets
@@ -123,7 +123,7 @@ class _Extras:
 def _rivals(answers: Answers, table: pd.DataFrame, **with_intervals: Any) -> list[dict[str, Any]]:
     """Return every rival's scores, and how much more the model scores."""
     rivals, rows_of = rival_scores(
-        *(table, stored_dark_voxels(answers.manifest, answers.cache), _labels(answers)),
+        *(table, stored_image_measures(answers.manifest, answers.cache), _labels(answers)),
         *(answers.divisions, list(answers.scheme.classes), answers.train_counts),
         **with_intervals,
         harmonised=answers.harmonised,

@@ -24,7 +24,7 @@ from src.data.dataset import make_loader
 from src.data.image_cache import ImageCache
 from src.data.loaders import open_dataset
 from src.errors import ConfigError, DataNotFoundError, ImageError, ManifestError
-from src.evaluation.analyses.dark_voxels import measure_dark_voxels, stored_dark_voxels
+from src.evaluation.analyses.image_measures import measure_images, stored_image_measures
 from src.labels import class_scheme
 from src.manifest import Manifest
 from src.training.features import dataset_features
@@ -420,8 +420,8 @@ def test_no_image_is_decoded_twice(tmp_path, monkeypatch, dim):
         predict(Tiny(dim), data.with_split("test"), torch.device("cpu"))
         everyone = data.everyone("train")
         dataset_features(Tiny(dim), everyone, torch.device("cpu"))
-        stored_dark_voxels(everyone.manifest, everyone.cache)
-        measure_dark_voxels(everyone.manifest, everyone.cache)
+        stored_image_measures(everyone.manifest, everyone.cache)
+        measure_images(everyone.manifest, everyone.cache)
         fold = everyone.with_manifest(everyone.manifest.where(everyone.rows["age"] > 70), "train")
         fold.read_rows(range(len(fold)))
     assert sorted(counted) == sorted(folder / name for name in Manifest.read(folder).table["path"])

@@ -13,8 +13,13 @@ from scipy import ndimage
 from src.data.image_cache import ImageCache
 from src.errors import DataNotFoundError, ImageError
 from src.evaluation.analyses import dark_voxels
-from src.evaluation.analyses.dark_voxels import dark_fractions, measure_dark_voxels
+from src.evaluation.analyses.dark_voxels import dark_fractions
+from src.evaluation.analyses.image_measures import measure_images
 from src.manifest import Manifest
+
+
+def measure_dark_voxels(manifest: Manifest, cache: ImageCache | None = None) -> pd.DataFrame:
+    return measure_images(manifest, cache).filter(like="dark_")
 
 
 def _disc(shape=(90, 70), radius: float = 30, inner: float = 0, level: int = 0) -> np.ndarray:

@@ -56,7 +56,9 @@ def _people(counts=(40, 25, 14), effect: float = 1.0, seed: int = 0):
 def _dark(labels: pd.Series, columns: int = 5) -> pd.DataFrame:
     rng = np.random.default_rng(3)
     values = 0.2 + 0.03 * (labels.to_numpy()[:, None] + rng.normal(size=(len(labels), columns)))
-    return pd.DataFrame(values, labels.index, [f"dark_{c:02d}" for c in range(columns)])
+    table = pd.DataFrame(values, labels.index, [f"dark_{c:02d}" for c in range(columns)])
+    cells = {f"tissue_{c:04d}": values[:, c % columns] + 0.1 * c for c in range(30)}
+    return table.assign(csf_grey=values.sum(axis=1), **cells)
 
 
 def _divisions(labels: pd.Series, folds: int = 3, repeats: int = 1):
@@ -287,6 +289,10 @@ def test_every_rival_is_listed_and_scored_like_the_network() -> None:
     assert named["table"]["title"] == "age, sex, nWBV, eTIV"
     assert named["table"]["columns"] == ["age", "sex", "nwbv", "etiv"]
     assert named["dark_voxels"]["columns"] == [f"dark_{c:02d}" for c in range(5)]
+    assert named["csf_grey"]["columns"] == ["csf_grey"]
+    assert named["tissue_maps"]["columns"] == ["tissue_0000 to tissue_0029"]
+    raw = roc_auc_score(labels > 0, _dark(labels)["csf_grey"])
+    assert f"without any fit its AUC of demented is {raw:.3f}" in named["csf_grey"]["note"]
     assert "upper reference" in named["mmse"]["note"]
     json.dumps(entries, allow_nan=False)
 
@@ -346,7 +352,8 @@ def test_a_rival_without_its_columns_says_why() -> None:
     named = _by_name(entries)
     assert not any(entry["available"] for entry in entries)
     assert named["age_sex"]["reason"] == named["mmse"]["reason"] == "the manifest has no ages"
-    assert named["dark_voxels"]["reason"] == "the processed images were not measured"
+    for name in ("dark_voxels", "csf_grey", "tissue_maps"):
+        assert named[name]["reason"] == "the processed images were not measured"
     assert named["site"]["reason"] == "there is one site only: North"
     assert found == {}
     assert all("metrics" not in entry for entry in entries)
@@ -385,6 +392,7 @@ def test_people_whose_images_were_not_measured_are_counted() -> None:
     dark = _dark(labels)
     some, few = (_by_name(_scores(table, labels, dark.iloc[n:])[0]) for n in (3, 30))
     assert some["dark_voxels"]["imputed"] == 3
+    assert few["tissue_maps"]["reason"] == "tissue maps are missing for 30 of 79 people"
     reason = few["dark_voxels"]["reason"]
     assert reason == "dark_00 values are missing for 30 of 79 people"
 

@@ -21,6 +21,7 @@ from src.report.cross_study import markdown, sentences
 from src.stages import crossdata
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
+MEASURED = ("csf_grey", "tissue_maps")
 STUDIES = ("north_2d", "south_2d", "east_2d")
 
 
@@ -97,6 +98,10 @@ def test_a_cell_is_told_against_home_and_against_what_was_promised(done):
     assert cells["others_to_east"]["drift"]["promised"] is None
     dark = next(one for one in pair["rivals"] if one["name"] == "dark_voxels")
     assert dark["metrics"]["balanced_accuracy"]["value"] is not None
+    csf, maps = (next(one for one in pair["rivals"] if one["name"] == n) for n in MEASURED)
+    assert csf["metrics"]["auc_demented"]["value"] is not None
+    assert maps["metrics"] is None
+    assert maps["reason"].startswith("maps of several studies have other grids")
 
 
 def test_recalibration_scores_those_who_did_not_calibrate(done):

@@ -15,7 +15,7 @@ from src import cli
 from src.config import config_from_args
 from src.data.loaders import open_dataset
 from src.errors import MriError
-from src.evaluation.analyses.dark_voxels import stored_dark_voxels
+from src.evaluation.analyses.image_measures import stored_image_measures
 from src.evaluation.cross_validation import Study
 from src.evaluation.learning_curve import _read_done
 from src.evaluation.run_comparison import compare
@@ -94,8 +94,8 @@ class Run:
         own = self.manifest.table["subject"] == self.record.stem.rpartition("_")[0]
         processed_table(self.data, self.manifest.where(own))
 
-    def dark(self):
-        return stored_dark_voxels(self.manifest, self.study.data.cache)
+    def measures(self):
+        return stored_image_measures(self.manifest, self.study.data.cache)
 
     def who(self):
         """Whatever is wrong with the data set is a sentence on the page."""
@@ -230,9 +230,9 @@ FILES = {
         r"|files/\d: removed|files/\d/(path|fingerprint): text|files/\d/slice: (null|five)"
         r"|files/\d/to_stored/\d/\d: five|side_known: (null|removed)|notes: (list|removed)",
     ),
-    "dark_voxels.csv": tables(
-        lambda run: next((run.data / ".features").glob("dark_voxels_*.csv")),
-        Run.dark,
+    "image_measures.csv": tables(
+        lambda run: next((run.data / ".features").glob("image_measures_*.csv")),
+        Run.measures,
         r"dark_01: removed|dark_\d+: empty|a row cut short",
     ),
     "config.json": objects(

@@ -10,10 +10,7 @@ zero outside the brain.
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,15 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...config.own_files import Column, read_table
-from ...data.image_cache import ImageCache, ImageStore
-from ...errors import ImageError, ManifestError, counted
-from ...files import atomic_file
-from ...manifest import Manifest
+from ...errors import ImageError
 from ...predictions import Array
 
-logger = logging.getLogger(__name__)
-#: Columns that `measure_dark_voxels` names start with this.
+#: Columns of dark fractions start with this.
 PREFIX = "dark_"
 _DARK = 0.45  # of the level of bright tissue: between fluid and grey matter in T1-weighted images
 _BRIGHT = 90  # percentile of the brain that stands for bright tissue (white matter)
@@ -56,54 +48,39 @@ def dark_fractions(image: NDArray[Any], slabs: int = 16) -> Array:
     Raises:
         ImageError: `image` is neither.
     """
+    planes, brain = brain_planes(image)
+    if image.ndim == 2:
+        return np.array([dark_share(planes, brain)])
+    return dark_profile(planes, brain, slabs)
+
+
+def brain_planes(image: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return an image as planes ``(D, H, W)``, and where the brain is in them.
+
+    Args:
+        image: A slice ``(H, W)``, uint8, which is one plane; or a volume ``(X, Y, Z)`` in [0, 1],
+            whose planes go from bottom to top.
+
+    Raises:
+        ImageError: `image` is neither.
+    """
     if image.ndim == 2 and image.dtype == np.uint8:
-        return np.array([_dark_share(image, _brain(image))])
+        return image[None], _brain(image)[None]
     if image.ndim != 3:
         raise ImageError(f"{list(image.shape)} {image.dtype} is no slice (H, W) and no volume")
     volume = np.clip(image.astype(np.float32) * 255 + 0.5, 0, 255).astype(np.uint8)
     planes = np.ascontiguousarray(volume.transpose(2, 0, 1))
-    brain = np.stack([_brain(plane) for plane in planes])
+    return planes, np.stack([_brain(plane) for plane in planes])
+
+
+def dark_profile(planes: NDArray[np.uint8], brain: NDArray[np.bool_], slabs: int = 16) -> Array:
+    """Return the share of dark voxels in each slab of a volume's brain, see `dark_fractions`."""
     shown = np.flatnonzero(brain.sum(axis=(1, 2)) >= _MIN_BRAIN)
     if not shown.size:
         return np.full(slabs, np.nan)
     heights = np.arange(shown[0], shown[-1] + 1)
     parts = np.array_split(heights, min(slabs, len(heights)))
-    return np.array([_dark_share(planes[part], brain[part]) for part in parts])
-
-
-def measure_dark_voxels(manifest: Manifest, cache: ImageStore | None = None) -> pd.DataFrame:
-    """Return the dark fractions of every person.
-
-    A session's slices in order, or its volume's slabs, are one profile. Profiles of different
-    lengths are interpolated to the median length, and a person's sessions are averaged.
-
-    Args:
-        manifest: Processed slices or volumes.
-        cache: Their images; None takes `manifest` for the whole of its folder.
-
-    Returns:
-        Indexed by ``subject``, sorted, with columns ``dark_00``, ``dark_01``, ... in [0, 1].
-
-    Raises:
-        DataNotFoundError: A file is gone.
-        ImageError: A file is damaged, or no image.
-    """
-    rows = manifest.table.sort_values(["subject", "session", "slice"], na_position="first")
-    cache = ImageCache(manifest) if cache is None else cache
-    profiles: dict[tuple[str, str], list[Array]] = {}
-    places = cache.rows(rows["path"])
-    for subject, session, place in zip(rows["subject"], rows["session"], places, strict=True):
-        fractions = dark_fractions(cache.read([place])[0])
-        profiles.setdefault((subject, str(session)), []).append(fractions)
-    whole = {key: np.concatenate(parts) for key, parts in profiles.items()}
-    length = int(np.median([len(profile) for profile in whole.values()])) if whole else 0
-    index = pd.MultiIndex.from_tuples(whole, names=["subject", "session"])
-    table = pd.DataFrame(
-        [_resized(profile, length) for profile in whole.values()],
-        index=index,
-        columns=[f"{PREFIX}{position:02d}" for position in range(length)],
-    )
-    return table.groupby("subject", sort=True).mean()
+    return np.array([dark_share(planes[part], brain[part]) for part in parts])
 
 
 def _brain(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -120,14 +97,15 @@ def _brain(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(mask[width:-width, width:-width] != 2)
 
 
-def _dark_share(pixels: NDArray[np.uint8], brain: NDArray[np.bool_]) -> float:
+def dark_share(pixels: NDArray[np.uint8], brain: NDArray[np.bool_]) -> float:
+    """Return the share of a brain that is dark; NaN where there is none."""
     inside = pixels[brain]
     if len(inside) < _MIN_BRAIN:
         return float("nan")
     return float(np.mean(inside < _DARK * np.percentile(inside, _BRIGHT)))
 
 
-def _resized(profile: Array, length: int) -> Array:
+def resized(profile: Array, length: int) -> Array:
     """Return `profile` at `length` positions spread over it; slices without brain are bridged."""
     known = np.isfinite(profile)
     if not known.any():
@@ -143,54 +121,15 @@ def same_length(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the profiles of several studies as one table, all as long as the shortest.
 
     Args:
-        tables: From `measure_dark_voxels`, of different people.
+        tables: Dark fractions ``dark_00``, ... indexed by subject, of different people.
     """
     length = min(len(table.columns) for table in tables)
     columns = [f"{PREFIX}{position:02d}" for position in range(length)]
     return pd.concat(
         pd.DataFrame(
-            [_resized(row, length) for row in table.to_numpy(dtype=np.float64)],
+            [resized(row, length) for row in table.to_numpy(dtype=np.float64)],
             index=table.index,
             columns=columns,
         )
         for table in tables
     )
-
-
-def stored_dark_voxels(manifest: Manifest, cache: ImageStore) -> pd.DataFrame | None:
-    """Return every person's dark fractions, from ``.features/`` where they are there.
-
-    None where an image has no fingerprint, which a stored table is known by.
-    """
-    prints = manifest.table["fingerprint"]
-    names = [*prints.astype("str"), *manifest.table["subject"]]
-    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    path = manifest.root / ".features" / f"dark_voxels_{digest}.csv"
-    if path.is_file():
-        stored = _read_stored(path, manifest)
-        if stored is not None:
-            return stored
-    images = counted(len(manifest), "image")
-    logger.info("dark voxels of %s are measured, once", images)
-    measured = measure_dark_voxels(manifest, cache)
-    if prints.notna().all():
-        with atomic_file(path, "w") as file:
-            measured.to_csv(file)
-    return measured
-
-
-def _read_stored(path: Path, manifest: Manifest) -> pd.DataFrame | None:
-    """Return a stored table; None, with a line, where it is not of these people."""
-    share = Column("number", low=0, high=1, empty=True)
-    try:
-        first = read_table(path, {"subject": Column()}, hint="", key=("subject",))
-        names = [name for name in first if name != "subject"]
-        if names != [f"{PREFIX}{position:02d}" for position in range(len(names))] or not names:
-            raise ManifestError(f"{path} is damaged: its columns are others")
-        if set(first["subject"]) != set(manifest.table["subject"]):
-            raise ManifestError(f"{path} is damaged: its people are others")
-        table = read_table(path, {"subject": Column(), **dict.fromkeys(names, share)}, hint="")
-    except ManifestError as error:
-        logger.warning("%s; it is measured again", error.message)
-        return None
-    return table.set_index("subject")

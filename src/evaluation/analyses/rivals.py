@@ -1,10 +1,11 @@
-"""What a network must beat: age and sex, the site, head measures, dark voxels; and MMSE above it.
+"""What a network must beat: age and sex, the site, head measures, the images; and MMSE above it.
 
 Every rival is scored on the same people in the same folds as the network: standardised columns and
 a regularised multinomial logistic regression, whose strength is chosen inside the development
-people. Classes weigh the same in the fit, as they do in the balanced accuracy and in the loss of
-class-weighted networks. So a rival's probabilities speak of equally frequent classes, and its Brier
-score and log-loss with them: compare rivals by balanced accuracy, kappa and AUC.
+people, or fixed where it has one number of the image to go by. Classes weigh the same in the fit,
+as they do in the balanced accuracy and in the loss of class-weighted networks. So a rival's
+probabilities speak of equally frequent classes, and its Brier score and log-loss with them: compare
+rivals by balanced accuracy, kappa and AUC.
 
 Rows are people. ``K`` classes, mildest first.
 """
@@ -20,6 +21,7 @@ import pandas as pd
 from scipy.special import log_softmax
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -30,6 +32,8 @@ from ...models.combat import fit_combat
 from ...predictions import Array, Integers, Predictions
 from ..metrics.scores import score
 from .dark_voxels import PREFIX
+from .image_measures import CSF_GREY, MAPS
+from .map_score import map_score
 
 #: A column that more than this share of the people lack is not known.
 MAX_MISSING = 0.1
@@ -38,12 +42,14 @@ GRID = tuple(10.0**power for power in range(-3, 3))
 _INNER_FOLDS = 5
 _FEW = 20  # development people under which choosing a strength would be a draw
 _DEFAULT_C = 0.1
+_OF_ONE_NUMBER = 1.0  # one column fits nothing by chance that a strength must hold back
 _ABSENT = np.log(1e-6)  # log-probability of a class that training has nobody of
 _NOTE = "classes weigh the same in its fit, and so in its Brier score and log-loss"
 _COMBAT = "; measures of the head harmonised by site (ComBat)"
 _PLURALS = {
     **{"age": "ages", "sex": "sexes", "nwbv": "nWBV values", "etiv": "eTIV values"},
     **{"mmse": "MMSE scores", "site": "sites"},
+    CSF_GREY: "ratios of CSF to grey matter",
 }
 
 
@@ -54,8 +60,9 @@ class Rival:
     Attributes:
         name: Key in the result file.
         title: Name for people.
-        columns: What it sees; empty for the columns of `measure_dark_voxels`.
+        columns: What it sees of the table; empty for a rival of the images.
         note: What the reader should know.
+        measured: What its columns of `measure_images` start with; empty for one of the table.
         upper_reference: Whether it knows more than a rival of the image may.
     """
 
@@ -63,6 +70,7 @@ class Rival:
     title: str
     columns: tuple[str, ...]
     note: str
+    measured: str = ""
     upper_reference: bool = False
 
 
@@ -80,6 +88,23 @@ RIVALS = (
         "dark voxels",
         (),
         "share of brain voxels under .45 of the slice's 90th percentile: the image, no network",
+        PREFIX,
+    ),
+    Rival(
+        "csf_grey",
+        "log(CSF / grey)",
+        (),
+        "one number, by k-means of each person's own brain; its fit to development people only "
+        "sets where classes begin",
+        CSF_GREY,
+    ),
+    Rival(
+        "tissue_maps",
+        "tissue maps",
+        (),
+        "grey matter and CSF by k-means, smoothed by 12 mm where the image's longer edge is 192 "
+        "mm, and a ridge: no network",
+        MAPS,
     ),
     Rival(
         "mmse",
@@ -138,7 +163,11 @@ def rival_predictions(
             known, asked = _harmonised(known, asked, site)
         x, x_test = _numbers(known, asked)
         y = labels.loc[train].to_numpy(dtype=np.int64)
-        logits.append(_fit_predict(x, y, x_test, num_classes))
+        if any(str(name).startswith(MAPS) for name in known):
+            x, x_test = _scores_of_maps(x, y, x_test)
+        one = all(str(name).startswith((CSF_GREY, MAPS)) for name in known)
+        strength = _OF_ONE_NUMBER if one else None
+        logits.append(_fit_predict(x, y, x_test, num_classes, strength))
         truth.append(labels.loc[seen].to_numpy(dtype=np.int64))
         subjects += seen
     return Predictions(np.concatenate(truth), np.concatenate(logits), np.array(subjects))
@@ -146,7 +175,7 @@ def rival_predictions(
 
 def rival_scores(
     table: pd.DataFrame,
-    dark: pd.DataFrame | None,
+    measured: pd.DataFrame | None,
     labels: pd.Series,
     divisions: Sequence[Division],
     classes: Sequence[str],
@@ -160,7 +189,7 @@ def rival_scores(
 
     Args:
         table: From `people_table`.
-        dark: From `measure_dark_voxels`; None where it was not measured.
+        measured: From `measure_images`; None where it was not measured.
         labels: Class index, indexed by subject.
         divisions: Development and test subjects of each fold.
         classes: K names, mildest first.
@@ -177,15 +206,15 @@ def rival_scores(
     entries: list[dict[str, Any]] = []
     found: dict[str, Predictions] = {}
     for rival in RIVALS:
-        known = dark if rival.name == "dark_voxels" else table
-        columns = _columns(rival, dark)
-        measured = any(map(_is_measured, columns))
+        known = measured if rival.measured else table
+        columns = _columns(rival, measured)
+        of_head = any(map(_is_measured, columns))
         entry = {
             "name": rival.name,
             "title": rival.title,
-            "columns": columns,
+            "columns": _named(rival, columns),
             "upper_reference": rival.upper_reference,
-            "note": f"{rival.note}; {_NOTE}{_COMBAT if harmonised and measured else ''}",
+            "note": f"{rival.note}; {_NOTE}{_COMBAT if harmonised and of_head else ''}",
         }
         reason = missing_reason(known, columns, people) or _one_site(known, columns, people)
         if known is None or reason:
@@ -194,6 +223,10 @@ def rival_scores(
         covariates = known.reindex(people)[columns]
         rows = rival_predictions(covariates, labels, divisions, len(classes), by_site)
         found[rival.name] = rows
+        if rival.name == CSF_GREY:
+            tested = {name for division in divisions for name in division[1]}
+            raw = _without_fit(covariates.loc[sorted(tested), CSF_GREY], labels)
+            entry["note"] = f"{entry['note']}{raw}"
         scored = score(rows, classes, train_counts, n_bootstrap, seed)
         imputed = int(covariates.isna().any(axis=1).sum())
         entries.append(
@@ -212,7 +245,8 @@ def missing_reason(
         return "the processed images were not measured"
     missing = table.reindex(index=people, columns=list(columns)).isna().sum()
     for name, count in missing.items():
-        plural = _PLURALS.get(str(name), f"{name} values")
+        other = "tissue maps" if str(name).startswith(MAPS) else f"{name} values"
+        plural = _PLURALS.get(str(name), other)
         if count == len(people):
             return f"the manifest has no {plural}"
         if count > MAX_MISSING * len(people):
@@ -222,7 +256,7 @@ def missing_reason(
 
 def _is_measured(name: str) -> bool:
     """Return whether a column is measured in the image, as site and scanner colour it."""
-    return name in ("nwbv", "etiv") or name.startswith(PREFIX)
+    return name in ("nwbv", "etiv") or name.startswith((PREFIX, CSF_GREY, MAPS))
 
 
 def _harmonised(
@@ -251,6 +285,9 @@ def _one_site(
 
 def _numbers(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Array, Array]:
     """Return training and test people as numbers, names by what training has of them."""
+    if all(map(pd.api.types.is_numeric_dtype, train.dtypes)):
+        x, x_test = (side.to_numpy(dtype=np.float64) for side in (train, test))
+        return x, x_test
     parts: list[tuple[Array, Array]] = []
     for name in train:
         values, asked = train[name], test[name]
@@ -267,15 +304,38 @@ def _numbers(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Array, Array]:
     return x, x_test
 
 
-def _columns(rival: Rival, dark: pd.DataFrame | None) -> list[str]:
-    if rival.columns:
+def _columns(rival: Rival, measured: pd.DataFrame | None) -> list[str]:
+    if not rival.measured:
         return list(rival.columns)
-    return [] if dark is None else [name for name in dark.columns if name.startswith(PREFIX)]
+    return [] if measured is None else [one for one in measured if one.startswith(rival.measured)]
 
 
-def _fit_predict(x: Array, y: Integers, x_test: Array, num_classes: int) -> Array:
-    """Return the (n, K) log-probabilities of the test people."""
-    strength = _choose_strength(x, y)
+def _named(rival: Rival, columns: list[str]) -> list[str]:
+    """Return the columns as a result names them: not each of the thousands of cells of a map."""
+    if rival.measured != MAPS or not columns:
+        return columns
+    return [f"{columns[0]} to {columns[-1]}"]
+
+
+def _scores_of_maps(x: Array, y: Integers, x_test: Array) -> tuple[Array, Array]:
+    fill = SimpleImputer(strategy="median", keep_empty_features=True).fit(x)
+    return map_score(fill.transform(x), y, fill.transform(x_test), _deal(y))
+
+
+def _without_fit(values: pd.Series, labels: pd.Series) -> str:
+    """Return the AUC of a number as it is: more of it is more demented."""
+    known = values.dropna()
+    truth = labels.loc[known.index].to_numpy(dtype=np.int64) > 0
+    if truth.all() or not truth.any():
+        return ""
+    return f"; without any fit its AUC of demented is {roc_auc_score(truth, known):.3f}"
+
+
+def _fit_predict(
+    x: Array, y: Integers, x_test: Array, num_classes: int, strength: float | None = None
+) -> Array:
+    """Return the (n, K) log-probabilities of the test people; no strength: it is chosen."""
+    strength = _choose_strength(x, y) if strength is None else strength
     x, x_test = _standardised(x, x_test)
     logits = np.full((len(x_test), num_classes), _ABSENT)
     logits[:, np.unique(y)] = _log_probabilities(x, y, x_test, strength)
