@@ -25,8 +25,9 @@ from ..errors import ManifestError
 from ..files import write_json
 from ..predictions import Predictions
 from ..runtime import progress, said_once
-from .analyses.dark_voxels import PREFIX, stored_dark_voxels
+from .analyses.dark_voxels import PREFIX
 from .analyses.growth import Point, growth
+from .analyses.image_measures import stored_image_measures
 from .analyses.rivals import missing_reason, rival_predictions
 from .cross_validation import Study
 from .fold_training import SETUP, FoldTraining
@@ -168,7 +169,7 @@ def _digest(parts: list[dict[str, Any]]) -> str:
 
 def _dark_voxels(study: Study) -> tuple[pd.DataFrame | None, str | None]:
     """Return the rival's measures of everyone; or None, and why."""
-    dark = stored_dark_voxels(study.data.manifest, study.data.cache)
+    dark = stored_image_measures(study.data.manifest, study.data.cache)
     columns = [] if dark is None else [name for name in dark if str(name).startswith(PREFIX)]
     people = sorted({name for fold in study.folds for name in (*fold.development, *fold.test)})
     reason = missing_reason(dark, columns, people)
