@@ -29,7 +29,9 @@ def study(manifest, *, allow_leaks=False):
     """Return a study of 3 folds, as the check asks for it."""
     folds = make_folds(manifest, folds=3, repeats=1, val_fraction=0.2, seed=0)
     config = SimpleNamespace(
-        train=SimpleNamespace(allow_leaks=allow_leaks), data=SimpleNamespace(seed=0)
+        train=SimpleNamespace(allow_leaks=allow_leaks),
+        data=SimpleNamespace(seed=0),
+        model=SimpleNamespace(weights=None),
     )
     data = SimpleNamespace(manifest=manifest, scheme=class_scheme(2))
     return SimpleNamespace(data=data, folds=folds, config=config)
