@@ -87,7 +87,8 @@ def _sentence(cell: Mapping[str, Any], result: Mapping[str, Any]) -> str:
 
 
 def _trained(cell: Mapping[str, Any]) -> str:
-    return " and ".join(cell["trained_on"])
+    names = " and ".join(cell["trained_on"])
+    return f"{_ALL_OTHERS} ({names})" if cell["kind"] == "others" else names
 
 
 def _beside_home(cell: Mapping[str, Any]) -> list[str]:

@@ -81,6 +81,10 @@ def result():
             cell("a_to_b", "pair", ["a"], "b|<i>", 0.62, 0.78, drift=drift(-0.08, -0.18)),
             cell("b_to_a", "pair", ["b|<i>"], "a", 0.8, 0.74, drift=drift(0.0, 0.1), dropped=2),
             {"name": "c_to_a", "trained_on": ["c"], "tested_on": "a", **refused},
+            {
+                **{"name": "others_to_c", "trained_on": ["b|<i>"], "tested_on": "c", "dropped": 0},
+                **{"kind": "others", "refused": "of the other studies only b is external"},
+            },
         ],
         "settings": {},
         "seconds": 1.0,
@@ -100,6 +104,7 @@ def test_a_loss_beyond_chance_and_one_that_is_none_are_told_apart():
     assert "which chance can give" in lines[1]
     assert "2 people are in both studies and did not train" in lines[1]
     assert lines[2] == "c to a: refused, both are oasis."
+    assert lines[3].startswith("all other studies (b|<i>) to c: refused, of the other studies")
 
 
 def test_the_whole_in_a_sentence():
