@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -118,7 +119,8 @@ class _Person:
 
     @property
     def decade(self) -> int | None:
-        return decade(self.data.rows["age"].iloc[self.rows[0]])
+        age = self.data.rows["age"].iloc[self.rows[0]]
+        return None if pd.isna(age) else decade(float(age))
 
 
 class _Crowd:

@@ -13,6 +13,7 @@ from src.errors import ImageError, ManifestError
 from src.files import write_json
 from src.manifest import COLUMNS, KEY, Manifest
 from src.preprocessing.processed import (
+    NO_SIDE,
     _tell_two_stages,
     check_file_name,
     list_scans,
@@ -60,7 +61,9 @@ def scans_one_by_one(manifest: Manifest, layout: str) -> list[Scan]:
                 name=check_file_name(f"{subject}_{session}"),
                 sources=tuple(manifest.root / path for path in rows["path"]),
                 slices=tuple(int(n) for n in rows["slice"]) if layout == "slice" else (),
-                folders=tuple(f"{side}/{stage}" for side, stage in pairs),
+                folders=tuple(
+                    f"{NO_SIDE if pd.isna(side) else side}/{stage}" for side, stage in pairs
+                ),
                 axes=None,
                 dim="2d",
                 side_known=cohort(layout).side_known,

@@ -212,7 +212,8 @@ FILES = {
     "preprocessing.json": objects(
         lambda run: run.data / "preprocessing.json",
         lambda run: (run.opened(), run.who()),
-        r"(version|cohort|dataset|dim|preprocess|split|phantom|people|side_known|jpeg_quality)\b.*"
+        r"(version|cohort|dataset|dim|label|preprocess|split|phantom|people|side_known)\b.*"
+        r"|jpeg_quality\b.*"
         r"|stamps(/\d+)?: (list|text|removed)|rejected: removed"
         r"|set_aside: (null|object|removed)|set_aside/p: .*"
         r"|set_aside/stages(/\w+)?: (object|removed)|set_aside/stages/\w+/(aside|n): five",
@@ -221,7 +222,8 @@ FILES = {
         lambda run: run.data / "manifest.csv",
         Run.opened,
         r"half of the rows|header alone|cohort: .*|subject: .*|session: .*|path: .*"
-        r"|(slice|fold|age|sex|mmse|etiv|nwbv|fingerprint): .*|(label|split): (empty|removed)",
+        r"|(slice|fold|age|sex|mmse|etiv|nwbv|fingerprint): .*|(label|split): (empty|removed)"
+        r"|(day|rating_days|diagnosis|site|scanner|manufacturer|field_strength): .*",
     ),
     "a record of a scan": objects(
         lambda run: run.record,

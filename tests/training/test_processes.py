@@ -146,7 +146,7 @@ def test_a_run_of_two_is_the_run_of_one(of_two, data, tmp_path, run):
 def test_process_0_alone_writes(of_two):
     first, second = (found["written"] for found in of_two[1])
     assert second == {run: [] for run in RUNS}
-    assert all(len(files) == 5 for files in first.values())
+    assert all(len(files) == 6 for files in first.values())
 
 
 def test_a_killed_process_ends_the_job(killed):
