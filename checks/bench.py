@@ -95,7 +95,7 @@ class Bench:
         )
         torch.manual_seed(0)
         model = create_model("2d", "efficientnet_lite0", 2)  # with its bundled weights
-        config = TrainConfig(epochs=3, batch_size=8, lr=1e-3, patience=0, **settings)
+        config = TrainConfig(epochs=3, batch_size=8, lr=2e-4, patience=0, **settings)
         return Trainer(model, loader, None, "cpu", config=config)
 
     def _process(self, dim: str) -> Path:
