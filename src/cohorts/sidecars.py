@@ -47,14 +47,15 @@ def complete_from_sidecars(told: pd.DataFrame, images: Sequence[Path], root: Pat
     return completed(told, read, root, "json sidecars") if read.notna().any(axis=None) else told
 
 
-def read_sidecars(root: Path, paths: Iterable[str]) -> dict[str, list[Any]]:
+def read_sidecars(root: str | Path, paths: Iterable[str]) -> dict[str, list[Any]]:
     """Return ``scanner``, ``manufacturer`` and ``field_strength`` in tesla of every scan.
 
     Args:
         root: Of the paths.
         paths: Scans.
     """
-    rows = _origins([root / path for path in paths], root)
+    folder = Path(root)
+    rows = _origins([folder / path for path in paths], folder)
     return {name: [row[name] for row in rows] for name in ORIGIN if name != "site"}
 
 

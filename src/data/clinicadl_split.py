@@ -33,13 +33,14 @@ def is_side_table(path: Path) -> bool:
     return _TABLE.fullmatch(path.name) is not None
 
 
-def read_clinicadl(folder: Path) -> pd.DataFrame:
+def read_clinicadl(folder: str | Path) -> pd.DataFrame:
     """Return ``name, side`` of every row of a folder's tables.
 
     Raises:
         DataNotFoundError: There is no table of training people.
         ManifestError: The folder holds several folds, or a table has no ``participant_id``.
     """
+    folder = Path(folder)
     tables = _tables(folder)
     if "train" not in tables:
         folds = sorted(path for path in folder.glob("split[-_]*") if path.is_dir())

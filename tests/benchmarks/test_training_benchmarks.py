@@ -31,13 +31,14 @@ def test_ways_with_other_first_losses_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_what_kept_memory_saves_on_small_input(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(kept, "WARM", 2)
-    cases = {"a step of simple": ("simple", (2, 1, 40, 36, 33))}
-    found = kept.run(cases, rounds=2, folder=tmp_path)
+    monkeypatch.setattr(kept, "WARM", 1)
+    # A map of over 32 MiB: glibc keeps smaller blocks by itself, or not, by what it met before.
+    cases = {"a step of simple": ("simple", (4, 1, 90, 94, 86))}
+    found = kept.run(cases, rounds=1, folder=tmp_path)
     assert json.loads((tmp_path / "kept.json").read_text(encoding="utf-8")) == found
     assert list(found["cases"]) == list(cases)
     for one in found["cases"].values():
-        assert [len(seconds) for seconds in one["seconds"].values()] == [2, 2]
+        assert [len(seconds) for seconds in one["seconds"].values()] == [1, 1]
         assert one["pages"]["kept"] < 100 + one["pages"]["as it is"]
         assert all(peak > 100 for peak in one["peak"].values())
     assert found["cases"]["a step of simple"]["pages"]["as it is"] > 1000

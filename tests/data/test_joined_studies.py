@@ -71,7 +71,7 @@ def test_images_of_another_size_are_refused(two, tmp_path):
     for path in manifest.table["path"]:
         cv2.imwrite(str(root / path), np.zeros((20, 30), np.uint8))
     manifest.with_columns(fingerprint=None).write(root)
-    settings = json.loads((root / "preprocessing.json").read_text())
+    settings = json.loads((root / "preprocessing.json").read_text("utf-8"))
     assert settings["preprocess"] == {"slice_axis": "axial"}
     other = open_dataset(root, "2d", class_scheme(2)).everyone("train")
     with pytest.raises(ConfigError, match=r"differ in size: .*\[40, 36\].*\[20, 30\]"):

@@ -31,7 +31,7 @@ def flags(folder):
 def with_card(tmp_path, **card) -> str:
     weights = tmp_path / "net.pth"
     weights.touch()
-    (tmp_path / "net.json").write_text(json.dumps(card))
+    (tmp_path / "net.json").write_text(json.dumps(card), encoding="utf-8")
     return str(weights)
 
 

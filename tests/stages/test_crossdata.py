@@ -146,8 +146,8 @@ def test_cells_alone_and_collected_are_the_whole(studies, done, tmp_path):
     config, folder = crossed(studies, tmp_path, *STUDIES, cell="south_to_north")
     names = [path.name for path in crossdata.run(config)]
     assert names == ["folds.csv", "config.json", "south_to_north_seed0.json"]
-    one = json.loads((folder / "folds" / "south_to_north_seed0.json").read_text())
-    other = json.loads((whole / "folds" / "south_to_north_seed0.json").read_text())
+    one = json.loads((folder / "folds" / "south_to_north_seed0.json").read_text("utf-8"))
+    other = json.loads((whole / "folds" / "south_to_north_seed0.json").read_text("utf-8"))
     assert one == other
     collect, _ = crossed(studies, tmp_path, *STUDIES, collect=True)
     with pytest.raises(ManifestError, match="14 of 15 folds are missing"):

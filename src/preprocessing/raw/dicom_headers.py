@@ -118,14 +118,14 @@ def is_multi_frame(path: Path) -> bool:
         return int(_text(_header(path), "NumberOfFrames") or 1) > 1
 
 
-def read_words(path: Path, words: Iterable[str]) -> dict[str, str]:
+def read_words(path: str | Path, words: Iterable[str]) -> dict[str, str]:
     """Return what a file's header says under some of DICOM's keywords, empty where nothing.
 
     Raises:
         ImageError: The header is damaged.
         ConfigError: pydicom is not installed.
     """
-    wanted = list(words)
+    path, wanted = Path(path), list(words)
     with _told(path):
         header = _header(path, wanted)
         return {word: _text(header, word) for word in wanted}
