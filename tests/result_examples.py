@@ -176,6 +176,21 @@ def _increment() -> dict[str, Any]:
     }
 
 
+def ensemble_section() -> dict[str, Any]:
+    """Return what ``--ensemble`` adds to a result."""
+    values = {"without": 0.712, "with": 0.728, "difference": 0.016}
+    names = ("balanced_accuracy", "macro_auc", "auc_demented")
+    sides = {side: {name: span(value) for name in names} for side, value in values.items()}
+    sides["difference"] = {name: one | {"p": 0.31} for name, one in sides["difference"].items()}
+    return {
+        "available": True,
+        "members": ["dark_voxels", "tissue_maps"],
+        "n_people": 41,
+        **sides,
+        "sentence": "Beside dark voxels and tissue maps the network adds nothing that is shown.",
+    }
+
+
 def _calibration() -> dict[str, Any]:
     def reliability(ece: float, slope: float) -> dict[str, Any]:
         values = {"ece": ece, "ece_demented": ece, "brier": 0.55, "log_loss": 0.93}

@@ -46,6 +46,11 @@ class EvalConfig:
         "shuffle the labels among people this often, for the scores that chance gives",
         within=Range(0, 100_000),
     )
+    ensemble: bool = option(
+        False,
+        "also score the rivals of the image together, with and without the network: does it add "
+        "anything to them?",
+    )
 
 
 @checked

@@ -51,6 +51,7 @@ class Answers:
         split: "test" or "out-of-fold".
         neighbours: Training people most like each person; None out of fold.
         harmonised: Whether what was measured was harmonised by site.
+        placed: Features of a frozen backbone that keep their place (`placed_features`), if known.
     """
 
     raw: Predictions
@@ -70,3 +71,4 @@ class Answers:
     split: str
     neighbours: Neighbours | None = None
     harmonised: bool = False
+    placed: pd.DataFrame | None = None

@@ -44,6 +44,7 @@ class Evaluator:
         device: ``cuda``, ``mps``, ``cpu`` or None for the best there is.
         n_bootstrap: Resamples of people behind each interval.
         permutations: Shuffles of the labels of the scored people; 0 makes none.
+        ensemble: Also score the rivals of the image with and without the model.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Evaluator:
         *,
         n_bootstrap: int = 2000,
         permutations: int = 0,
+        ensemble: bool = False,
     ) -> None:
         self.data = own_dataset(test_loader)
         classes = self.data.scheme.classes
@@ -70,7 +72,7 @@ class Evaluator:
         self.device, reason = choose_device(None if device is None else str(device))
         logger.info("device: %s (%s)", self.device, reason)
         self.model = place(model, self.device)
-        self.n_bootstrap, self.permutations = n_bootstrap, permutations
+        self.n_bootstrap, self.permutations, self.together = n_bootstrap, permutations, ensemble
         if len(classes) != model.num_classes:
             raise ConfigError(
                 f"the model has {model.num_classes} classes, the data {len(classes)}",
@@ -116,6 +118,7 @@ class Evaluator:
             *(folder, Path(figure_dir or folder / "figures"), answers, known),
             n_bootstrap=self.n_bootstrap,
             permutations=self.permutations,
+            together=self.together,
         )
         return Results(results | {"files": [str(path) for path in files]})
 

@@ -31,6 +31,7 @@ from ..training.logits import place, predict
 from ..training.optimisation import make_optimizer
 from ..training.state import LAST
 from ..training.trainer import Trainer
+from .analyses.placed_features import placed_features
 from .cross_validation import Study
 from .out_of_fold import Unit
 
@@ -79,6 +80,14 @@ class FoldTraining:
             calibration=model.calibration,
             conformal=model.conformal,
         )
+
+    def placed_features(self) -> pd.DataFrame | None:
+        """Return what a frozen backbone says of groups of neighbouring slices; else None."""
+        config = self.config
+        if not config.model.freeze_backbone or config.data.model_dim != "2d":
+            return None
+        features = dataset_features(self._model(config.train.seed), self.data, self.device)
+        return placed_features(features, self.data.rows)
 
     def _train(self, data: MriDataset, fold: Fold, seed: int, *, keep: bool) -> Classifier:
         """Return the model that the fold's training and validation people give."""

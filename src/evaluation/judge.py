@@ -19,12 +19,13 @@ from ..report.metrics_schema import SCHEMA
 from .analyses.abstention import abstention
 from .analyses.calibration import calibration_report
 from .analyses.decision_curve import decision_curve
+from .analyses.ensemble import ensemble
 from .analyses.image_measures import stored_image_measures
 from .analyses.increment import increment
 from .analyses.permutation import permutation_test
 from .analyses.prediction_sets import score_sets
 from .analyses.retest import retest_report
-from .analyses.rivals import people_table, rival_scores
+from .analyses.rivals import RIVALS, columns_of, people_table, rival_scores
 from .analyses.subgroups import confounding, subgroup_scores
 from .answers import Answers
 from .metrics.scores import METRICS, score
@@ -38,7 +39,12 @@ ENDS = ("value", "low", "high")
 
 
 def judge(
-    answers: Answers, *, n_bootstrap: int = 2000, seed: int = 0, permutations: int = 0
+    answers: Answers,
+    *,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    permutations: int = 0,
+    together: bool = False,
 ) -> dict[str, Any]:
     """Score answers, and what a sceptic asks of the score.
 
@@ -47,6 +53,7 @@ def judge(
         n_bootstrap: Resamples of people behind every interval.
         seed: Same seed, same intervals.
         permutations: Shuffles of the scored people's labels; 0 makes none.
+        together: Also score the rivals and the model together (`ensemble`).
 
     Returns:
         The sections of ``metrics.json``, described in ``docs/metrics.md``.
@@ -80,6 +87,12 @@ def judge(
         if permutations
         else None
     )
+    measured = _measured(answers)
+    rivals, rows_of = _rivals(answers, table, measured, **with_intervals)
+    if together:
+        beside["ensemble"] = extras.make(
+            "ensemble", lambda: _together(answers, rows_of, measured, **with_intervals)
+        )
     results = {
         "schema": SCHEMA,
         "dataset": answers.name,
@@ -88,7 +101,7 @@ def judge(
         "stamps": list(manifest.stamps),
         "person": score(said, classes, counts, n_bootstrap, seed),
         "image": score(answers.images, classes, counts, n_bootstrap, seed),
-        "rivals": _rivals(answers, table, **with_intervals),
+        "rivals": rivals,
         **beside,
         "permutation": shuffled,
         "audit": _audit(answers),
@@ -120,10 +133,18 @@ class _Extras:
             return {"available": False, "reason": f"it failed: {self.failed[part]}"}
 
 
-def _rivals(answers: Answers, table: pd.DataFrame, **with_intervals: Any) -> list[dict[str, Any]]:
-    """Return every rival's scores, and how much more the model scores."""
+def _measured(answers: Answers) -> pd.DataFrame:
+    """Return what rivals see of the images."""
+    measured = stored_image_measures(answers.manifest, answers.cache)
+    return measured if answers.placed is None else measured.join(answers.placed)
+
+
+def _rivals(
+    answers: Answers, table: pd.DataFrame, measured: pd.DataFrame, **with_intervals: Any
+) -> tuple[list[dict[str, Any]], dict[str, Predictions]]:
+    """Return every rival's scores, and how much more the model scores; and the answers."""
     rivals, rows_of = rival_scores(
-        *(table, stored_image_measures(answers.manifest, answers.cache), _labels(answers)),
+        *(table, measured, _labels(answers)),
         *(answers.divisions, list(answers.scheme.classes), answers.train_counts),
         **with_intervals,
         harmonised=answers.harmonised,
@@ -132,7 +153,23 @@ def _rivals(answers: Answers, table: pd.DataFrame, **with_intervals: Any) -> lis
         if rival["name"] in rows_of:
             rows = rows_of[rival["name"]]
             rival["difference"] = _difference(answers.calibrated, rows, **with_intervals)
-    return rivals
+    return rivals, rows_of
+
+
+def _together(
+    answers: Answers,
+    rows_of: dict[str, Predictions],
+    measured: pd.DataFrame,
+    **with_intervals: Any,
+) -> dict[str, Any]:
+    known = {rival.name: columns_of(rival, measured) for rival in RIVALS if rival.measured}
+    return ensemble(
+        *(answers.calibrated, rows_of, {name: measured[own] for name, own in known.items()}),
+        *(_labels(answers), answers.divisions),
+        *(list(answers.scheme.classes), answers.train_counts),
+        site=answers.manifest.people()["site"] if answers.harmonised else None,
+        **with_intervals,
+    )
 
 
 def _difference(said: Predictions, rival: Predictions, **with_intervals: Any) -> dict[str, Any]:

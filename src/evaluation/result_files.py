@@ -51,6 +51,7 @@ def write_results(
     context: dict[str, Any],
     n_bootstrap: int = 2000,
     permutations: int = 0,
+    together: bool = False,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Judge answers, log the table, and write every file of a run.
 
@@ -61,12 +62,13 @@ def write_results(
         context: Sections of ``metrics.json`` that the stage knows: kind, run, settings.
         n_bootstrap: Resamples of people.
         permutations: Shuffles of the scored people's labels.
+        together: Also score the rivals and the model together.
 
     Returns:
         What ``metrics.json`` holds, and the paths of it, the documents, ``people.csv``,
         ``predictions.csv`` and the figures.
     """
-    judged = judge(answers, n_bootstrap=n_bootstrap, permutations=permutations)
+    judged = judge(answers, n_bootstrap=n_bootstrap, permutations=permutations, together=together)
     results = judged | {name: value for name, value in context.items() if value is not None}
     check_metrics(results)
     classes = answers.scheme.classes
@@ -134,7 +136,7 @@ def format_rivals(results: dict[str, Any]) -> str:
         lines.append(f"  {FEW_NOTE}")
     lines += [
         f"  {name}: {results[name].get('sentence') or results[name].get('reason')}"
-        for name in ("increment", "calibration", "external")
+        for name in ("increment", "ensemble", "calibration", "external")
         if results.get(name)
     ]
     if results["permutation"]:

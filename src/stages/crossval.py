@@ -67,7 +67,11 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
     answers, crossval = collect_units(units, study.folds, study.data)
     wanted = config.crossval
-    answers = replace(answers, harmonised=wanted.harmonise is not None)
+    answers = replace(
+        answers,
+        harmonised=wanted.harmonise is not None,
+        placed=training.placed_features(),
+    )
     crossval |= {"hold_out": wanted.hold_out} if wanted.hold_out else {}
     crossval |= {"harmonised": harmonised_words(wanted)} if wanted.harmonise else {}
     count = config.evaluate.permute_labels
@@ -86,7 +90,9 @@ def run(config: RunConfig) -> Iterator[Path]:
         "seconds": time.monotonic() - started,
     }
     figures = config.results_dir / "figures" / study.name
-    results, files = write_results(folder, figures, answers, context, bootstrap)
+    results, files = write_results(
+        *(folder, figures, answers, context, bootstrap), together=config.evaluate.ensemble
+    )
     yield from files
     require_whole(results)
 

@@ -38,6 +38,7 @@ def run(config: RunConfig) -> Iterator[Path]:
         config.device,
         n_bootstrap=config.evaluate.bootstrap,
         permutations=config.evaluate.permute_labels,
+        ensemble=config.evaluate.ensemble,
     )
     name = trained.run_name
     folder, figures = config.results_dir / name, config.results_dir / "figures" / name

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from campaigns import __main__ as campaigns
-from campaigns import commands, fuzz, kill, runs, shapes
+from campaigns import commands, kill, runs, shapes
 from campaigns.attempts import Ended, Surroundings, faults_of
 from campaigns.children import run_inputs
 from campaigns.family import Family

@@ -21,7 +21,7 @@ FLAGS = """
     batch_size bootstrap brain cache_dir calibrate_on calibration cell checkpoint checkpoint_dir
     class_weight_cap classes collect compile config convention crop dask
     data_dir data_root dataset datasets debug
-    device dim dropout epochs fold folds freeze_backbone grad_clip graded harmonise help
+    device dim dropout ensemble epochs fold folds freeze_backbone grad_clip graded harmonise help
     help_all hold_out
     image_size input keep_memory label layer learning_curve let_in loss lr maps method min_age mode
     months n4 num_slices

@@ -58,7 +58,8 @@ def _dark(labels: pd.Series, columns: int = 5) -> pd.DataFrame:
     values = 0.2 + 0.03 * (labels.to_numpy()[:, None] + rng.normal(size=(len(labels), columns)))
     table = pd.DataFrame(values, labels.index, [f"dark_{c:02d}" for c in range(columns)])
     cells = {f"tissue_{c:04d}": values[:, c % columns] + 0.1 * c for c in range(30)}
-    return table.assign(csf_grey=values.sum(axis=1), **cells)
+    placed = {f"placed_{c:05d}": values[:, c % columns] for c in range(12)}
+    return table.assign(csf_grey=values.sum(axis=1), **cells, **placed)
 
 
 def _divisions(labels: pd.Series, folds: int = 3, repeats: int = 1):
@@ -175,7 +176,7 @@ def test_the_strength_and_the_fit_agree_with_scikit_learns_grid_search(counts, s
         make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), fit),
         {"logisticregression__C": baselines.GRID},
         scoring=balanced,
-        cv=PredefinedSplit(baselines._deal(y)),
+        cv=PredefinedSplit(baselines.deal(y)),
     ).fit(a, y)
     rows = rival_predictions(x, labels, [(development, test)], len(counts))
     expected = search.predict_proba(x.loc[list(test)].to_numpy())
@@ -184,7 +185,7 @@ def test_the_strength_and_the_fit_agree_with_scikit_learns_grid_search(counts, s
 
 def test_inner_folds_deal_out_every_class() -> None:
     y = np.array([0] * 23 + [1] * 11 + [2] * 2)
-    part = baselines._deal(np.random.default_rng(0).permutation(y))
+    part = baselines.deal(np.random.default_rng(0).permutation(y))
     shuffled = np.random.default_rng(0).permutation(y)
     for c in range(3):
         counts = np.bincount(part[shuffled == c], minlength=5)
@@ -291,6 +292,7 @@ def test_every_rival_is_listed_and_scored_like_the_network() -> None:
     assert named["dark_voxels"]["columns"] == [f"dark_{c:02d}" for c in range(5)]
     assert named["csf_grey"]["columns"] == ["csf_grey"]
     assert named["tissue_maps"]["columns"] == ["tissue_0000 to tissue_0029"]
+    assert named["placed_features"]["columns"] == ["placed_00000 to placed_00011"]
     raw = roc_auc_score(labels > 0, _dark(labels)["csf_grey"])
     assert f"without any fit its AUC of demented is {raw:.3f}" in named["csf_grey"]["note"]
     assert "upper reference" in named["mmse"]["note"]

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from result_examples import CLASSES, crossval_result, evaluate_result, span, unavailable
+from result_examples import (
+    CLASSES,
+    crossval_result,
+    ensemble_section,
+    evaluate_result,
+    span,
+    unavailable,
+)
 
 from src.manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
 from src.report.documents.checklists import claim_markdown, tripod_markdown
@@ -264,6 +271,22 @@ def test_a_class_with_few_scored_people_has_no_coverage() -> None:
     rows = {row[0]: row for row in _rows(metrics_markdown(result), "Prediction sets")}
     assert rows[".90"][-2:] == ["4 people: not estimable", "not estimable"]
     assert rows[".80"][5] == ".800 (.750 to .850), 20 people"
+
+
+def test_what_the_network_adds_to_the_rivals_is_told_where_it_was_asked() -> None:
+    result = evaluate_result()
+    assert "add to the rivals" not in metrics_markdown(result)
+    result |= {"ensemble": ensemble_section()}
+    check_metrics(result)
+    text = metrics_markdown(result)
+    assert "## Does the network add to the rivals?" in text
+    rows = {row[0]: row for row in _rows(text, "Does the network add to the rivals?")}
+    assert rows["dark voxels and tissue_maps, and the network"][1] == ".728 (.648 to .808)"
+    assert rows["difference"][2] == ".016 (-.064 to .096), p = .310"
+    assert "adds nothing that is shown" in text
+    result["ensemble"] = unavailable("no rival of the image could be fitted")
+    check_metrics(result)
+    assert "Not available: no rival of the image" in metrics_markdown(result)
 
 
 def test_the_increment_stands_with_its_people() -> None:

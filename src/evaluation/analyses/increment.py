@@ -218,14 +218,16 @@ def _varying(x: Array) -> Array:
 def _sentence(columns: Sequence[str], difference: Interval, n_people: int) -> str:
     beside = ", ".join(_NAMES.get(name, name) for name in columns)
     if difference["low"] is None:
-        return f"Beside {beside} the image adds {_short(difference['value'])} AUC (no interval)."
-    value, low, high = (_short(difference[key]) for key in ("value", "low", "high"))
+        return (
+            f"Beside {beside} the image adds {two_decimals(difference['value'])} AUC (no interval)."
+        )
+    value, low, high = (two_decimals(difference[key]) for key in ("value", "low", "high"))
     amount = f"{value} AUC ({low} to {high})"
     if difference["low"] > 0:
         return f"Beside {beside} the image adds {amount} in {n_people} people."
     return f"Beside {beside} the image adds nothing that {n_people} people could show: {amount}."
 
 
-def _short(value: float) -> str:
+def two_decimals(value: float) -> str:
     """Return two decimals without the leading zero: ``.05``."""
     return f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1)

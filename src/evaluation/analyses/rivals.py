@@ -43,7 +43,10 @@ _INNER_FOLDS = 5
 _FEW = 20  # development people under which choosing a strength would be a draw
 _DEFAULT_C = 0.1
 _OF_ONE_NUMBER = 1.0  # one column fits nothing by chance that a strength must hold back
+#: What columns of `placed_features` start with.
+PLACED = "placed_"
 _ABSENT = np.log(1e-6)  # log-probability of a class that training has nobody of
+_WIDE = (MAPS, PLACED)  # of thousands of columns, which a ridge makes one number of
 _NOTE = "classes weigh the same in its fit, and so in its Brier score and log-loss"
 _COMBAT = "; measures of the head harmonised by site (ComBat)"
 _PLURALS = {
@@ -107,6 +110,14 @@ RIVALS = (
         MAPS,
     ),
     Rival(
+        "placed_features",
+        "features by place",
+        (),
+        "the frozen backbone's features, of groups of neighbouring slices side by side instead of "
+        "their mean, and a ridge: the same network, another view of it",
+        PLACED,
+    ),
+    Rival(
         "mmse",
         "age, sex, nWBV, eTIV, MMSE",
         ("age", "sex", "nwbv", "etiv", "mmse"),
@@ -163,9 +174,9 @@ def rival_predictions(
             known, asked = _harmonised(known, asked, site)
         x, x_test = _numbers(known, asked)
         y = labels.loc[train].to_numpy(dtype=np.int64)
-        if any(str(name).startswith(MAPS) for name in known):
+        if any(str(name).startswith(_WIDE) for name in known):
             x, x_test = _scores_of_maps(x, y, x_test)
-        one = all(str(name).startswith((CSF_GREY, MAPS)) for name in known)
+        one = all(str(name).startswith((CSF_GREY, *_WIDE)) for name in known)
         strength = _OF_ONE_NUMBER if one else None
         logits.append(_fit_predict(x, y, x_test, num_classes, strength))
         truth.append(labels.loc[seen].to_numpy(dtype=np.int64))
@@ -199,7 +210,8 @@ def rival_scores(
         harmonised: Whether measures of the head are harmonised by the table's ``site``.
 
     Returns:
-        One entry per rival of `RIVALS`, available or not, and the predictions of those that are.
+        One entry per rival of `RIVALS`, available or not, and the predictions of those that are;
+        none of `placed_features` where they were not given.
     """
     people = sorted({name for division in divisions for side in division for name in side})
     by_site = table["site"] if harmonised else None
@@ -207,7 +219,9 @@ def rival_scores(
     found: dict[str, Predictions] = {}
     for rival in RIVALS:
         known = measured if rival.measured else table
-        columns = _columns(rival, measured)
+        columns = columns_of(rival, measured)
+        if rival.measured == PLACED and not columns:
+            continue  # of a frozen backbone only
         of_head = any(map(_is_measured, columns))
         entry = {
             "name": rival.name,
@@ -245,7 +259,9 @@ def missing_reason(
         return "the processed images were not measured"
     missing = table.reindex(index=people, columns=list(columns)).isna().sum()
     for name, count in missing.items():
-        other = "tissue maps" if str(name).startswith(MAPS) else f"{name} values"
+        wide = {MAPS: "tissue maps", PLACED: "features"}
+        known = (words for start, words in wide.items() if str(name).startswith(start))
+        other = next(known, f"{name} values")
         plural = _PLURALS.get(str(name), other)
         if count == len(people):
             return f"the manifest has no {plural}"
@@ -256,7 +272,7 @@ def missing_reason(
 
 def _is_measured(name: str) -> bool:
     """Return whether a column is measured in the image, as site and scanner colour it."""
-    return name in ("nwbv", "etiv") or name.startswith((PREFIX, CSF_GREY, MAPS))
+    return name in ("nwbv", "etiv") or name.startswith((PREFIX, CSF_GREY, *_WIDE))
 
 
 def _harmonised(
@@ -304,7 +320,8 @@ def _numbers(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Array, Array]:
     return x, x_test
 
 
-def _columns(rival: Rival, measured: pd.DataFrame | None) -> list[str]:
+def columns_of(rival: Rival, measured: pd.DataFrame | None) -> list[str]:
+    """Return the columns that a rival sees, of the table or of what was measured in images."""
     if not rival.measured:
         return list(rival.columns)
     return [] if measured is None else [one for one in measured if one.startswith(rival.measured)]
@@ -312,14 +329,14 @@ def _columns(rival: Rival, measured: pd.DataFrame | None) -> list[str]:
 
 def _named(rival: Rival, columns: list[str]) -> list[str]:
     """Return the columns as a result names them: not each of the thousands of cells of a map."""
-    if rival.measured != MAPS or not columns:
+    if rival.measured not in _WIDE or not columns:
         return columns
     return [f"{columns[0]} to {columns[-1]}"]
 
 
 def _scores_of_maps(x: Array, y: Integers, x_test: Array) -> tuple[Array, Array]:
     fill = SimpleImputer(strategy="median", keep_empty_features=True).fit(x)
-    return map_score(fill.transform(x), y, fill.transform(x_test), _deal(y))
+    return map_score(fill.transform(x), y, fill.transform(x_test), deal(y))
 
 
 def _without_fit(values: pd.Series, labels: pd.Series) -> str:
@@ -350,7 +367,7 @@ def _choose_strength(x: Array, y: Integers) -> float:
     """
     if len(y) < _FEW:
         return _DEFAULT_C
-    part = _deal(y)
+    part = deal(y)
     weight = 1 / np.bincount(y)[y]
     losses = np.zeros(len(GRID))
     for fold in range(_INNER_FOLDS):
@@ -364,8 +381,8 @@ def _choose_strength(x: Array, y: Integers) -> float:
     return GRID[int(np.argmin(losses))]
 
 
-def _deal(y: Integers) -> Integers:
-    """Return the inner fold of each person: the classes one after the other, shuffled."""
+def deal(y: Integers) -> Integers:
+    """Return the inner fold, 0 to 4, of each person: the classes one after the other, shuffled."""
     order = np.random.default_rng(0).permutation(len(y))
     order = order[np.argsort(y[order], kind="stable")]
     part = np.empty(len(y), dtype=np.int64)

@@ -16,6 +16,7 @@ from .run_facts import available
 #: Blocks of lines, with an empty line between two of them.
 Blocks = list[list[str]]
 _OF_GROUP = ("balanced_accuracy", "auc_demented", "accuracy")
+_TOGETHER = ("balanced_accuracy", "macro_auc", "auc_demented")
 _OF_CURVE = ("balanced_accuracy", "macro_auc")
 _SIDES = {"model": "model", "dark_voxels": "dark voxels"}
 _MOVED = ("validation", "here", "difference")
@@ -42,6 +43,29 @@ def increment(results: dict[str, Any]) -> Blocks:
         f"{escape(section['sentence'], 500)}"
     )
     return [["## Does the image add to the table?"], [text]]
+
+
+def ensemble(results: dict[str, Any]) -> Blocks:
+    """Return what the network adds to the rivals of the image; nothing where it was not asked."""
+    section, title = results.get("ensemble"), "Does the network add to the rivals?"
+    if section is None:
+        return []
+    if not available(section):
+        return _absent(title, section)
+    names = {one["name"]: one["title"] for one in results["rivals"]}
+    together = " and ".join(escape(names.get(name, name)) for name in section["members"])
+    rows = [
+        [what, *(estimate(section[side][name]) for name in _TOGETHER)]
+        for side, what in (("without", together), ("with", f"{together}, and the network"))
+    ]
+    apart = section["difference"]
+    tested = [f"{estimate(apart[name])}, {p_value(apart[name]['p'])}" for name in _TOGETHER]
+    head = [people(section["n_people"]), *(TITLES[name] for name in _TOGETHER)]
+    text = (
+        "Means of calibrated log-probabilities, each member with the same weight. "
+        f"{escape(section['sentence'], 500)}"
+    )
+    return [[f"## {title}"], [text], table(head, [*rows, ["difference", *tested]])]
 
 
 def calibration(results: dict[str, Any]) -> Blocks:

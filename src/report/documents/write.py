@@ -53,9 +53,9 @@ def metrics_markdown(results: dict[str, Any]) -> str:
     """Return the scores as tables and sentences, each with n people and 95 % intervals."""
     parts = (
         *(_head, models_table, classes_table, confusion_table),
-        *(sections.increment, sections.calibration, sections.prediction_sets),
-        *(sections.abstention, sections.decision_curve, sections.subgroups),
-        *(sections.confounding, sections.retest, sections.permutation),
+        *(sections.increment, sections.ensemble, sections.calibration),
+        *(sections.prediction_sets, sections.abstention, sections.decision_curve),
+        *(sections.subgroups, sections.confounding, sections.retest, sections.permutation),
         *(sections.learning_curve, sections.external, sections.crossval),
     )
     return join_lines(block for part in parts for block in part(results))

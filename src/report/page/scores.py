@@ -27,6 +27,7 @@ PARTS: dict[str, _Make] = {
     "confusion": confusion_table,
     "classes": classes_table,
     "increment": sections.increment,
+    "ensemble": sections.ensemble,
     "calibration": sections.calibration,
     "sets": sections.prediction_sets,
     "abstention": sections.abstention,
@@ -85,6 +86,8 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
         said.append(f"Under 10 people of {names}: these numbers can be luck, intervals included.")
     if available(metrics["increment"]):
         said.append(shown(metrics["increment"]["sentence"], 500))
+    if "ensemble" in metrics and available(metrics["ensemble"]):
+        said.append(shown(metrics["ensemble"]["sentence"], 500))
     return said
 
 
