@@ -95,6 +95,14 @@ class TrainConfig:
         "(default: ordinal with --freeze_backbone, else ce)",
         LOSSES,
     )
+    search: int | None = option(
+        None,
+        "train this many candidates, the settings as they are and drawn ones, and keep what "
+        "validation people choose; learning rate, weight decay and dropout, or with "
+        "--freeze_backbone the loss",
+        within=Range(2, 1000),
+        modes=("train", "crossval"),
+    )
     calibration: str = option(
         "temperature",
         "how validation people turn scores into probabilities; vector needs 20 people a class",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from ..training.features import dataset_features
 from ..training.frozen_head import fit_head, gather_people, predict_features
 from ..training.logits import place, predict
 from ..training.optimisation import make_optimizer
+from ..training.search import search
 from ..training.state import LAST
 from ..training.trainer import Trainer
 from .analyses.placed_features import placed_features
@@ -52,7 +54,7 @@ class FoldTraining:
     def __init__(self, config: RunConfig, data: MriDataset, name: str) -> None:
         self.config, self.data, self.name = config, data, name
         self.device, _ = choose_device(config.device)
-        self._frozen: Classifier | None = None
+        self._frozen: dict[str, Classifier] = {}
 
     def fit(self, manifest: Manifest, fold: Fold, seed: int, *, keep: bool = True) -> Unit:
         """Train on one fold and answer its test people.
@@ -65,10 +67,15 @@ class FoldTraining:
         """
         data = self.data.with_manifest(manifest, "train")
         test = data.with_split("test")
-        if self.config.crossval.harmonise:
-            model, images = self._harmonised(data, test, seed)
+        config, tried = self.config, list[dict[str, Any]]()
+        if config.train.search:
+            config, tried = search(
+                config, lambda one: self._validated(one, data, fold, seed), config.train.seed + seed
+            )
+        if config.crossval.harmonise:
+            model, images, _ = self._harmonised(config, data, test, seed)
         else:
-            model = self._train(data, fold, seed, keep=keep)
+            model = self._train(config, data, fold, seed, keep=keep)
             images = self._predict(model, test)
         assert model.calibration is not None
         assert model.conformal is not None
@@ -79,51 +86,71 @@ class FoldTraining:
             rows=test.rows[["subject", "session", "slice"]],
             calibration=model.calibration,
             conformal=model.conformal,
+            tried=tried,
         )
+
+    def _validated(self, config: RunConfig, data: MriDataset, fold: Fold, seed: int) -> Predictions:
+        """Return what a candidate says of the fold's validation people; nothing is kept of it."""
+        if config.crossval.harmonise:
+            *_, validation = self._harmonised(config, data, data.with_split("val"), seed)
+            return validation
+        trained = self._trainer(config, data, seed)
+        trained.train()
+        assert trained.validation is not None
+        return trained.validation
 
     def placed_features(self) -> pd.DataFrame | None:
         """Return what a frozen backbone says of groups of neighbouring slices; else None."""
         config = self.config
         if not config.model.freeze_backbone or config.data.model_dim != "2d":
             return None
-        features = dataset_features(self._model(config.train.seed), self.data, self.device)
+        features = dataset_features(self._model(config, config.train.seed), self.data, self.device)
         return placed_features(features, self.data.rows)
 
-    def _train(self, data: MriDataset, fold: Fold, seed: int, *, keep: bool) -> Classifier:
+    def _train(
+        self, config: RunConfig, data: MriDataset, fold: Fold, seed: int, *, keep: bool
+    ) -> Classifier:
         """Return the model that the fold's training and validation people give."""
-        config, train = self.config, self.config.train
         folder = config.checkpoint_dir / self.name / f"{fold.name}_seed{seed}"
         resume = keep and not config.model.freeze_backbone and (folder / LAST).is_file()
-        train = replace(train, seed=train.seed + seed, resume=resume)
+        trainer = self._trainer(config, data, seed, resume=resume)
+        trainer.train(save_dir=folder if keep else None)
+        (folder / LAST).unlink(missing_ok=True)  # a finished fold is never resumed
+        return trainer.model
+
+    def _trainer(
+        self, config: RunConfig, data: MriDataset, seed: int, *, resume: bool = False
+    ) -> Trainer:
+        train = replace(config.train, seed=config.train.seed + seed, resume=resume)
         seed_everything(train.seed)
-        model = self._model(train.seed)
+        model = self._model(config, train.seed)
         workers = reader_workers(config.workers)
         loader = make_loader(data, config.batch_size, seed=train.seed, workers=workers)
         settings = as_made(config_to_dict(config), data.settings)
-        trainer = Trainer(model, loader, None, config.device, config=train, run_settings=settings)
-        trainer.train(save_dir=folder if keep else None)
-        (folder / LAST).unlink(missing_ok=True)  # a finished fold is never resumed
-        return model
+        return Trainer(model, loader, None, config.device, config=train, run_settings=settings)
 
     def _harmonised(
-        self, data: MriDataset, test: MriDataset, seed: int
-    ) -> tuple[Classifier, Predictions]:
+        self, config: RunConfig, data: MriDataset, test: MriDataset, seed: int
+    ) -> tuple[Classifier, Predictions, Predictions]:
         """Fit a head to harmonised features; no checkpoint is kept, as it would not know them.
 
         A site's change is fitted to the mean features of development people, without their labels;
         one that they are not of, to those of its test people.
+
+        Returns:
+            The model, its answers on test people, and those on people whom inner folds left out.
         """
-        config = self.config.train
-        model = self._model(config.seed + seed)
+        train = config.train
+        model = self._model(config, train.seed + seed)
         people = gather_people(model, [data, data.with_split("val")], self.device)
         site = self.data.manifest.people()["site"]
         combat = fit_combat(people.means, site[people.subjects].tolist())
         own = site[people.subjects].to_numpy()[people.person]
         made = combat.apply(people.images, own.tolist()).astype(np.float32)
         people = replace(people, images=made)
-        cap, loss = config.class_weight_cap, self.config.loss
-        fit = fit_head(model, people, loss=loss, cap=cap, seed=config.seed + seed)
-        model.calibration = fit_calibration(fit.validation, config.calibration)
+        cap, loss = train.class_weight_cap, config.loss
+        fit = fit_head(model, people, loss=loss, cap=cap, seed=train.seed + seed)
+        model.calibration = fit_calibration(fit.validation, train.calibration)
         model.conformal = fit_conformal(model.calibration.apply(fit.validation))
         features = dataset_features(model, test, self.device)
         theirs = pd.DataFrame(features, dtype=np.float64).groupby(test.subjects).mean()
@@ -131,21 +158,20 @@ class FoldTraining:
         if combat.unchanged:
             logger.info("sites of too few people, not harmonised: %s", ", ".join(combat.unchanged))
         made = combat.apply(features, site[test.subjects].tolist()).astype(np.float32)
-        return model, predict_features(model, made, test)
+        return model, predict_features(model, made, test), fit.validation
 
     def _predict(self, model: Classifier, test: MriDataset) -> Predictions:
         if model.frozen:
             return predict_features(model, dataset_features(model, test, self.device), test)
         return predict(model, test, self.device)
 
-    def _model(self, seed: int) -> Classifier:
+    def _model(self, config: RunConfig, seed: int) -> Classifier:
         """Return a fresh model, its weights drawn from `seed`.
 
-        A frozen backbone is built once, as only its head changes.
+        A frozen backbone is built once for each kind of head, as only its weights change.
         """
-        if self._frozen is not None:
-            return self._frozen
-        config = self.config
+        if config.loss in self._frozen:
+            return self._frozen[config.loss]
         model = create_model(
             *(config.data.model_dim, config.backbone, config.data.num_classes),
             weights=config.model.weights,
@@ -155,7 +181,7 @@ class FoldTraining:
             seed=seed,
         )
         if model.frozen:
-            self._frozen = place(model, self.device)
+            self._frozen[config.loss] = place(model, self.device)
             dataset_features(model, self.data, self.device, dask=config.dask)  # of all, once
         return model
 

@@ -6,13 +6,13 @@ Axes: U units (repeat, fold, seed), n rows (a person per repeat and seed), K cla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..config.own_files import short
+from ..config.own_files import check_own, short
 from ..data.dataset import MriDataset
 from ..data.splits import Division, Fold, folds_hash
 from ..files import LARGEST_WHOLE
@@ -41,6 +41,7 @@ class Unit:
         rows: ``subject, session, slice`` of the images.
         calibration: Fitted on the fold's validation people.
         conformal: Likewise.
+        tried: What the fold's search tried; empty without one.
     """
 
     repeat: int
@@ -51,6 +52,7 @@ class Unit:
     rows: pd.DataFrame
     calibration: Calibration
     conformal: Conformal
+    tried: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values that `from_dict` reads."""
@@ -62,6 +64,7 @@ class Unit:
             "slices": [None if pd.isna(value) else int(value) for value in self.rows["slice"]],
             "calibration": self.calibration.to_dict(),
             "conformal": self.conformal.to_dict(),
+            **({"search": self.tried} if self.tried else {}),
         }
 
     @classmethod
@@ -90,7 +93,16 @@ class Unit:
             rows=rows,
             calibration=Calibration.from_dict(content["calibration"], k),
             conformal=Conformal.from_dict(content["conformal"], k),
+            tried=_checked_search(content.get("search", [])),
         )
+
+
+def _checked_search(tried: Any) -> list[dict[str, Any]]:
+    """Return what a search tried, as it was stored; one of it was chosen."""
+    check_own({"tried": tried}, "search")
+    if tried and [one["chosen"] for one in tried].count(True) != 1:
+        raise ValueError("its search chose none of what it tried, or several")
+    return list(tried)
 
 
 def check_unit(unit: Unit, fold: Fold, seed: int, data: MriDataset) -> None:
@@ -197,6 +209,11 @@ def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
 
 def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
     scores = [fold_scores(unit.people) for unit in units]
+    searched = [
+        {**{name: getattr(unit, name) for name in ("repeat", "fold", "seed")}, "tried": unit.tried}
+        for unit in units
+        if unit.tried
+    ]
     held_out = {fold.fold: {"held_out": fold.held_out} for fold in folds if fold.held_out}
     whole = _scores_by_division(units)
     n_test = float(np.mean([len(fold.test) for fold in folds]))
@@ -215,6 +232,7 @@ def _describe(units: Sequence[Unit], folds: Sequence[Fold]) -> dict[str, Any]:
             }
             for unit, row in zip(units, scores, strict=True)
         ],
+        **({"search": searched} if searched else {}),
         "spread": {name: _spread(whole[name]) for name in FOLD_METRICS},
         "corrected": {
             name: corrected_interval([row[name] for row in scores], n_train, n_test)

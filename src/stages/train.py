@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from ..auditing.before_training import refuse_leaks
+from ..cohorts.people_names import hash_subjects
 from ..config import RunConfig
 from ..config.options import config_to_dict
+from ..config.own_files import read_own
 from ..data.class_people import require_classes
 from ..data.dataset import MriDataset, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
 from ..data.split_files import split_rows, write_split
+from ..errors import ConfigError
 from ..evaluation.pretrained_people import refuse_pretrained_on
 from ..evaluation.result_files import remove_results
 from ..files import atomic_file, write_json
 from ..maps.map_run import clear_maps
 from ..models.create import create_model
 from ..models.device import open_accelerator, seed_everything
+from ..predictions import Predictions
 from ..report.score_figures.training import penalty_figure, training_figure
 from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.history import History
 from ..training.processes import main_first, others_needed
 from ..training.replaced import replaces
-from ..training.state import HISTORY
+from ..training.search import search
+from ..training.state import HISTORY, LAST
 from ..training.tracking import open_tracker
 from ..training.trainer import Trainer
 from .preflight import check_before
 
 logger = logging.getLogger(__name__)
+SEARCH = "search.json"
 
 
 def run(config: RunConfig) -> Iterator[Path]:
@@ -56,6 +65,9 @@ def run(config: RunConfig) -> Iterator[Path]:
     allowed = config.train.allow_leaks
     refuse_pretrained_on(config.model.weights, data, tested, allowed=allowed)
     accelerator = open_accelerator(config.device, config.train.precision)
+    if config.train.search:
+        config, found = _searched(config, data, accelerator)
+        yield found
     with others_needed(lambda: 0):
         trainer = _open_trainer(config, data, accelerator)
     settings = as_made(config_to_dict(config), data.settings)
@@ -77,6 +89,54 @@ def run(config: RunConfig) -> Iterator[Path]:
             tracker.trained(history, written)
         yield from (*written, *tracker.files)
     accelerator.end_training()
+
+
+def _searched(
+    config: RunConfig, data: MriDataset, accelerator: Accelerator
+) -> tuple[RunConfig, Path]:
+    """Return the settings that validation people choose, and the file of what was tried.
+
+    The file lies beside the checkpoint; what it holds of the same search is not trained again with
+    ``--resume``.
+    """
+    if accelerator.num_processes > 1:
+        raise ConfigError(
+            f"--search trains in one process, and torchrun started {accelerator.num_processes}",
+            hint="search without torchrun, and train with the settings that it prints",
+        )
+    path = config.checkpoint_dir / config.run_name / SEARCH
+    people = data.with_split("train").subjects, data.with_split("val").subjects
+    identity = {
+        "settings": as_made(
+            config_to_dict(replace(config, train=replace(config.train, resume=False))),
+            data.settings,
+        ),
+        "people": [hash_subjects(side) for side in people],
+    }
+    tried: list[dict[str, Any]] = []
+    if config.train.resume and path.is_file():
+        stored = read_own(path, "search", hint=f"remove {path}, or leave --resume out")
+        if stored["identity"] == json.loads(json.dumps(identity)):
+            tried = stored["tried"]
+        else:
+            logger.warning("%s is of another search: candidates are trained again", path)
+
+    def keep(found: list[dict[str, Any]]) -> None:
+        write_json(path, {"identity": identity, "tried": found})
+
+    def fit(one: RunConfig) -> Predictions:
+        alone = replace(one, train=replace(one.train, resume=False))
+        trainer = _open_trainer(alone, data, accelerator)
+        trainer.train()
+        assert trainer.validation is not None
+        return trainer.validation
+
+    chosen, tried = search(config, fit, config.train.seed, tried, keep)
+    keep(tried)
+    last = config.checkpoint_dir / config.run_name / LAST
+    resume = config.train.resume and last.is_file()  # a search may have been stopped before it
+    train = replace(chosen.train, resume=resume, search=config.train.search)
+    return replace(chosen, train=train), path
 
 
 def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator) -> Trainer:

@@ -28,7 +28,7 @@ FLAGS = """
     official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
-    rating_days register repeat repeats report results_dir resume run runs samples seed seeds
+    rating_days register repeat repeats report results_dir resume run runs samples search seed seeds
     sessions slice_axis split study
     slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
     weight_decay weights workers

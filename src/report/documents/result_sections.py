@@ -313,7 +313,38 @@ def crossval(results: dict[str, Any]) -> Blocks:
     text += _held_out_words(section)
     head = ["metric", "all answers", "single folds", "SD over repeats", "SD over seeds"]
     summary = table([*head, "mean over folds, corrected"], rows)
-    return [["## Cross-validation"], [text], summary, *_held_out(section)]
+    return [["## Cross-validation"], [text], summary, *_held_out(section), *_searched(section)]
+
+
+def _searched(section: dict[str, Any]) -> Blocks:
+    """Return what the search inside each fold tried and chose; nothing without one."""
+    searched = section.get("search")
+    if not searched:
+        return []
+    rows = []
+    for fold in searched:
+        best = next(one for one in fold["tried"] if one["chosen"])
+        found = [one["balanced_accuracy"] for one in fold["tried"]]
+        settings = ", ".join(
+            f"{escape(name)} {'as usual' if value is None else escape(str(value))}"
+            for name, value in best["settings"].items()
+        )
+        rows.append(
+            [
+                f"{fold['repeat']} / {fold['fold']} / {fold['seed']}",
+                str(len(found)),
+                settings,
+                f"{number(best['balanced_accuracy'])} ({people(best['n_people'])})",
+                f"{number(min(found))} to {number(max(found))}",
+            ]
+        )
+    text = (
+        "Settings were searched inside every fold: validation people chose among the candidates. "
+        "The scores above are those of search and training together."
+    )
+    head = ["repeat / fold / seed", "tried", "chosen"]
+    head += ["balanced accuracy of validation people", "of all candidates"]
+    return [[text], table(head, rows)]
 
 
 def _held_out_words(section: dict[str, Any]) -> str:
