@@ -101,7 +101,6 @@ class TrainConfig:
         "validation people choose; learning rate, weight decay and dropout, or with "
         "--freeze_backbone the loss",
         within=Range(2, 1000),
-        modes=("train", "crossval"),
     )
     calibration: str = option(
         "temperature",
