@@ -79,6 +79,11 @@ class CrossvalConfig:
         "crossval: train nothing, join the folds that are there",
         modes=("crossval", "crossdata"),
     )
+    keep_models: bool = option(
+        False,
+        "crossval, with --freeze_backbone: keep the checkpoints of the first repeat, for predict; "
+        "it takes minutes (networks that learn are kept in any case)",
+    )
     learning_curve: bool = option(
         False,
         "crossval: also train every fold on one to four fifths of its people, for the score over "
@@ -105,6 +110,10 @@ class CrossvalConfig:
         require(
             self.harmonise is None or self.hold_out in (None, "site"),
             f"--harmonise {self.harmonise} goes by site: it takes no --hold_out {self.hold_out}",
+        )
+        require(
+            not (self.keep_models and self.harmonise),
+            f"--harmonise {self.harmonise} keeps no checkpoint: it takes no --keep_models",
         )
         # As many as are usual, where none were asked for.
         if self.hold_out is None:

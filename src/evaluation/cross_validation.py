@@ -136,9 +136,11 @@ class Study:
     def keeps_model_of(self, fold: Fold, seed: int) -> bool:
         """Return whether a fold's checkpoint is kept.
 
-        Folds of a frozen backbone differ in the head only: those of the first repeat are.
+        Folds of a frozen backbone differ in the head only, and what a checkpoint must know for new
+        scans takes longer than the head: those of the first repeat are kept where that is asked.
         """
-        return not self.config.model.freeze_backbone or fold.repeat == seed == 0
+        asked = self.config.crossval.keep_models and fold.repeat == seed == 0
+        return asked or not self.config.model.freeze_backbone
 
     def write_folds(self, folder: Path) -> Path:
         """Write ``folds.csv``: who trains, chooses and is tested in each fold.

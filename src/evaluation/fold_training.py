@@ -26,6 +26,7 @@ from ..models.create import create_model
 from ..models.device import choose_device, seed_everything
 from ..predictions import Predictions, per_person
 from ..runtime import progress, said_once
+from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.frozen_head import fit_head, gather_people, predict_features
 from ..training.logits import place, predict
@@ -107,11 +108,18 @@ class FoldTraining:
         features = dataset_features(self._model(config, config.train.seed), self.data, self.device)
         return placed_features(features, self.data.rows)
 
+    def has_model_of(self, fold: Fold, seed: int, study: Study) -> bool:
+        """Return whether the checkpoint of a fold is there, or is not to be kept."""
+        return not study.keeps_model_of(fold, seed) or (self._folder(fold, seed) / BEST).is_file()
+
+    def _folder(self, fold: Fold, seed: int) -> Path:
+        return self.config.checkpoint_dir / self.name / f"{fold.name}_seed{seed}"
+
     def _train(
         self, config: RunConfig, data: MriDataset, fold: Fold, seed: int, *, keep: bool
     ) -> Classifier:
         """Return the model that the fold's training and validation people give."""
-        folder = config.checkpoint_dir / self.name / f"{fold.name}_seed{seed}"
+        folder = self._folder(fold, seed)
         resume = keep and not config.model.freeze_backbone and (folder / LAST).is_file()
         trainer = self._trainer(config, data, seed, resume=resume)
         trainer.train(save_dir=folder if keep else None)
@@ -198,7 +206,12 @@ def train_folds(study: Study, training: FoldTraining, folder: Path) -> Iterator[
         The files of the folds.
     """
     jobs = study.jobs()
-    todo = [job for job in jobs if study.read(folder, *job) is None]
+    todo = [
+        job
+        for job in jobs
+        if study.read(folder, *job) is None
+        or (study.config.crossval.keep_models and not training.has_model_of(*job, study))
+    ]
     if len(todo) < len(jobs):
         logger.info("%d of %d folds are there already", len(jobs) - len(todo), len(jobs))
     with said_once(*SETUP):

@@ -23,7 +23,8 @@ FLAGS = """
     data_dir data_root dataset datasets debug
     device dim dropout ensemble epochs fold folds freeze_backbone grad_clip graded harmonise help
     help_all hold_out
-    image_size input keep_memory label layer learning_curve let_in loss lr maps method min_age mode
+    image_size input keep_memory keep_models label layer learning_curve let_in loss lr maps
+    method min_age mode
     months n4 num_slices
     official_split patience
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel

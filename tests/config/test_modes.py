@@ -35,7 +35,7 @@ LEFT_OUT = {
     "crossval": {"resume", "tensorboard", "mlflow"},
     # Read of a cross-validation, whose one data set and parts several studies and cells replace.
     "crossdata": {
-        *("resume", "tensorboard", "mlflow", "repeats", "repeat", "fold", "seeds"),
+        *("resume", "tensorboard", "mlflow", "repeats", "repeat", "fold", "seeds", "keep_models"),
         *("hold_out", "harmonise", "split"),
         *("dataset", "dim", "study", "label", "official_split", "data_dir", "split"),
         *("hold_out", "harmonise"),

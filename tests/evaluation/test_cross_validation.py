@@ -222,6 +222,7 @@ def test_files_that_tasks_share_are_written_once_and_name_no_task(data, tmp_path
     assert told["crossval"] == {
         **{"folds": 3, "repeats": 2, "seeds": 1, "fold": None, "repeat": None},
         **{"collect": False, "hold_out": None, "harmonise": None, "learning_curve": False},
+        "keep_models": False,
     }
     assert told["data"]["cache_dir"] is None
 
@@ -263,6 +264,18 @@ def test_networks_are_trained_in_each_fold_and_seeds_differ(few, tmp_path):
     assert section["spread"]["macro_auc"]["sd_seeds"] is not None
     kept = sorted(p.name for p in (tmp_path / "checkpoints").rglob("*.pth"))
     assert kept == ["best_model.pth"] * 4
+
+
+def test_heads_are_kept_where_that_is_asked_and_made_later_if_need_be(data, done, tmp_path):
+    assert not list(done[0].checkpoint_dir.rglob("*.pth"))
+    shutil.copytree(done[1], tmp_path / "results" / STUDY)
+    before = (tmp_path / "results" / STUDY / "people.csv").read_bytes()
+    list(crossval.run(run_config(data, tmp_path, **SETTINGS, keep_models=True)))
+    kept = sorted((tmp_path / "checkpoints" / STUDY).rglob("*.pth"))
+    assert [path.parent.name for path in kept] == [f"repeat0_fold{k}_seed0" for k in range(3)]
+    assert (tmp_path / "results" / STUDY / "people.csv").read_bytes() == before
+    with pytest.raises(ConfigError, match="no --keep_models"):
+        run_config(data, tmp_path, **SETTINGS, keep_models=True, harmonise="combat")
 
 
 def test_shuffled_labels_are_trained_again_and_kept(data, tmp_path, request):
