@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ..config import DATASETS
 from ..config.data import name_cohort
 from ..manifest import Manifest
 from ..registry import Registry
@@ -123,6 +124,19 @@ def _is_again(name: str, index: Index) -> bool:
     before = COHORT_REGISTRY.get(name).index
     here, there = ((one.__module__, one.__qualname__) for one in (index, before))
     return here == there
+
+
+def cohort_of(name: str, settings: Mapping[str, Any]) -> str | None:
+    """Return the cohort that a data set was made from; None of a folder of the user's own.
+
+    Args:
+        name: Of the data set.
+        settings: Its ``preprocessing.json``.
+    """
+    if name in DATASETS:
+        return DATASETS[name][0]
+    cohort = str(settings.get("cohort"))
+    return cohort if cohort in COHORT_REGISTRY else None
 
 
 #: Cohorts that any study can be: two data sets of one of them need not be of the same people.

@@ -9,28 +9,25 @@ fold of a cross-validation is.
 - *others*: trained on every other study, tested on B (three studies or more).
 
 A pair is refused where it would be no external test: the studies may be of the same people under
-other names. People who are found in both studies are left out of the training side, by name.
+other names. People who are found in both studies are left out of the training side, by name. Of two
+studies of the same people one trains, and of two names of one person. A study whose people the
+weights of ``--weights`` have seen is tested by no cell.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..auditing.two_studies import shared_people
-from ..cohorts.registry import same_people
-from ..config import RunConfig, kind_of_dataset
+from ..cohorts.registry import cohort_of, same_people
+from ..config import RunConfig
 from ..config.options import config_to_dict
-from ..data.class_people import people_of
-from ..data.dataset import MriDataset
-from ..data.joined import JoinedStudies, join_studies
-from ..data.loaders import open_dataset
+from ..data.joined import join_studies
 from ..data.run_data import as_made
 from ..data.splits import (
     Fold,
@@ -39,11 +36,11 @@ from ..data.splits import (
     make_folds,
     with_fold,
 )
-from ..errors import ConfigError, DataNotFoundError, LeakageError, UnknownNameError, counted
-from ..labels import class_scheme
-from ..manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
+from ..errors import ConfigError, LeakageError, UnknownNameError, counted
+from ..models.weights import card_of_file
 from .cross_validation import Study, keep
-from .open_checkpoint import cohort_of
+from .opened_studies import open_studies, shared_among
+from .pretrained_people import refuse_other_images, seen_of, stamped
 
 logger = logging.getLogger(__name__)
 WITHIN, PAIR, OTHERS = "within", "pair", "others"
@@ -61,6 +58,7 @@ class Cell:
         folds: What it trains; none where it is refused.
         refused: Why it is no external test; empty where it is one.
         dropped: People left out of training because the tested study has them, too.
+        twice: People left out because another study that trains has them, too.
     """
 
     name: str
@@ -70,6 +68,7 @@ class Cell:
     folds: tuple[Fold, ...] = ()
     refused: str = ""
     dropped: tuple[str, ...] = ()
+    twice: tuple[str, ...] = ()
 
 
 class CrossStudy(Study):
@@ -81,7 +80,9 @@ class CrossStudy(Study):
     Raises:
         ConfigError: Under two studies, one twice, or images or labels that do not go together.
         DataNotFoundError: There is no such processed data set.
-        LeakageError: A study keeps a split with the same people on both sides.
+        LeakageError: A study keeps a split with the same people on both sides, or ``--weights``
+            were learnt on people of every study.
+        CheckpointError: ``--weights`` were learnt on images made otherwise.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -92,7 +93,8 @@ class CrossStudy(Study):
         self.parts = parts
         self.joined = join_studies(parts)
         self.data = self.joined.data
-        self.shared = _shared(parts, self.joined)
+        self.seen = self._seen_by_weights()
+        self.shared = shared_among(parts, self.joined)
         self.cells = list(self._cells())
         self.folds = [fold for cell in self.cells for fold in cell.folds]
 
@@ -156,6 +158,31 @@ class CrossStudy(Study):
         digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return self.identity() | {"folds": digest, "images": ""}
 
+    def _seen_by_weights(self) -> dict[str, str]:
+        """Return study -> why no cell may be tested on it: ``--weights`` were learnt on its people.
+
+        Where leaks are allowed the data are stamped, and every study may be tested on.
+        """
+        weights = self.config.model.weights
+        card = card_of_file(weights)
+        found: dict[str, str] = {}
+        if card is None:
+            return found
+        for name, part in self.parts.items():
+            refuse_other_images(card, str(weights), part)
+            if known := seen_of(card, part, part.subjects):
+                found[name] = f"{weights} was learnt on {known}"
+        if found and self.config.train.allow_leaks:
+            logger.warning("%s; allowed, and stamped", "; ".join(found.values()))
+            self.data = stamped(self.data)
+            return {}
+        if len(found) == len(self.parts):
+            raise LeakageError(
+                f"no study is left to test on: {'; '.join(found.values())}",
+                hint="--weights none, or weights of other people; or --allow_leaks to go on",
+            )
+        return found
+
     def _cells(self) -> list[Cell]:
         cells = [self._within(study) for study in self.studies]
         pairs = [(a, b) for b in self.studies for a in self.studies if a != b]
@@ -167,6 +194,8 @@ class CrossStudy(Study):
         return cells
 
     def _within(self, study: str) -> Cell:
+        if study in self.seen:
+            return Cell(f"{study}_within", WITHIN, (study,), study, refused=self.seen[study])
         config, people = self.config, self.joined.people_of(study)
         own = self.data.manifest.where(self.data.manifest.table["subject"].isin(people))
         try:
@@ -184,48 +213,83 @@ class CrossStudy(Study):
 
     def _external(self, name: str, kind: str, trained_on: tuple[str, ...], tested_on: str) -> Cell:
         """Return a cell that tests on another study than it learns from, or why there is none."""
-        why = {one: self._no_test(one, tested_on) for one in trained_on}
-        used = tuple(one for one in trained_on if not why[one])
+        used, why = self._trainable(trained_on, tested_on)
+        if tested_on in self.seen:
+            return Cell(name, kind, trained_on, tested_on, refused=self.seen[tested_on])
         if not used:
-            refused = "; ".join(filter(None, why.values()))
-            return Cell(name, kind, trained_on, tested_on, refused=refused)
-        if len(used) < len(trained_on):
+            return Cell(name, kind, trained_on, tested_on, refused="; ".join(why.values()))
+        if why:
+            left, reason = next(iter(why.items()))
             if len(used) == 1:
-                reason = f"of the other studies only {used[0]} is external: see {used[0]}_to_"
-                return Cell(name, kind, used, tested_on, refused=f"{reason}{tested_on}")
-            left = [one for one in trained_on if why[one]]
-            logger.warning("%s: without %s: %s", name, ", ".join(left), why[left[0]])
+                reason = f"of the other studies only {used[0]} trains, as {reason}"
+                refused = f"{reason}: see {used[0]}_to_{tested_on}"
+                return Cell(name, kind, used, tested_on, refused=refused)
+            logger.warning("%s: without %s: %s", name, ", ".join(why), why[left])
         there = set(self.joined.people_of(tested_on))
-        dropped = sorted(
-            who for one in used for who in self.joined.people_of(one) if self._met(who, there)
-        )
-        learning = sorted(
-            who for one in used for who in self.joined.people_of(one) if who not in dropped
-        )
+        learning, dropped, twice = self._learning(used, there)
         labels = self.data.manifest.people()["label"]
         known = sorted({self.data.scheme.names[str(one)] for one in labels[learning]})
         if len(known) < 2:
             refused = f"all people to learn from are {known[0] if known else 'left out'}"
-            return Cell(name, kind, used, tested_on, refused=refused, dropped=tuple(dropped))
+            return Cell(name, kind, used, tested_on, (), refused, dropped, twice)
         val = choose_validation_people(
             labels[learning], self.config.data.val_fraction, self.config.data.seed
         )
         train = tuple(who for who in learning if who not in set(val))
         fold = Fold(0, 0, train, tuple(sorted(val)), tuple(sorted(there)), name)
-        if dropped:
-            logger.warning(
-                "%s: %s found in %s too, and left out of training: %s",
-                *(name, counted(len(dropped), "person is", "people are"), tested_on),
-                ", ".join(dropped[:5]) + (", ..." if len(dropped) > 5 else ""),
-            )
-        return Cell(name, kind, used, tested_on, (fold,), dropped=tuple(dropped))
+        for people, where in ((dropped, tested_on), (twice, "another study that trains")):
+            if people:
+                logger.warning(
+                    "%s: %s found in %s too, and left out of training: %s",
+                    *(name, counted(len(people), "person is", "people are"), where),
+                    ", ".join(people[:5]) + (", ..." if len(people) > 5 else ""),
+                )
+        return Cell(name, kind, used, tested_on, (fold,), "", dropped, twice)
+
+    def _trainable(
+        self, studies: tuple[str, ...], tested_on: str
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the studies that a cell learns from, and why not from the others.
+
+        Of studies of the same people under other names the first one trains: a person who stands
+        in the training under two names would count twice, and choose the epoch of their own model.
+        """
+        used: list[str] = []
+        why: dict[str, str] = {}
+        for one in studies:
+            reasons = (self._same_people(one, other) for other in (tested_on, *used))
+            if reason := next(filter(None, reasons), ""):
+                why[one] = reason
+            else:
+                used.append(one)
+        return tuple(used), why
+
+    def _learning(
+        self, used: tuple[str, ...], there: set[str]
+    ) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+        """Return who trains, each person once; who is tested, too; and who trains by another name.
+
+        Args:
+            used: Studies that train.
+            there: People of the tested study.
+        """
+        learning: set[str] = set()
+        dropped, twice = [], []
+        for who in (who for one in used for who in self.joined.people_of(one)):
+            if self._met(who, there):
+                dropped.append(who)
+            elif self._met(who, learning):
+                twice.append(who)
+            else:
+                learning.add(who)
+        return sorted(learning), tuple(sorted(dropped)), tuple(sorted(twice))
 
     def _met(self, who: str, others: set[str]) -> bool:
         """Return whether a person is one of these under another name."""
         return bool(self.shared.get(who, set()) & others)
 
-    def _no_test(self, one: str, other: str) -> str:
-        """Return why one study is no external test of the other; empty where it is one."""
+    def _same_people(self, one: str, other: str) -> str:
+        """Say that two studies are, or may be, of the same people; empty where they are not."""
         a, b = self.cohorts[one], self.cohorts[other]
         if a and b and same_people(a, b):
             told = f"both are {a}" if a == b else f"{a} and {b}"
@@ -233,103 +297,3 @@ class CrossStudy(Study):
                 f"{one} and {other} are, or may be, of the same people under other names ({told})"
             )
         return ""
-
-
-def open_studies(config: RunConfig) -> dict[str, MriDataset]:
-    """Open the processed data sets that a run names: everyone rated, by the study's name.
-
-    Raises:
-        ConfigError: Under two, one twice, or labels of different kinds.
-        DataNotFoundError: There is no such processed data set.
-        LeakageError: One keeps a split with the same people on both sides.
-    """
-    names = config.data.datasets
-    if len(names) < 2:
-        raise ConfigError(
-            f"--datasets names {counted(len(names), 'data set')}, and two or more are needed",
-            hint="python main.py --mode crossdata --datasets oasis3_2d aibl_2d",
-        )
-    folders = [_folder(config, name) for name in names]
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ConfigError("--datasets names one data set twice", hint="name each once")
-    kinds = {folder: kind_of_dataset(folder.name) for folder in folders}
-    first = kinds[folders[0]]
-    for folder, kind in kinds.items():
-        if kind != first:
-            raise ConfigError(
-                f"{folders[0].name} is labelled by {first} and {folder.name} by {kind}: no label "
-                "of the one is one of the other",
-                hint=f"preprocess both with --label {first}",
-            )
-    scheme = class_scheme(config.data.classes, first)
-    opened = {}
-    for name, folder in zip(_study_names(folders), folders, strict=True):
-        part = open_dataset(
-            *(folder, config.data.model_dim, scheme),
-            min_age=config.data.min_age,
-            seed=config.data.seed,
-            allow_leaks=config.train.allow_leaks,
-            cache_dir=config.data.cache_dir,
-        )
-        _check_study(name, part)
-        opened[name] = part.everyone("train")
-    return opened
-
-
-def _folder(config: RunConfig, name: str) -> Path:
-    """Return the folder of a data set that was named, or named by its path."""
-    below = config.data.data_root / name
-    folder = below if below.is_dir() else Path(name)
-    if not folder.is_dir():
-        there = sorted(path.parent.name for path in config.data.data_root.glob("*/manifest.csv"))
-        hint = f"there are: {', '.join(there)}" if there else "preprocess it first"
-        raise DataNotFoundError(below, hint=hint)
-    return folder
-
-
-def _study_names(folders: list[Path]) -> list[str]:
-    """Return a name of each study: its folder's without the dimension, or with the one above."""
-    stems = [folder.resolve().name.rsplit("_2d")[0].rsplit("_3d")[0] for folder in folders]
-    if len(set(stems)) == len(stems):
-        return stems
-    longer = [
-        f"{folder.resolve().parent.name}-{stem}"
-        for folder, stem in zip(folders, stems, strict=True)
-    ]
-    if len(set(longer)) < len(longer):
-        raise ConfigError(
-            f"two data sets are called {stems[0]}, and so are the folders above them",
-            hint="preprocess them with --study NAME, which names them apart",
-        )
-    return longer
-
-
-def _check_study(name: str, part: MriDataset) -> None:
-    if SAME_PEOPLE in part.manifest.stamps:
-        raise LeakageError(
-            f"{name} keeps a split with the same people on both sides",
-            hint="leave --official_split out: crossdata divides people itself",
-        )
-    if PEOPLE_UNKNOWN in part.manifest.stamps:
-        logger.warning(
-            "%s: %s: whether a person of it is in another study cannot be told by name",
-            *(name, PEOPLE_UNKNOWN),
-        )
-    counts = people_of(part.everyone("train").manifest, part.scheme)
-    told = ", ".join(f"{sides['train']} {label}" for label, sides in counts.items())
-    logger.info("%s: %s", name, told)
-
-
-def _shared(parts: Mapping[str, MriDataset], joined: JoinedStudies) -> dict[str, set[str]]:
-    """Return person -> who it is in other studies, by the names of the joined data."""
-    met: dict[str, set[str]] = {}
-    names = list(parts)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            found: pd.DataFrame = shared_people(parts[one].manifest, parts[other].manifest)
-            for a, b, why in zip(found["subject_a"], found["subject_b"], found["why"], strict=True):
-                left, right = joined.named[one][a], joined.named[other][b]
-                logger.warning("%s of %s is %s of %s: %s", a, one, b, other, why)
-                met.setdefault(left, set()).add(right)
-                met.setdefault(right, set()).add(left)
-    return met

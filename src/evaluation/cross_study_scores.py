@@ -80,6 +80,7 @@ def score_cells(
             "tested_on": cell.tested_on,
             "refused": cell.refused or None,
             "dropped": len(cell.dropped),
+            "twice": len(cell.twice),
         }
         if not cell.refused:
             logger.info("scoring %s", cell.name)

@@ -1,7 +1,7 @@
 """Open a trained checkpoint with the test people it may be shown.
 
-Nothing is scored or explained without passing here: the checkpoint must fit the images, and must
-not have been trained on the people it is tested on.
+Nothing is scored or explained without passing here: the checkpoint must fit the images, and neither
+it nor the weights it started from may have been trained on the people it is tested on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from torch import nn
 
 from ..cohorts.people_names import hash_subjects, spellings
-from ..cohorts.registry import COHORT_REGISTRY, same_people
-from ..config import DATASETS, RunConfig, dataset_flags, name_run, people_of_dataset
+from ..cohorts.registry import cohort_of, same_people
+from ..config import RunConfig, dataset_flags, name_run, people_of_dataset
 from ..data.dataset import MriDataset, require_people
 from ..data.run_data import as_made, open_run_data
 from ..errors import CheckpointError, LeakageError, counted
@@ -29,9 +29,11 @@ from ..models.conformal import Conformal
 from ..models.create import backbone_entry
 from ..models.made_again import Maker
 from ..models.registry import MODEL_REGISTRY, ModelEntry
+from ..models.weight_card import WeightCard
 from ..models.wrap import wrapped_again
 from ..predictions import Predictions
 from .find_checkpoint import find_checkpoint
+from .pretrained_people import refuse_known
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def open_trained(config: RunConfig) -> Trained:
 
     Raises:
         CheckpointError: No checkpoint, a damaged one, or one whose images were made otherwise.
-        LeakageError: People were trained on, or may have been.
+        LeakageError: People were trained on, or may have been, by it or by its first weights.
     """
     path = find_checkpoint(config)
     model, content = load_trained(path, config.data.model_dim, config.own_network)
@@ -92,6 +94,11 @@ def open_trained(config: RunConfig) -> Trained:
     if external:
         _refuse_same_origin(opened, content, path)
     _check_fit(data, content, path)
+    data = refuse_known(
+        *(model.learnt_from, f"what {path} started from", data, data.subjects),
+        allowed=config.train.allow_leaks,
+        hint="test other people, or train from weights of others; or --allow_leaks to go on",
+    )
     fallback = name_run(trained_on, content["backbone"], len(content["classes"]))
     name = config.run or content["config"].get("run") or fallback
     return Trained(
@@ -131,6 +138,8 @@ def load_trained(
     classifier.calibration = Calibration.from_dict(content["calibration"], k)
     classifier.conformal = Conformal.from_dict(content["conformal"], k)
     classifier.origin = Origin(path, content)
+    if (seen := content.get("learnt_from")) is not None:
+        classifier.learnt_from = WeightCard.from_dict(seen)
     logger.info("checkpoint: %s (%s, epoch %d)", path, content["backbone"], content["epoch"])
     return classifier.eval(), content
 
@@ -192,14 +201,6 @@ def _refuse_same_origin(data: MriDataset, content: dict[str, Any], path: Path) -
             f"{told} are, or may be, of the same people under other names",
             hint="test on people of another study",
         )
-
-
-def cohort_of(name: str, settings: dict[str, Any]) -> str | None:
-    """Return the cohort that a data set was made from; None of a folder of the user's own."""
-    if name in DATASETS:
-        return DATASETS[name][0]
-    cohort = str(settings.get("cohort"))
-    return cohort if cohort in COHORT_REGISTRY else None
 
 
 def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:

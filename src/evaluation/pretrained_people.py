@@ -5,66 +5,108 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from ..cohorts.people_names import hash_subjects, spellings
-from ..cohorts.registry import COHORT_REGISTRY, same_people
+from ..cohorts.registry import cohort_of
 from ..data.dataset import MriDataset
 from ..errors import CheckpointError, LeakageError, counted
-from ..models.weight_card import WeightCard, read_card
-from .open_checkpoint import cohort_of
+from ..manifest import SAME_PEOPLE
+from ..models.weight_card import WeightCard, known_to, study_known_to
+from ..models.weights import card_of_file
 
 logger = logging.getLogger(__name__)
+_OTHERS = "--weights none, or weights of other people; or --allow_leaks to go on"
 
 
 def refuse_pretrained_on(
     weights: str | None, data: MriDataset, tested: Iterable[str], *, allowed: bool
-) -> None:
-    """Compare a data set with what stands beside the weights that training starts from.
+) -> MriDataset:
+    """Compare a data set with what is known of the weights that training starts from.
 
     Args:
-        weights: ``--weights``; nothing is compared unless it is a file with a card.
+        weights: ``--weights``; nothing is compared unless it is a file of which something is known.
         data: Of the run.
         tested: People who will be tested.
         allowed: Log people that the weights have seen, and go on.
+
+    Returns:
+        The data; stamped, where people were seen and that is allowed.
 
     Raises:
         CheckpointError: The images were made otherwise.
         LeakageError: The weights were learnt on people who will be tested.
     """
-    card = None if weights in (None, "none", "imagenet") else read_card(str(weights))
+    card, source = card_of_file(weights), str(weights)
+    return refuse_known(card, source, data, tested, allowed=allowed, hint=_OTHERS)
+
+
+def refuse_known(
+    card: WeightCard | None,
+    source: str,
+    data: MriDataset,
+    tested: Iterable[str],
+    *,
+    allowed: bool,
+    hint: str,
+) -> MriDataset:
+    """Compare a data set with what weights have learnt from, as `refuse_pretrained_on`.
+
+    Args:
+        card: What is known of the weights; of None, nothing is compared.
+        source: What the weights are called.
+        data: Whose people are tested.
+        tested: Those people.
+        allowed: Log people that the weights have seen, and go on.
+        hint: What to do about people that were seen.
+    """
     if card is None:
-        return
-    here = data.settings.get("preprocess") or {}
-    other = sorted(
-        key for key, value in card.preprocessing.items() if key not in here or here[key] != value
-    )
+        return data
+    refuse_other_images(card, source, data)
+    found = seen_of(card, data, tested)
+    if found is None:
+        logger.info("%s: no person who is tested is known to have been learnt from", source)
+        return data
+    sentence = f"{source} was learnt on {found}"
+    if not allowed:
+        raise LeakageError(sentence, hint=hint)
+    logger.warning("%s; allowed, and stamped", sentence)
+    return stamped(data)
+
+
+def refuse_other_images(card: WeightCard, source: str, data: MriDataset) -> None:
+    """Refuse images that were made otherwise than those that weights have learnt from.
+
+    Raises:
+        CheckpointError: With the settings that differ.
+    """
+    here, wanted = data.settings.get("preprocess") or {}, card.preprocessing
+    other = sorted(key for key, value in wanted.items() if key not in here or here[key] != value)
     if other:
-        wanted = card.preprocessing
         told = ", ".join(f"{key} {wanted[key]!r} (here {here.get(key)!r})" for key in other)
         raise CheckpointError(
-            f"{weights} was learnt on images made otherwise: {told}",
+            f"{source} was learnt on images made otherwise than {data.name}: {told}",
             hint="preprocess with the settings it was learnt with",
         )
-    found = _seen(card, data, sorted(set(tested)))
-    if found is None:
-        logger.info("%s: no person who will be tested is known to have been learnt from", weights)
-        return
-    sentence = f"{weights} was learnt on {found}"
-    if not allowed:
-        raise LeakageError(
-            sentence, hint="--weights none, or weights of other people; or --allow_leaks to go on"
-        )
-    logger.warning("%s; --allow_leaks goes on, and the scores are not honest", sentence)
 
 
-def _seen(card: WeightCard, data: MriDataset, tested: list[str]) -> str | None:
-    """Return in words which test people the weights have seen; None of none."""
-    cohort = cohort_of(data.name, data.settings)
-    for name in card.cohorts:
-        known = name in COHORT_REGISTRY and cohort is not None
-        if name in (cohort, data.name) or (known and same_people(name, str(cohort))):
-            return f"{name}: its people are, or may be, those of {data.name}"
-    people = [one for one in tested if card.people.intersection(hash_subjects(spellings(one)))]
-    if people:
-        count = counted(len(tested), "person")
-        return f"{len(people)} of {count} who will be tested, such as {people[0]}"
-    return None
+def seen_of(card: WeightCard, data: MriDataset, tested: Iterable[str]) -> str | None:
+    """Return in words which test people weights have learnt from; None of none.
+
+    Args:
+        card: Of the weights.
+        data: Whose people are tested.
+        tested: Their names, as the data set spells them.
+    """
+    study = study_known_to(card, data.name, cohort_of(data.name, data.settings))
+    if study is not None:
+        return f"{study}: its people are, or may be, those of {data.name}"
+    names = sorted(set(tested))
+    people = [one for one in names if known_to(card, one)]
+    if not people:
+        return None
+    return f"{len(people)} of {counted(len(names), 'person')} who are tested, such as {people[0]}"
+
+
+def stamped(data: MriDataset) -> MriDataset:
+    """Return the same data, of which every result says that test people had been learnt from."""
+    if SAME_PEOPLE in data.manifest.stamps:
+        return data
+    return data.with_manifest(data.manifest.with_stamps(SAME_PEOPLE), data.split)

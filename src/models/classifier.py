@@ -21,6 +21,7 @@ from ..predictions import Predictions
 from .calibration import Calibration
 from .conformal import Conformal
 from .registry import Dim, ModelEntry
+from .weight_card import WeightCard, card_of_checkpoint, joined
 
 _AXES = {"2d": "(B, {}, H, W)", "3d": "(B, {}, X, Y, Z)"}
 
@@ -174,6 +175,7 @@ class Classifier(nn.Module):
         network: How a network of the user's own is wrapped again (`src.models.wrap`); None of a
             registered backbone.
         origin: The checkpoint that it was saved to or loaded from; None of a model without.
+        learnt_from: Whom its first weights had seen; None where that is not known.
         calibration: How logits become probabilities; fitted on validation people by training.
         conformal: Validation people's scores behind prediction sets; None before training.
     """
@@ -182,6 +184,7 @@ class Classifier(nn.Module):
     conformal: Conformal | None = None
     network: dict[str, Any] | None = None
     origin: Origin | None = None
+    learnt_from: WeightCard | None = None
     cam_layer: str | None
     pool: nn.Module
 
@@ -263,6 +266,19 @@ class Classifier(nn.Module):
         if self.frozen:
             self.features.eval()
         return self
+
+
+def card_of(model: Classifier) -> WeightCard | None:
+    """Return whom a model has seen so far, for a training that starts from it; None of nobody.
+
+    The head that is fitted to a frozen backbone is always fitted anew, so the people whom the one
+    before was fitted to do not count.
+    """
+    content = model.origin.content if model.origin else None
+    if content is None or (model.frozen and content["epoch"] == 0):
+        return model.learnt_from
+    card = card_of_checkpoint(content)
+    return card if model.learnt_from is None else joined(card, model.learnt_from)
 
 
 def _linear_head(width: int, num_classes: int) -> nn.Linear:

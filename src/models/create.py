@@ -21,7 +21,7 @@ from .device import choose_device, seed_of
 from .made_again import imported
 from .registry import MODEL_REGISTRY, ModelEntry
 from .weight_card import read_card
-from .weights import load_features, load_weight_file
+from .weights import card_of_file, load_features, load_weight_file
 from .wrap import wrap
 
 logger = logging.getLogger(__name__)
@@ -215,6 +215,7 @@ def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | No
         return "none, trained from scratch"
     if weights not in (None, "imagenet"):
         loaded = load_weight_file(model, Path(str(weights)), entry.rename)
+        model.learnt_from = card_of_file(weights)
         card = read_card(str(weights))
         if card is None or card.normalisation is None:
             return loaded

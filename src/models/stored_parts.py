@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..files import LARGEST_WHOLE
+from .weight_card import HASH, WeightCard
 
 #: What an optimiser keeps of a parameter as one number; the rest has the parameter's shape.
 _ONE_NUMBER = ("step",)
@@ -124,7 +125,7 @@ def check_parts(content: Mapping[str, Any]) -> None:
     whole = all(type(count) is int and 0 <= count < LARGEST_WHOLE for count in counts)
     if len(counts) != len(classes) or not whole:
         raise ValueError("train_counts is not a number of people for each class")
-    if not all(isinstance(name, str) for name in content["subjects"]):
+    if not all(isinstance(name, str) and HASH.fullmatch(name) for name in content["subjects"]):
         raise ValueError("subjects are no hashes")
     if type(content.get("epoch")) is not int or content["epoch"] < 0:
         raise ValueError("its epoch is no whole number")
@@ -140,7 +141,18 @@ def check_parts(content: Mapping[str, Any]) -> None:
     if content["dim"] not in ("2d", "3d"):
         raise ValueError("its images are neither slices nor volumes")
     _check_network(content.get("network"))
+    _check_seen(content.get("learnt_from"))
     check_tensors(content["model"])
+
+
+def _check_seen(card: Any) -> None:
+    """Check what is said of whom the first weights had seen, if it is."""
+    if card is None:
+        return
+    try:
+        WeightCard.from_dict(card)
+    except ValueError as error:
+        raise ValueError(f"of whom its first weights had seen, {error}") from None
 
 
 def _check_network(spec: Any) -> None:

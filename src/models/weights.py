@@ -28,6 +28,7 @@ from ..errors import CheckpointError
 from ..files import open_file
 from ..runtime import weight_cache
 from .checkpoint import load_tensors
+from .weight_card import WeightCard, card_of_checkpoint, joined, read_card
 
 Tensors = Mapping[str, Tensor]
 #: Turns a foreign state dict into names of `features`, without the head.
@@ -135,6 +136,32 @@ def load_weight_file(model: nn.Module, path: str | Path, rename: Rename | None) 
     _load_foreign(model.get_submodule("features"), tensors, path, rename)
     left = [name for name in tensors if name.removeprefix("module.").startswith(_HEADS)]
     return f"{path}, fresh head" + (f"; left out: {', '.join(left)}" if left else "")
+
+
+def card_of_file(weights: str | Path | None) -> WeightCard | None:
+    """Return whom the weights of a file have learnt from; None where nothing is known.
+
+    It stands beside the file (`read_card`), and a checkpoint of ours holds it.
+
+    Args:
+        weights: As ``--weights`` takes them; only of a file that is there, something can be known.
+
+    Raises:
+        CheckpointError: What stands there cannot be used, or the file cannot be read.
+    """
+    if weights in (None, "none", "imagenet") or not Path(str(weights)).is_file():
+        return None
+    path = Path(str(weights))
+    beside, content = read_card(path), load_tensors(path)
+    if not {"model", "subjects", "preprocessing"} <= content.keys():
+        return beside
+    try:
+        own = card_of_checkpoint(content)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: of whom it learnt from, {error}", hint="copy the file again"
+        ) from None
+    return own if beside is None else joined(beside, own)
 
 
 def _tensors_in(path: Path) -> dict[str, Tensor]:

@@ -83,6 +83,8 @@ def _sentence(cell: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     if cell["dropped"]:
         dropped = counted(cell["dropped"], "person is", "people are")
         parts.append(f"{dropped} in both studies and did not train")
+    if cell.get("twice"):
+        parts.append(f"{counted(cell['twice'], 'person')} of two training studies trained once")
     return "; ".join(parts) + "."
 
 

@@ -34,7 +34,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         ``metrics.json``, ``people.csv``, ``predictions.csv``, documents and figures.
 
     Raises:
-        LeakageError: The data set was split with the same people on both sides.
+        LeakageError: The data set was split with the same people on both sides, or ``--weights``
+            were learnt on its people.
         AuditFailed: The first fold has the same file, or, of unknown people, one head on two sides.
         ConfigError: The folder holds folds of other settings.
         ManifestError: ``--collect``, and folds are missing.
@@ -43,6 +44,10 @@ def run(config: RunConfig) -> Iterator[Path]:
     if not config.crossval.collect:
         check_before(config, "crossval")
     study = Study(config)
+    # Asked before results are joined, too: they carry the stamp.
+    study.data = refuse_pretrained_on(
+        *(config.model.weights, study.data, study.data.subjects), allowed=config.train.allow_leaks
+    )
     if not config.crossval.collect:
         _check_people(study)
     training = FoldTraining(config, study.data, study.name)
@@ -119,6 +124,4 @@ def _check_people(study: Study) -> None:
     first = with_fold(people, study.folds[0])
     logger.info("the first of %s is looked at before training", counted(len(study.folds), "fold"))
     allowed, seed = config.train.allow_leaks, config.data.seed
-    everyone = people.table["subject"]
     refuse_leaks(first, allowed=allowed, seed=seed, leaks_only=True)
-    refuse_pretrained_on(config.model.weights, study.data, everyone, allowed=allowed)

@@ -63,7 +63,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     refuse_leaks(data.manifest, allowed=config.train.allow_leaks, seed=config.data.seed)
     tested = data.with_split("test").subjects
     allowed = config.train.allow_leaks
-    refuse_pretrained_on(config.model.weights, data, tested, allowed=allowed)
+    data = refuse_pretrained_on(config.model.weights, data, tested, allowed=allowed)
     accelerator = open_accelerator(config.device, config.train.precision)
     if config.train.search:
         config, found = _searched(config, data, accelerator)

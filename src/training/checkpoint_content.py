@@ -60,6 +60,7 @@ def checkpoint_content(
         "dataset": train.name,
         "train_counts": train.people_per_class().tolist(),
         "subjects": hash_subjects([*train.subjects, *val.subjects]),
+        "learnt_from": model.learnt_from.to_dict() if model.learnt_from else None,
         "stamps": list(train.manifest.stamps),
     }
 
@@ -101,6 +102,7 @@ def run_identity(
         "classes": list(train.scheme.classes),
         "training people": hash_subjects(train.subjects),
         "preprocessing": train.settings,
+        "learnt from": model.learnt_from.to_dict() if model.learnt_from else None,
         **kept,
         **more,
     }

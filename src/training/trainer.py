@@ -24,7 +24,7 @@ from ..errors import ConfigError, counted, require_kind
 from ..files import write_json
 from ..models.calibration import fit_calibration
 from ..models.checkpoint import load_checkpoint, save_checkpoint
-from ..models.classifier import Classifier, Origin
+from ..models.classifier import Classifier, Origin, card_of
 from ..models.conformal import fit_conformal
 from ..models.device import open_accelerator
 from ..models.wrap import as_classifier
@@ -88,6 +88,7 @@ class Trainer:
         classes = len(self.train_data.scheme.classes)
         model = as_classifier(model, "Trainer", classes, self.train_data.image_shape)
         self.model, self.config = model, config or TrainConfig()
+        model.learnt_from = card_of(model)  # whom it has seen before this training
         self.accelerator = accelerator or open_accelerator(device, self.config.precision)
         self.device = self.accelerator.device
         self.val_data, self.test_data = choose_validation(self.train_data, eval_loader)

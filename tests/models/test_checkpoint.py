@@ -170,6 +170,23 @@ def test_a_key_of_another_kind_is_named(tmp_path, key, value):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("card", "says"),
+    [
+        ([], "it is no object"),
+        ({"people": ["OAS1_0061"]}, "'OAS1_0061', not a hash"),
+        ({"seen": []}, "'seen' is none of"),
+        ({"normalisation": {"mean": 0.2, "std": -1}}, "std is not above 0"),
+    ],
+)
+def test_whom_first_weights_had_seen_is_checked(tmp_path, card, says):
+    path = save_checkpoint(tmp_path / "x.pth", content(learnt_from=card))
+    with pytest.raises(CheckpointError, match=f"of whom its first weights had seen, .*{says}"):
+        load_checkpoint(path)
+    known = {"people": hash_subjects(["OAS1_0061"]), "cohorts": ["adni"]}
+    assert load_checkpoint(save_checkpoint(tmp_path / "y.pth", content(learnt_from=known)))
+
+
 def test_another_format_is_refused(tmp_path):
     path = save_checkpoint(tmp_path / "x.pth", content(format=1))
     with pytest.raises(CheckpointError, match="format 1; this version reads 2"):
@@ -212,6 +229,7 @@ def test_people_are_stored_as_sorted_hashes(tmp_path):
         ({"train_counts": [3, -1]}, "train_counts"),
         ({"train_counts": [3, 10**400]}, "train_counts"),
         ({"subjects": [5]}, "subjects are no hashes"),
+        ({"subjects": ["OAS1_0001"]}, "subjects are no hashes"),
         ({"epoch": "last"}, "epoch"),
         ({"stamps": 5}, "stamps"),
         ({"dim": "4d"}, "neither slices nor volumes"),
