@@ -239,7 +239,7 @@ class Manifest:
                 raise LeakageError(
                     f"{counted(len(both), what)} on both sides of the split in {self.root}, "
                     f"such as {some}",
-                    hint=f"{mend}; --allow_leaks goes on and stamps the result",
+                    hint=mend,
                 )
 
 

@@ -103,8 +103,9 @@ def test_a_missing_table_names_the_command(tmp_path):
 
 
 def test_one_person_on_two_sides_is_a_leak():
-    with pytest.raises(LeakageError, match=r"1 person on both sides.*P1"):
+    with pytest.raises(LeakageError, match=r"1 person on both sides.*P1") as error:
         manifest(split=["train", "val", "test"]).check_disjoint()
+    assert error.value.hint == "split by person, as --mode preprocess does"
 
 
 def test_one_file_on_two_sides_is_a_leak():

@@ -29,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -68,8 +68,8 @@ class _Layout(NamedTuple):
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
-class ImageStore:
-    """Decoded images by number: of one processed folder, or of several together.
+class ImageStore(Protocol):
+    """Decoded images by number: what a data set reads from, of one folder or of several together.
 
     Attributes:
         root: Folder that paths start from.
@@ -79,34 +79,28 @@ class ImageStore:
 
     def rows(self, paths: Iterable[str]) -> NDArray[np.int64]:
         """Return the number of each path's image, for `read`."""
-        raise NotImplementedError
 
     def read(self, rows: Sequence[int] | NDArray[np.int64]) -> Images:
         """Return the images of these rows, in a new array; any order, doubles allowed."""
-        raise NotImplementedError
 
     def parts(
         self, places: NDArray[np.int64]
-    ) -> list[tuple[ImageCache, NDArray[np.int64], NDArray[np.int64]]]:
-        """Return each folder's cache, which of the places are its own, and where these lie."""
-        raise NotImplementedError
+    ) -> list[tuple[ImageStore, NDArray[np.int64], NDArray[np.int64]]]:
+        """Return each folder's own store, which of the places are in it, and where these lie."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """``(H, W)`` or ``(X, Y, Z)`` of every image."""
-        raise NotImplementedError
 
     def build(self) -> Path:
         """Decode what was not decoded yet; return where it lies."""
-        raise NotImplementedError
 
-    @cached_property
+    @property
     def fingerprints(self) -> list[str]:
         """Of every image."""
-        raise NotImplementedError
 
 
-class ImageCache(ImageStore):
+class ImageCache:
     """The images of a processed folder.
 
     Args:
@@ -151,7 +145,7 @@ class ImageCache(ImageStore):
 
     def parts(
         self, places: NDArray[np.int64]
-    ) -> list[tuple[ImageCache, NDArray[np.int64], NDArray[np.int64]]]:
+    ) -> list[tuple[ImageStore, NDArray[np.int64], NDArray[np.int64]]]:
         """Return this cache with all of the places."""
         return [(self, np.arange(len(places)), places)]
 

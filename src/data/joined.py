@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, ManifestError
 from ..manifest import Manifest
 from .dataset import MriDataset
-from .image_cache import ImageCache, ImageStore
+from .image_cache import ImageStore
 from .image_file import Images
 
 
-class JoinedCache(ImageStore):
+class JoinedCache:
     """The images of several data sets, by their paths from a folder above all of them.
 
     Args:
@@ -33,7 +33,7 @@ class JoinedCache(ImageStore):
         caches: What the paths of a data set start with -> its images.
     """
 
-    def __init__(self, root: Path, caches: Mapping[str, ImageCache]) -> None:
+    def __init__(self, root: Path, caches: Mapping[str, ImageStore]) -> None:
         self.root, self.caches = root, dict(caches)
 
     def rows(self, paths: Iterable[str]) -> NDArray[np.int64]:
@@ -63,14 +63,15 @@ class JoinedCache(ImageStore):
 
     def parts(
         self, places: NDArray[np.int64]
-    ) -> list[tuple[ImageCache, NDArray[np.int64], NDArray[np.int64]]]:
+    ) -> list[tuple[ImageStore, NDArray[np.int64], NDArray[np.int64]]]:
         """Return each data set's cache, which of the places are its own, and where these lie."""
-        found = []
+        found: list[tuple[ImageStore, NDArray[np.int64], NDArray[np.int64]]] = []
         number = np.searchsorted(self._starts, places, side="right") - 1
         for index, cache in enumerate(self.caches.values()):
             where = np.flatnonzero(number == index)
             if len(where):
-                found.append((cache, where, places[where] - self._starts[index]))
+                own = cache.parts(places[where] - self._starts[index])
+                found += [(store, where[at], inside) for store, at, inside in own]
         return found
 
     @property
@@ -147,7 +148,7 @@ def join_studies(parts: Mapping[str, MriDataset]) -> JoinedStudies:
     ]
     stamps = tuple(dict.fromkeys(s for part in parts.values() for s in part.manifest.stamps))
     table = pd.concat(tables, ignore_index=True)
-    caches = {prefix: _own(part) for prefix, part in zip(prefixes, parts.values(), strict=True)}
+    caches = {prefix: part.cache for prefix, part in zip(prefixes, parts.values(), strict=True)}
     cache = JoinedCache(root, caches)
     first = next(iter(parts.values()))
     settings: dict[str, Any] = {
@@ -161,11 +162,6 @@ def join_studies(parts: Mapping[str, MriDataset]) -> JoinedStudies:
     data = MriDataset(manifest, "train", first.scheme, settings, cache)
     study_of = {name: study for study, names in named.items() for name in names.values()}
     return JoinedStudies(data, study_of, named)
-
-
-def _own(part: MriDataset) -> ImageCache:
-    assert isinstance(part.cache, ImageCache)
-    return part.cache
 
 
 def _names(parts: Mapping[str, MriDataset]) -> dict[str, dict[str, str]]:

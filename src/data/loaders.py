@@ -99,7 +99,8 @@ def open_dataset(
         manifest.check_disjoint()
     except LeakageError as error:
         if not allow_leaks:
-            raise
+            hint = f"{error.hint}; --allow_leaks goes on and stamps the result"
+            raise LeakageError(error.message, hint=hint) from None
         logger.warning("%s; allowed, and stamped", error.message)
         manifest = manifest.with_stamps(SAME_PEOPLE)
     cache = ImageCache(manifest, cache_dir)  # of everyone, whoever is left out below

@@ -16,7 +16,7 @@ from ..data.splits import hash_of_table
 from ..errors import ConfigError, DataNotFoundError, counted
 from ..manifest import SPLITS
 from ..predictions import FEW_PEOPLE, Predictions, as_binary, per_person, take_rows
-from ..report.find_run import how_to_have
+from ..report.find_run import how_to_have, is_crossdata
 from ..report.metrics_schema import ResultError, read_metrics
 from ..report.own_results import read_people
 
@@ -75,6 +75,11 @@ def find_run(results_dir: str | Path, name: str) -> Path:
     for folder in (results_dir / name, Path(name)):
         if (folder / "metrics.json").is_file():
             return folder
+    if is_crossdata(results_dir / name):
+        raise DataNotFoundError(
+            results_dir / name / "metrics.json",
+            hint=f"{name} compares its models itself: python main.py --mode report --run {name}",
+        )
     known = [path.parent.name for path in results_dir.glob("*/metrics.json")]
     hint = how_to_have(results_dir, name, known) or _AGAIN
     raise DataNotFoundError(results_dir / name / "metrics.json", hint=hint)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import nearest
+from ..files import open_file
 
 
 def how_to_have(results_dir: Path, name: str, known: Iterable[str], flag: str = "") -> str:
@@ -24,7 +25,8 @@ def how_to_have(results_dir: Path, name: str, known: Iterable[str], flag: str = 
     """
     settings = results_dir / name / "config.json"
     if settings.is_file():
-        mode = "crossval" if (settings.parent / "folds.csv").is_file() else "evaluate"
+        folds = (settings.parent / "folds.csv").is_file()
+        mode = "crossdata" if is_crossdata(settings.parent) else "crossval" if folds else "evaluate"
         words = ("python", "main.py", "--mode", mode, "--config", str(settings), "--run", name)
         return shlex.join(words)
     known = sorted(known)
@@ -34,3 +36,16 @@ def how_to_have(results_dir: Path, name: str, known: Iterable[str], flag: str = 
         said = f"did you mean {' or '.join(f'{flag} {one}'.strip() for one in near)}?"
         return f"{said} Also in {results_dir}: {others}" if others else said
     return f"runs in {results_dir}: {others}" if others else ""
+
+
+def is_crossdata(folder: Path) -> bool:
+    """Return whether a folder of results is that of ``--mode crossdata``, whose folds have names.
+
+    Args:
+        folder: With ``folds.csv`` or without.
+    """
+    path = folder / "folds.csv"
+    if not path.is_file():
+        return False
+    with open_file(path) as file:
+        return file.readline(100).startswith(b"name,")

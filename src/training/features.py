@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..data.augment import to_unit
 from ..data.dataset import MriDataset
-from ..data.image_cache import ImageCache
+from ..data.image_cache import ImageStore
 from ..files import atomic_file, open_file
 from ..models.classifier import Classifier
 from ..models.device import choose_device
@@ -58,7 +58,7 @@ def dataset_features(
 
 def _features_of(
     model: Classifier,
-    cache: ImageCache,
+    cache: ImageStore,
     places: NDArray[np.int64],
     device: torch.device,
     dask: str | None,
@@ -82,7 +82,7 @@ class _Work:
     """What every call of `_embed` needs."""
 
     model: Classifier
-    cache: ImageCache
+    cache: ImageStore
     device: torch.device
     images: int
 

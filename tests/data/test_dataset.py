@@ -253,7 +253,8 @@ def test_a_leak_that_is_allowed_is_stamped(tmp_path):
     table = Manifest.read(folder).table
     table.loc[table["subject"] == table["subject"][0], "split"] = ["train", "test", "val"]
     Manifest(table, folder).write(folder)
-    with pytest.raises(LeakageError, match="1 person on both sides"):
+    with pytest.raises(LeakageError, match="1 person on both sides") as error:
         open_dataset(folder, "2d", class_scheme(2))
+    assert error.value.hint.endswith("does; --allow_leaks goes on and stamps the result")
     data = open_dataset(folder, "2d", class_scheme(2), allow_leaks=True)
     assert data.manifest.stamps == (SAME_PEOPLE,)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_processed
 
-from src.data.joined import join_studies
+from src.data.joined import JoinedCache, join_studies
 from src.data.loaders import open_dataset
 from src.errors import ConfigError
 from src.files import read_json, write_json
@@ -54,6 +54,17 @@ def test_features_and_caches_stay_with_each_study(two):
     assert [cache.root.name for cache, *_ in parts] == ["a_2d", "b_2d"]
     assert sum(len(where) for _, where, _ in parts) == len(places)
     assert len(joined.data.cache.fingerprints) == len(places)
+
+
+def test_joined_images_can_be_joined_again(two):
+    joined = join_studies(two)
+    inner, paths = joined.data.cache, joined.data.rows["path"]
+    outer = JoinedCache(inner.root.parent, {inner.root.name: inner})
+    places = outer.rows(f"{inner.root.name}/{path}" for path in paths)[::-1]
+    assert np.array_equal(outer.read(places), inner.read(inner.rows(paths)[::-1]))
+    for store, where, own in outer.parts(places):  # features are kept beside each data set
+        assert store.root.name in ("a_2d", "b_2d")
+        assert np.array_equal(store.read(own), outer.read(places[where]))
 
 
 def test_images_made_otherwise_are_refused_with_the_flag(two, tmp_path):
