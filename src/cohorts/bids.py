@@ -6,7 +6,8 @@ scans are as the scanner made them, or aligned with their skull (CAPS). No image
 What ``participants.tsv`` and ``sub-*_sessions.tsv`` say of a scan's person: a session's own values
 count first. ``participants.tsv`` speaks of one moment, the first visit: a rating, an MMSE or an age
 in it is that of the first visit (`bids_visits`), and an age grows with the time since then. A site
-or a scanner in it holds for all visits; where no table has one, the json beside the image does.
+or a scanner in it holds for all visits; where no table has one, the json beside the image does. A
+rating of a visit without a scan tells what became of a person (``--label conversion``).
 
 Sources: Gorgolewski et al. (2016), Sci Data 3:160044, doi:10.1038/sdata.2016.44; Routier et al.
 (2021), Front Neuroinform 15:689675, doi:10.3389/fninf.2021.689675; the BIDS
@@ -24,17 +25,51 @@ import pandas as pd
 from ..errors import DataNotFoundError, counted
 from ..manifest import ORIGIN, Manifest
 from .bids_files import T1wFile, list_bids, list_caps
-from .bids_tables import read_participants, read_sessions
-from .bids_visits import visit_times
+from .bids_tables import SESSIONS, read_participants, read_sessions
+from .bids_visits import rated_years, visit_times
+from .cells import DAYS_PER_YEAR
 from .person_values import VALUES
 from .registry import register_cohort
 from .sidecars import complete_from_sidecars
+from .study_tables import dated
 
 logger = logging.getLogger(__name__)
 HOMEPAGE = "https://bids.neuroimaging.io"
 
 
-@register_cohort("bids", homepage=HOMEPAGE, axes=None, side_known=True, raw=True)
+def read_ratings(root: str | Path) -> pd.DataFrame:
+    """Return the rating of every session that a sessions table names, with a scan or without.
+
+    Args:
+        root: As `index_bids` has it.
+
+    Returns:
+        A row per rated visit of a person who has scans, with `ratings.COLUMNS`: ``day`` since the
+        person's first visit, as the scans' is. Visits whose names tell no time are left out, and
+        counted in a line.
+
+    Raises:
+        ManifestError: A table is malformed or contradicts itself.
+    """
+    root = Path(root)
+    files, people, _ = _scans_in(root)
+    visits = read_sessions(people, _scanned(files), tell=False)
+    rows = visits[visits[["label", "diagnosis", "mmse"]].notna().any(axis=1)]
+    told = rows.index.to_list()
+    table = rows.reset_index()
+    table["day"] = (rated_years(files, told, people) * DAYS_PER_YEAR).round()
+    return dated(table, people / "sub-*" / SESSIONS)
+
+
+@register_cohort(
+    "bids",
+    homepage=HOMEPAGE,
+    axes=None,
+    side_known=True,
+    raw=True,
+    ratings=read_ratings,
+    rates_apart=False,
+)
 def index_bids(root: str | Path) -> Manifest:
     """List the T1w scans of a BIDS data set or a CAPS folder.
 
@@ -53,9 +88,7 @@ def index_bids(root: str | Path) -> Manifest:
         ManifestError: A table is malformed, or files and tables contradict each other.
     """
     root = Path(root)
-    files, people, kind = list_bids(root), root, "BIDS"
-    if not files:
-        files, people, kind = list_caps(root), root / "subjects", "CAPS"
+    files, people, kind = _scans_in(root)
     if not files:
         raise DataNotFoundError(
             root / "sub-*" / "[ses-*]" / "anat" / "*_T1w.nii.gz", hint=_hint(root)
@@ -78,6 +111,21 @@ def index_bids(root: str | Path) -> Manifest:
         path=[file.path for file in files],
         **{name: values[name] for name in values},
     )
+
+
+def _scans_in(root: Path) -> tuple[list[T1wFile], Path, str]:
+    """Return the scans, the folder of the people's folders, and which kind of tree it is."""
+    if files := list_bids(root):
+        return files, root, "BIDS"
+    return list_caps(root), root / "subjects", "CAPS"
+
+
+def _scanned(files: list[T1wFile]) -> dict[str, set[str]]:
+    """Return person -> the sessions of the scans."""
+    scanned: dict[str, set[str]] = {file.subject: set() for file in files}
+    for file in files:
+        scanned[file.subject] |= {file.visit} if file.visit else set()
+    return scanned
 
 
 def _hint(root: Path) -> str:
@@ -103,9 +151,7 @@ def describe(root: Path, files: list[T1wFile], people: Path) -> pd.DataFrame:
     Raises:
         ManifestError: A table is malformed or contradicts itself.
     """
-    scanned: dict[str, set[str]] = {file.subject: set() for file in files}
-    for file in files:
-        scanned[file.subject] |= {file.visit} if file.visit else set()
+    scanned = _scanned(files)
     persons, visits = read_participants(root, set(scanned)), read_sessions(people, scanned)
     rows = pd.DataFrame({"subject": [f.subject for f in files], "visit": [f.visit for f in files]})
     now = visits.reindex(pd.MultiIndex.from_frame(rows)).set_axis(rows.index)
@@ -121,7 +167,7 @@ def describe(root: Path, files: list[T1wFile], people: Path) -> pd.DataFrame:
     _tell_ageless(root, rows[values["age"].isna() & start.notna()])
     # What the table of people says is of the first visit, as a rating is.
     values["diagnosis"] = now["diagnosis"].fillna(then["diagnosis"].where(first))
-    values["day"] = (years * 365.25).round()
+    values["day"] = (years * DAYS_PER_YEAR).round()
     _tell_diagnoses(root, values["diagnosis"], values["label"])
     return values[[*VALUES, "diagnosis", "day"]]
 

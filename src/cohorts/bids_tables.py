@@ -18,7 +18,7 @@ from .table_ids import match_ids
 from .text_table import find_text_table, read_text_table
 
 logger = logging.getLogger(__name__)
-PARTICIPANTS = "participants.tsv"
+PARTICIPANTS, SESSIONS = "participants.tsv", "sub-*_sessions.tsv"
 _HINT = "a BIDS table has a header, and a tab between every two cells"
 _DIAGNOSIS = ("diagnosis", "diagnosis_bl", "diagnosis_sc", "dx1", "dx", "dx_bl")
 
@@ -77,7 +77,7 @@ def _refuse_none(path: Path, named: pd.Series, meant: dict[str, str], subjects: 
         )
 
 
-def read_sessions(people: Path, visits: dict[str, set[str]]) -> pd.DataFrame:
+def read_sessions(people: Path, visits: dict[str, set[str]], *, tell: bool = True) -> pd.DataFrame:
     """Return `VALUES` and ``diagnosis``, by subject and visit.
 
     The tables of all people are read as one: what they leave open is told once, not per person.
@@ -85,6 +85,10 @@ def read_sessions(people: Path, visits: dict[str, set[str]]) -> pd.DataFrame:
     Args:
         people: Folder of the people's folders.
         visits: Person -> sessions that have scans.
+        tell: Whether lines say what the tables leave open.
+
+    Returns:
+        A row for every session that a table names, with a scan or without.
 
     Raises:
         ManifestError: A table is malformed or contradicts itself.
@@ -101,13 +105,14 @@ def read_sessions(people: Path, visits: dict[str, set[str]]) -> pd.DataFrame:
             visit = named.map(lambda name, m=meant: m.get(name, "ses-" + name.removeprefix("ses-")))
             table = table.loc[:, ~table.columns.duplicated()]
             tables.append(table.assign(subject=subject, visit=visit))
-    every = people / "sub-*" / "sub-*_sessions.tsv"
-    _tell_tables(every, quirks, lost)
+    every = people / "sub-*" / SESSIONS
+    if tell:
+        _tell_tables(every, quirks, lost)
     if not tables:
         return _nothing().set_axis(pd.MultiIndex.from_tuples([], names=["subject", "visit"]))
     table = pd.concat(tables, ignore_index=True)
     who = table["subject"] + " " + table["visit"]
-    values = person_values(table, who, every).assign(diagnosis=_diagnosis(table))
+    values = person_values(table, who, every, tell=tell).assign(diagnosis=_diagnosis(table))
     index = pd.MultiIndex.from_frame(table[["subject", "visit"]])
     return _one_row_each(values.set_axis(index), every)
 

@@ -19,6 +19,10 @@ from pathlib import Path
 import pandas as pd
 
 from .bids_files import T1wFile, session_folders
+from .cells import DAYS_PER_YEAR
+
+#: A person, and the session of that person.
+Visit = tuple[str, str]
 
 _MONTHS = re.compile(r"ses-M(\d{1,3})")
 _DAYS = re.compile(r"ses-d(\d{1,5})")
@@ -26,42 +30,82 @@ _NUMBERED = re.compile(r"ses-([A-Za-z]*)(\d+)")
 
 
 def visit_times(
-    files: list[T1wFile], told: Iterable[tuple[str, str]], people: Path
+    files: list[T1wFile], told: Iterable[Visit], people: Path
 ) -> tuple[pd.Series, pd.Series]:
     """Return the years since each file's person first came, and whether the file is of then.
 
     Args:
         files: Scans.
-        told: Subject and session of the rows of sessions tables.
+        told: Rows of sessions tables.
         people: Folder of the people's folders.
 
     Returns:
         Years, missing where they are not known; and whether a rating of the person's first visit
         is one of this visit: where it is the only one, of month 0, or of the first day.
     """
-    scanned: dict[str, set[str | None]] = defaultdict(set)
-    for file in files:
-        scanned[file.subject].add(file.visit)
-    known = {subject: set(visits) for subject, visits in scanned.items()}
-    for subject, visit in told:
-        known[subject].add(visit)
-    entry = {subject: _first_day(people / subject, known[subject]) for subject in scanned}
-    first_number = {subject: _lowest(visits) for subject, visits in scanned.items()}
+    clock = _Clock(files, told, people)
     years, first = [], []
     for file in files:
-        since = _years(file.visit, entry[file.subject])
-        alone = len(known[file.subject]) == 1
-        starts = len(scanned[file.subject]) == 1 or file.visit == first_number[file.subject]
-        years.append(0.0 if since is None and starts else since)
+        since = _years(file.visit, clock.entry[file.subject])
+        alone = len(clock.known[file.subject]) == 1
+        years.append(clock.years(file.subject, file.visit))
         first.append(alone if since is None else since == 0)
     return pd.Series(years, dtype="float64"), pd.Series(first, dtype=bool)
+
+
+def rated_years(files: list[T1wFile], told: list[Visit], people: Path) -> pd.Series:
+    """Return the years since the person first came, of visits with a scan and without.
+
+    Args:
+        files: Scans, of everyone in `told`.
+        told: Rows of sessions tables.
+        people: Folder of the people's folders.
+
+    Returns:
+        Years, a value for each of `told`; missing where they are not known.
+    """
+    clock = _Clock(files, told, people)
+    return pd.Series([clock.years(*visit) for visit in told], dtype="float64")
+
+
+class _Clock:
+    """Counts the time of every person from the first visit.
+
+    Args:
+        files: Scans.
+        told: Rows of sessions tables.
+        people: Folder of the people's folders.
+
+    Attributes:
+        known: Person -> every session, with a scan or without.
+        entry: Person -> the first of the days that sessions are named by; None where none is.
+    """
+
+    def __init__(self, files: list[T1wFile], told: Iterable[Visit], people: Path) -> None:
+        self._scanned: dict[str, set[str | None]] = defaultdict(set)
+        for file in files:
+            self._scanned[file.subject].add(file.visit)
+        self.known = {subject: set(visits) for subject, visits in self._scanned.items()}
+        for subject, visit in told:
+            self.known[subject].add(visit)
+        self.entry = {who: _first_day(people / who, self.known[who]) for who in self._scanned}
+        self._lowest = {who: _lowest(visits) for who, visits in self._scanned.items()}
+
+    def years(self, subject: str, visit: str | None) -> float | None:
+        """Return how long after the first one a visit was; None where its name does not tell."""
+        since = _years(visit, self.entry[subject])
+        if since is not None:
+            return since
+        scanned = self._scanned[subject]
+        only = len(scanned) == 1 and visit in scanned
+        return 0.0 if only or visit == self._lowest[subject] else None
 
 
 def _years(visit: str | None, entry: int | None) -> float | None:
     months, days = _MONTHS.fullmatch(visit or ""), _DAYS.fullmatch(visit or "")
     if months:
         return int(months[1]) / 12
-    return (int(days[1]) - entry) / 365.25 if days and entry is not None else None
+    return (int(days[1]) - entry) / DAYS_PER_YEAR if days and entry is not None else None
 
 
 def _first_day(folder: Path, visits: set[str | None]) -> int | None:

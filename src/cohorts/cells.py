@@ -30,7 +30,8 @@ RANGES = {
 }
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 _DICOM_AGE = re.compile(r"(\d{3})([dwmy])")
-_PER_YEAR = {"d": 365.25, "w": 365.25 / 7, "m": 12.0, "y": 1.0}
+DAYS_PER_YEAR = 365.25
+_PER_YEAR = {"d": DAYS_PER_YEAR, "w": DAYS_PER_YEAR / 7, "m": 12.0, "y": 1.0}
 _YEARS = r"(?:\s*(?:y|yrs?|y\.?o\.?|years?(?: old)?))?"
 _AGE = re.compile(
     rf"(?P<over>(?:>=?|\u2265|over)\s*)?(?P<age>\d+(?:[.,]\d*)?){_YEARS}"

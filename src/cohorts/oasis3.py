@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..errors import DataNotFoundError, ManifestError, counted
 from ..manifest import Manifest
+from .cells import DAYS_PER_YEAR
 from .folders import visible_files
 from .oasis3_tables import HOMEPAGE, read_people, read_ratings
 from .people_names import read_name
@@ -89,7 +90,7 @@ def index_oasis3(root: str | Path) -> Manifest:
     rows["day"] = rows["day"].str[1:].astype("float64")
     people = read_people(root)
     now = people.reindex(rows["subject"]).set_axis(rows.index)
-    age = now["entry"] + rows["day"] / 365.25
+    age = now["entry"] + rows["day"] / DAYS_PER_YEAR
     logger.info(
         "%s: %s of %s, %s",
         *(root, counted(len(rows), "T1w scan"), counted(rows["subject"].nunique(), "person")),

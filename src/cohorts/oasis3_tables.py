@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import ManifestError, counted
+from .cells import DAYS_PER_YEAR
 from .people_names import known_person
 from .person_values import find_column, person_values
 from .study_tables import (
@@ -95,7 +96,7 @@ def read_people(root: str | Path) -> pd.DataFrame:
         if entry:
             ages.append(_by_person(_age(rows[entry], subject, visits), subject))
         elif now:
-            ages.append(_by_person(_age(rows[now], subject, visits) - day / 365.25, subject))
+            ages.append(_by_person(_age(rows[now], subject, visits) - day / DAYS_PER_YEAR, subject))
     return pd.DataFrame({"entry": _first_known(ages), "sex": _first_known(sexes).astype("str")})
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,14 @@ import pandas as pd
 from ..errors import ConfigError, ManifestError, counted
 from ..labels import HOW_TO_READ, OUTCOMES, STAGES, diagnosis_of
 from ..manifest import Manifest
+from .cells import DAYS_PER_YEAR
 
 logger = logging.getLogger(__name__)
 COLUMNS = ("subject", "day", "label", "diagnosis", "mmse")
-DAYS_PER_MONTH = 365.25 / 12
+DAYS_PER_MONTH = DAYS_PER_YEAR / 12
+#: Days are whole numbers, so the time between two may be off by as much: 6 months are 183 days and
+#: 42 months 1278, which lie .75 days under the 36 months that are meant.
+_ROUNDED = 1.0
 _STABLE, _CONVERTER = OUTCOMES
 
 
@@ -42,16 +46,18 @@ def label_scans(
     ratings: pd.DataFrame | None,
     kind: str,
     *,
+    apart: bool = True,
     rating_days: float = 365,
     months: float = 36,
 ) -> Labelled:
     """Give scans the kind of label that was asked for.
 
     Args:
-        scans: Of a cohort. Where it has a table of ratings its scans come without labels.
-        ratings: With `COLUMNS`; None where every scan comes with its rating.
+        scans: Of a cohort. Where it rates people apart from scans, these come without labels.
+        ratings: With `COLUMNS`; None where there are none but those that scans come with.
         kind: ``"stage"``, the CDR nearest to a scan; ``"diagnosis"``, the diagnosis nearest to it;
             ``"conversion"``, whether a person at CDR 0 at the first scan reached a higher one.
+        apart: Whether the rating nearest in time labels a scan (`Cohort.rates_apart`).
         rating_days: Most days between a scan and its rating.
         months: In which a higher CDR counts as a conversion.
 
@@ -59,7 +65,7 @@ def label_scans(
         ConfigError: Conversions of a cohort that rates people once.
         ManifestError: No scan has a diagnosis, or nobody can be said to have converted or not.
     """
-    rated = scans if ratings is None else rate_scans(scans, ratings, rating_days)
+    rated = scans if ratings is None or not apart else rate_scans(scans, ratings, rating_days)
     if kind == "stage":
         return Labelled(rated, [])
     rated = rated.with_stamps(HOW_TO_READ[kind])
@@ -68,9 +74,12 @@ def label_scans(
     if ratings is None:
         raise ConfigError(
             f"--label conversion: {scans.table['cohort'].iloc[0]} rates people once",
-            hint="use a study with repeated ratings: --dataset oasis2, oasis3 or adni",
+            hint="use a study with repeated ratings: --dataset oasis2, oasis3, adni or bids",
         )
-    return _converted(rated, ratings, months)
+    more = "more --rating_days"
+    if not apart:
+        more = "ratings of later visits, whose names tell their time (docs/scans.md)"
+    return _converted(rated, ratings, months, hint=f"fewer --months, or {more}")
 
 
 def rate_scans(scans: Manifest, ratings: pd.DataFrame, rating_days: float) -> Manifest:
@@ -171,7 +180,7 @@ def _diagnosed(scans: Manifest) -> Manifest:
     return scans.with_columns(label=named)
 
 
-def _converted(scans: Manifest, ratings: pd.DataFrame, months: float) -> Labelled:
+def _converted(scans: Manifest, ratings: pd.DataFrame, months: float, *, hint: str) -> Labelled:
     """Keep the first scan of people at CDR 0 whose next `months` are known; say what became."""
     firsts, later = first_sessions(scans)
     known = ratings.dropna(subset=["day", "label"])
@@ -179,9 +188,7 @@ def _converted(scans: Manifest, ratings: pd.DataFrame, months: float) -> Labelle
     table = firsts.table
     outcome = pd.Series(
         [
-            _outcome(label, float(day), by_person[who], months)
-            if not pd.isna(label)
-            else "not rated at the first scan"
+            _outcome(label, day, by_person.get(who, known.iloc[:0]), months)
             for who, day, label in zip(table["subject"], table["day"], table["label"], strict=True)
         ],
         table.index,
@@ -195,26 +202,30 @@ def _converted(scans: Manifest, ratings: pd.DataFrame, months: float) -> Labelle
         raise ManifestError(
             f"--label conversion: of nobody in {scans.root} it is known whether a higher CDR came "
             f"within {months:g} months",
-            hint="fewer --months, or more --rating_days",
+            hint=hint,
         )
     return Labelled(kept.with_columns(label=outcome[settled].reset_index(drop=True)), [later, out])
 
 
-def _outcome(label: str, day: float, ratings: pd.DataFrame, months: float) -> str:
+def _outcome(label: Any, day: Any, ratings: pd.DataFrame, months: float) -> str:
     """Return what became of a person, or why it is not known.
 
     A person is a converter whose CDR is above 0 at any visit in the months after the scan, even if
     it is 0 again later; and stable where a visit at the end of them, or after it, still finds 0.
     """
+    if pd.isna(label):
+        return "not rated at the first scan"
     if label != STAGES[0]:
         return "CDR above 0 at the first scan"
-    since = ratings["day"].to_numpy(dtype=np.float64) - day
+    if pd.isna(day):
+        return "when the first scan was is not known"
+    since = ratings["day"].to_numpy(dtype=np.float64) - float(day)
     ill = (ratings["label"] != STAGES[0]).to_numpy()
     end = months * DAYS_PER_MONTH
     after = since > 0
-    if (ill & after & (since <= end)).any():
+    if (ill & after & (since <= end + _ROUNDED)).any():
         return _CONVERTER
-    past = after & (since >= end)
+    past = after & (since >= end - _ROUNDED)
     if past.any() and not ill[past][np.argmin(since[past])]:
         return _STABLE
     return f"no rating tells of the end of {months:g} months (censored)"

@@ -55,8 +55,11 @@ class Cohort:
         same_people_as: Cohorts whose people these are, or may be, under other names: none is an
             external test of a model that was trained on the other.
         ratings: Folder -> every rating of these people, with a scan or without
-            (`ratings.COLUMNS`). The index of such a cohort gives scans their ``day`` and no label:
-            which rating counts is a setting. None where each scan comes with its rating.
+            (`ratings.COLUMNS`), and ``day`` counts as that of scans. None where nobody is rated but
+            with a scan.
+        rates_apart: Where there are `ratings`: whether the index gives scans no label, as people
+            are rated at other visits than they are scanned, and which rating counts is a setting.
+            Else each scan comes with its own rating, and `ratings` tell what became of a person.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Cohort:
     limits: tuple[Limit, ...] = ()
     same_people_as: tuple[str, ...] = ()
     ratings: Callable[[Path], pd.DataFrame] | None = None
+    rates_apart: bool = True
 
 
 COHORT_REGISTRY: Registry[Cohort] = Registry("cohort")

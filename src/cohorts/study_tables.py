@@ -138,6 +138,16 @@ def over_time(
             "mmse": values["mmse"],
         }
     )
+    return dated(table, path)
+
+
+def dated(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the ratings that have a day; of one day with two that differ neither counts.
+
+    Args:
+        table: With `ratings.COLUMNS`.
+        path: Of the table that they stand in, for the log.
+    """
     undated = table["day"].isna()
     if undated.any():
         logger.warning(

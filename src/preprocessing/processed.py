@@ -136,7 +136,10 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
         "sessions",
         "split",
     )
-    rated = ("rating_days", "months") if COHORT_REGISTRY.get(config.data.cohort).ratings else ()
+    cohort = COHORT_REGISTRY.get(config.data.cohort)
+    rated: tuple[str, ...] = ("months",) if config.data.label == "conversion" else ()
+    if cohort.ratings and cohort.rates_apart:
+        rated = ("rating_days", "months")
     settings: dict[str, Any] = {
         "version": VERSION,
         "cohort": config.data.cohort,
@@ -148,7 +151,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     }
     if config.data.cohort == "phantom":
         settings["phantom"] = parts["phantom"]
-    if COHORT_REGISTRY.get(config.data.cohort).raw:
+    if cohort.raw:
         settings["scan"] = parts["scan"]
     return settings
 

@@ -142,13 +142,17 @@ def _labelled(raw: Manifest, cohort: Cohort, config: RunConfig) -> Labelled:
     """Give scans the label asked for; leave out later sessions, where that was asked for."""
     data = config.data
     removed = []
-    ratings = cohort.ratings(raw.root) if cohort.ratings else None
+    asked = cohort.rates_apart or data.label == "conversion"
+    ratings = cohort.ratings(raw.root) if cohort.ratings and asked else None
     if data.sessions == "first":
         raw, later = first_sessions(raw)
         removed.append(later)
         logger.info("left out (later sessions): %s", counted(len(later), "scan"))
     kept, left = label_scans(
-        raw, ratings, data.label, rating_days=data.rating_days, months=data.months
+        *(raw, ratings, data.label),
+        apart=cohort.rates_apart,
+        rating_days=data.rating_days,
+        months=data.months,
     )
     return Labelled(kept, [*removed, *left])
 

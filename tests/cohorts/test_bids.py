@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from bids_trees import HEADER, balloon, faces, seven_tesla, touch, tsv
 
-from src.cohorts.bids import index_bids
+from src.cohorts.bids import index_bids, read_ratings
 from src.cohorts.ratings import label_scans
 from src.errors import DataNotFoundError, ManifestError
 
@@ -289,3 +289,80 @@ def test_participants_may_be_an_excel_workbook(tmp_path):
         book.active.append(row)
     book.save(tmp_path / "participants.xlsx")
     assert index_bids(tmp_path).table["age"].tolist() == [71.5]
+
+
+#: Person -> sessions with a scan, and the ratings of every session; ``n/a`` is a visit unrated.
+FOLLOWED = {
+    "sub-early": (["M000"], ["M000 0", "M012 0"]),
+    "sub-exact": (["M006", "M042"], ["M006 0", "M042 0.5"]),
+    "sub-far": (["M000"], ["M000 0", "M060 1"]),
+    "sub-ill": (["M000"], ["M000 1", "M036 1"]),
+    "sub-never": (["M006"], ["M006 0", "M018 n/a", "M042 0"]),
+    "sub-unseen": (["M000"], ["M000 0", "M024 0.5", "M048 0"]),  # where it fell no scan was made
+    "sub-days": (["d0100"], ["d0100 0", "d1300 0"]),
+}
+
+
+def followed(root: Path) -> Path:
+    for subject, (scans, ratings) in FOLLOWED.items():
+        for visit in scans:
+            touch(root, f"{subject}/ses-{visit}/anat/{subject}_ses-{visit}_T1w.nii.gz")
+        rows = ["session_id cdr_global MMS", *(f"ses-{one} 28" for one in ratings)]
+        tsv(root / subject / f"{subject}_sessions.tsv", rows)
+    tsv(root / "participants.tsv", ["participant_id age", *(f"{one} 70" for one in FOLLOWED)])
+    return root
+
+
+def test_ratings_without_a_scan_tell_what_became_of_a_person(tmp_path, caplog):
+    root = followed(tmp_path)
+    told = read_ratings(root)
+    assert told[told["subject"] == "sub-unseen"]["day"].tolist() == [0, 730, 1461]
+    assert told[told["subject"] == "sub-days"]["day"].tolist() == [0, 1200]
+    found = label_scans(index_bids(root), told, "conversion", apart=False, months=36)
+    kept = found.kept.table
+    assert dict(zip(kept["subject"], kept["label"], strict=True)) == {
+        "sub-days": "Stable",
+        "sub-exact": "Converter",  # after 36 months, which are 1095 and not 1095.75 days
+        "sub-never": "Stable",
+        "sub-unseen": "Converter",
+    }
+    reasons = pd.concat(found.removed).set_index(["subject", "session"])["reason"]
+    assert reasons["sub-ill", "ses-M000"] == "CDR above 0 at the first scan"
+    assert reasons["sub-exact", "ses-M042"] == "not the first scan (--label conversion)"
+    assert "censored" in reasons["sub-early", "ses-M000"]
+    assert "censored" in reasons["sub-far", "ses-M000"]
+
+
+def test_a_scan_of_bids_keeps_its_own_rating(tmp_path):
+    root = tmp_path / "set"
+    touch(root, "sub-1/ses-M000/anat/sub-1_ses-M000_T1w.nii.gz")
+    touch(root, "sub-1/ses-M006/anat/sub-1_ses-M006_T1w.nii.gz")
+    tsv(root / "sub-1/sub-1_sessions.tsv", ["session_id cdr", "ses-M000 0", "ses-M006 n/a"])
+    told = read_ratings(root)
+    made = label_scans(index_bids(root), told, "stage", apart=False).kept.table
+    assert made.set_index("session")["label"].isna().to_dict() == {
+        "ses-M000": False,
+        "ses-M006": True,
+    }
+
+
+def test_visits_whose_names_tell_no_time_rate_nothing(tmp_path, caplog):
+    root = tmp_path / "set"
+    touch(root, "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii.gz")
+    rows = ["session_id cdr", "ses-1 0", "ses-2 0.5", "ses-3 1"]
+    tsv(root / "sub-1/sub-1_sessions.tsv", rows)
+    with caplog.at_level(logging.WARNING):
+        told = read_ratings(root)
+    assert told[["day", "label"]].values.tolist() == [[0, "NonDemented"]]
+    assert "of 3 ratings 2 without a date" in caplog.text
+    with pytest.raises(ManifestError, match="of nobody in") as error:
+        label_scans(index_bids(root), told, "conversion", apart=False)
+    assert "whose names tell their time" in error.value.hint
+
+
+def test_a_person_of_whom_only_the_first_visit_is_rated_is_censored(tmp_path):
+    root = tmp_path / "set"
+    touch(root, "sub-1/ses-M000/anat/sub-1_ses-M000_T1w.nii.gz")
+    tsv(root / "participants.tsv", ["participant_id cdr", "sub-1 0"])
+    with pytest.raises(ManifestError, match="of nobody in"):
+        label_scans(index_bids(root), read_ratings(root), "conversion", apart=False)

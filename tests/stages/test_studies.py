@@ -1,4 +1,4 @@
-"""A study with ratings over time, from its download to processed data sets."""
+"""Studies with ratings over time, from the download to processed data sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from bids_trees import tsv
 from oasis_discs import config
-from study_trees import oasis2
+from study_trees import head, oasis2
 
 from src.manifest import Manifest
 from src.stages.preprocess import run
@@ -60,3 +61,20 @@ def test_oasis_2_becomes_two_data_sets_of_one_reading(tmp_path, caplog):
         "not the first scan (--label conversion)",
     ]
     assert {path: path.stat().st_mtime_ns for path in standard} == standard  # nothing read again
+
+
+@pytest.mark.slow
+def test_conversions_of_bids_count_visits_without_a_scan(tmp_path):
+    root = tmp_path / "data" / "bids"
+    for number in range(1, 7):
+        who = f"sub-{number:02d}"
+        head(root / who / "ses-M000" / "anat" / f"{who}_ses-M000_T1w.nii.gz", number)
+        later = "ses-M024 1" if number < 3 else "ses-M036 0"
+        rows = ["session_id cdr_global age", f"ses-M000 {0.5 * (number == 6)} 70"]
+        tsv(root / who / f"{who}_sessions.tsv", [*rows, f"{later} 72"])
+    list(run(config(tmp_path, **{**AS_IT_IS, "dataset": "bids"}, label="conversion")))
+    made = Manifest.read(tmp_path / "data" / "bids_2d_conversion").table
+    assert made.drop_duplicates("subject").set_index("subject")["label"].to_dict() == {
+        **dict.fromkeys(("sub-01", "sub-02"), "Converter"),
+        **dict.fromkeys(("sub-03", "sub-04", "sub-05"), "Stable"),
+    }
