@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from watched_figures import Drawn
 
 from src.cohorts.registry import COHORT_REGISTRY
 from src.config import COHORTS, DATASETS
@@ -50,6 +51,18 @@ def few_pixels() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(canvas, "_DPI", 60)
         yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """What is drawn, without the pictures."""
+    return Drawn(monkeypatch, render=False)
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> Drawn:
+    """The pictures too; none may have a text that covers another."""
+    return Drawn(monkeypatch, render=True)
 
 
 @pytest.fixture
