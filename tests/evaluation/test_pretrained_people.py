@@ -36,7 +36,7 @@ def flags(folder):
 def with_card(tmp_path, **card) -> str:
     weights = tmp_path / "net.pth"
     torch.save({"w": torch.zeros(1)}, weights)
-    (tmp_path / "net.json").write_text(json.dumps(card))
+    (tmp_path / "net.json").write_text(json.dumps(card), encoding="utf-8")
     return str(weights)
 
 
