@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cohorts.people_names import hash_subjects, spellings
 from ..config import PreprocessConfig, RunConfig, ScanConfig, name_run
 from ..config.options import build_config
 from ..errors import CheckpointError, ConfigError
@@ -30,6 +29,7 @@ from ..evaluation.open_checkpoint import load_trained
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..models.engine import Pass
+from ..models.weight_card import card_of_checkpoint, known_to
 from ..predictions import Predictions
 from ..training.checkpoint_content import BEST
 from ..training.likeness import Likeness, Reference, embed_images
@@ -145,12 +145,11 @@ class Ensemble:
         return build_config(ScanConfig, {**stored, "let_in": given.let_in})
 
     def trained_on(self, subject: str) -> bool:
-        """Return whether any checkpoint was trained or chosen on a person of this name.
+        """Return whether any checkpoint, or its first weights, learnt from a person of this name.
 
         A person counts as the same however data sets spell the name.
         """
-        known = set(hash_subjects(spellings(subject)))
-        return any(known.intersection(member.content["subjects"]) for member in self.members)
+        return any(known_to(card_of_checkpoint(one.content), subject) for one in self.members)
 
     @torch.no_grad()
     def answer(self, images: Tensor) -> Said:

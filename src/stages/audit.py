@@ -82,11 +82,11 @@ def _compare(config: RunConfig, against: Path) -> Iterator[Path]:
 
 
 def _people_of(path: Path) -> list[str]:
-    """Return the hashes of the people that a checkpoint was trained or chosen on."""
+    """Return the hashes of the people that a checkpoint, or its first weights, learnt from."""
     from ..models.checkpoint import load_checkpoint  # torch, only where a checkpoint is named
+    from ..models.weight_card import card_of_checkpoint
 
-    people: list[str] = load_checkpoint(path)["subjects"]
-    return people
+    return sorted(card_of_checkpoint(load_checkpoint(path)).people)
 
 
 def _draw(path: Path, audit: Audit) -> Path:

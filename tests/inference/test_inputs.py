@@ -63,6 +63,13 @@ def test_a_person_is_known_however_the_name_is_spelt(trained, asked, known):
     assert Ensemble([member], None, Path("x")).trained_on(asked) is known
 
 
+def test_a_person_whom_the_first_weights_had_seen_is_known():
+    seen = {"subjects": [], "learnt_from": {"people": hash_subjects(["OAS1_0061"])}}
+    ensemble = Ensemble([SimpleNamespace(content=seen)], None, Path("x"))
+    assert ensemble.trained_on("sub-OASIS10061")
+    assert not ensemble.trained_on("OAS1_0062")
+
+
 def test_the_console_says_who_was_trained_on():
     answers = [{"name": "a", "flags": [TRAINED_ON]}, {"name": "b", "flags": []}]
     assert seen_in_training(answers).startswith("1 of 2 scans are of a person on whom the model")
