@@ -102,13 +102,16 @@ def test_nothing_is_asked_without_a_card(data, weights) -> None:
     refuse_pretrained_on(weights, data, data.subjects, allowed=False)
 
 
-@pytest.mark.parametrize("stage", [train, crossval])
-def test_stages_ask_before_they_train(tmp_path, processed_3d, data, stage) -> None:
+@pytest.mark.parametrize(
+    ("stage", "more"), [(train, {}), (crossval, {}), (crossval, {"collect": True})]
+)
+def test_stages_ask_before_they_train(tmp_path, processed_3d, data, stage, more) -> None:
     tested = data.with_split("test").subjects
     weights = with_card(tmp_path, people=hash_subjects(tested))
     torch.save(create_model("3d", "simple", 4).state_dict(), weights)
-    more = {"weights": weights, "results_dir": tmp_path / "r", "checkpoint_dir": tmp_path / "c"}
-    config = build_config(RunConfig, flags(processed_3d) | more)
+    places = {"results_dir": tmp_path / "r", "checkpoint_dir": tmp_path / "c"}
+    settings = flags(processed_3d) | places | {"weights": weights, **more}
+    config = build_config(RunConfig, settings)
     with pytest.raises(LeakageError, match=r"net\.pth was learnt on"):
         list(stage.run(config))
 
