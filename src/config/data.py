@@ -371,6 +371,12 @@ class PreprocessConfig:
         224, "2D: width and height of a slice, in pixels", within=Range(32, 1024)
     )
     volume_size: int = option(128, "3D: edge of the volume, in voxels", within=Range(32, 512))
+    field: str = option(
+        "brain",
+        "3D: cut each volume to its own brain, or keep the whole field of view, which is the same "
+        "for all people of registered scans",
+        ("brain", "whole"),
+    )
 
 
 @checked

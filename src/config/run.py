@@ -29,6 +29,7 @@ from .training import (
     BACKBONES,
     DEFAULT_BACKBONE,
     DEFAULT_BATCH_SIZE,
+    IN_MNI,
     ModelConfig,
     TrainConfig,
 )
@@ -195,10 +196,11 @@ def _check_backbone(name: str, dim: str) -> None:
             f"--backbone {name!r} is not package.module:name, which makes a network",
         )
         return
-    if name not in BACKBONES["2d"] + BACKBONES["3d"]:
-        raise UnknownNameError(f"{dim} backbone", name, BACKBONES[dim])
-    if name not in BACKBONES[dim]:
+    known = {"2d": BACKBONES["2d"], "3d": BACKBONES["3d"] + IN_MNI}
+    if name not in known["2d"] + known["3d"]:
+        raise UnknownNameError(f"{dim} backbone", name, known[dim])
+    if name not in known[dim]:
         raise ConfigError(
             f"backbone {name} does not take {dim} images",
-            hint=f"--backbone {DEFAULT_BACKBONE[dim]}, or another of {', '.join(BACKBONES[dim])}",
+            hint=f"--backbone {DEFAULT_BACKBONE[dim]}, or another of {', '.join(known[dim])}",
         )

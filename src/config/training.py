@@ -28,6 +28,8 @@ BACKBONES = {
         "resnet50_3d",
     ),
 }
+#: Backbones that see volumes in MNI space, where training lays them: they need a data set.
+IN_MNI = ("qiu2022",)
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 LOSSES = ("ce", "focal", "ordinal")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
@@ -40,13 +42,15 @@ class ModelConfig:
 
     backbone: str | None = option(
         None,
-        f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'])}; or a network of "
+        f"2D: {', '.join(BACKBONES['2d'])}; 3D: {', '.join(BACKBONES['3d'] + IN_MNI)}; or one of "
         "your own, package.module:function, which is called with num_classes "
         f"(default: {' or '.join(DEFAULT_BACKBONE.values())})",
         modes=ON_A_RUN,
     )
     weights: str | None = option(
-        None, "imagenet, none, or a weight file (default: imagenet in 2D, none in 3D)"
+        None,
+        "imagenet, none, a weight file, or the folder of qiu2022's (default: imagenet in 2D, none "
+        "in 3D)",
     )
     freeze_backbone: bool = option(
         False, "train the classifier only, on features that are computed once"

@@ -29,6 +29,7 @@ from ..runtime import progress, said_once
 from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.frozen_head import fit_head, gather_people, predict_features
+from ..training.laying import lay_in_mni
 from ..training.logits import place, predict
 from ..training.optimisation import make_optimizer
 from ..training.search import search
@@ -170,6 +171,7 @@ class FoldTraining:
 
     def _predict(self, model: Classifier, test: MriDataset) -> Predictions:
         if model.frozen:
+            lay_in_mni(model, self.data)  # one map of the cohort, from images without labels
             return predict_features(model, dataset_features(model, test, self.device), test)
         return predict(model, test, self.device)
 

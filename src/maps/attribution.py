@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..data.augment import to_unit
 from ..errors import ConfigError, ImageError, UnknownNameError
 from ..models.classifier import Classifier
+from ..models.qiu import laid_of
 from .attention import ROLLOUT, require_attention, rollout_maps
 from .methods import BY_PLACE, CAM_METHODS, INPUT_METHODS, fuse, resize
 
@@ -94,7 +95,10 @@ class Attribution:
             else:
                 maps = self._from_input(to_unit(x), target)
             maps = finite(maps, self.method)
-            array: NDArray[np.float32] = resize(maps, tuple(x.shape[2:])).cpu().numpy()
+            shape, laid = tuple(x.shape[2:]), laid_of(self.model)
+            there = laid is not None and bool(self.layers)  # in MNI space
+            onto = laid.back(maps, shape) if laid and there else resize(maps, shape)
+            array: NDArray[np.float32] = onto.cpu().numpy()
         return array
 
     def resolution(self, shape: Sequence[int]) -> tuple[float, ...]:

@@ -200,9 +200,10 @@ class Classifier(nn.Module):
         self.normalise = Normalise(entry.dim, entry.mean, entry.std)
         self._declared = torch.tensor([entry.mean, entry.std])
         self.features, width = entry.build()
-        self.pool = GlobalAverage() if entry.dim == "2d" else GlobalMeanAndMax()
+        usual, features = (GlobalAverage, 1) if entry.dim == "2d" else (GlobalMeanAndMax, 2)
+        self.pool = (entry.pool or usual)()
         self.dropout = nn.Dropout(dropout)
-        self.width = width = width if entry.dim == "2d" else 2 * width
+        self.width = width = width * (entry.per_channel if entry.pool else features)
         self.head: nn.Module = (
             OrdinalHead(width, num_classes) if ordinal else _linear_head(width, num_classes)
         )

@@ -14,6 +14,7 @@ from ..errors import ConfigError, require_kind
 from . import (
     backbones_2d,  # noqa: F401 - they register their backbones
     backbones_3d,  # noqa: F401 - they register their backbones
+    qiu,  # noqa: F401 - they register their backbones
     resnet_3d,  # noqa: F401 - they register their backbones
 )
 from .classifier import Classifier

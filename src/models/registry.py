@@ -36,6 +36,8 @@ class ModelEntry:
             empty takes `cam_layer`.
         imagenet_file: Returns the local file of its ImageNet weights, fetched on first use.
         rename: Reads a state dict of the published network.
+        pool: Makes an embedding of the last map, where that is not what the dimension's do.
+        per_channel: Features that `pool` makes of a channel.
     """
 
     name: str
@@ -48,6 +50,8 @@ class ModelEntry:
     fine_layers: tuple[str, ...] = ()
     imagenet_file: Callable[[], Path] | None = None
     rename: Rename | None = None
+    pool: Callable[[], nn.Module] | None = None
+    per_channel: int = 1
 
 
 MODEL_REGISTRY: Registry[ModelEntry] = Registry("backbone")
@@ -64,6 +68,8 @@ def register_model(
     fine_layers: tuple[str, ...] = (),
     imagenet_file: Callable[[], Path] | None = None,
     rename: Rename | None = None,
+    pool: Callable[[], nn.Module] | None = None,
+    per_channel: int = 1,
 ) -> Callable[[B], B]:
     """Return a decorator that registers a function ``() -> (features, channels)`` as a backbone.
 
@@ -75,7 +81,7 @@ def register_model(
             name,
             ModelEntry(
                 *(name, dim, build, input_size, mean, std, cam_layer, fine_layers),
-                *(imagenet_file, rename),
+                *(imagenet_file, rename, pool, per_channel),
             ),
         )
         return build

@@ -140,14 +140,19 @@ def joined(card: WeightCard, other: WeightCard) -> WeightCard:
     )
 
 
+#: Name of the card in a folder of weight files.
+IN_FOLDER = "weights.json"
+
+
 def read_card(weights: str | Path) -> WeightCard | None:
-    """Return what stands beside a weight file; None where nothing does.
+    """Return what stands beside a weight file, or in a folder of several; None where nothing does.
 
     Raises:
         CheckpointError: It is no such object, or a part of it is of another kind.
     """
-    path = Path(weights).with_suffix(".json")
-    if not Path(weights).is_file() or not path.is_file():
+    given = Path(weights)
+    path = given / IN_FOLDER if given.is_dir() else given.with_suffix(".json")
+    if not given.exists() or not path.is_file():
         return None
     try:
         return WeightCard.from_dict(read_json(path))

@@ -125,12 +125,12 @@ def load_weight_file(model: nn.Module, path: str | Path, rename: Rename | None) 
         CheckpointError: The file is missing, unreadable or of another network.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(
             f"no such weights: {str(path)!r} is neither imagenet, none nor a file",
             hint="--weights imagenet, none, or the path of a weight file",
         )
-    tensors = _tensors_in(path)
+    tensors = _tensors_below(path) if path.is_dir() else _tensors_in(path)
     if rename is None or any(name.startswith("head.") for name in tensors):
         return _load_own(model, tensors, path)
     _load_foreign(model.get_submodule("features"), tensors, path, rename)
@@ -149,9 +149,11 @@ def card_of_file(weights: str | Path | None) -> WeightCard | None:
     Raises:
         CheckpointError: What stands there cannot be used, or the file cannot be read.
     """
-    if weights in (None, "none", "imagenet") or not Path(str(weights)).is_file():
+    if weights in (None, "none", "imagenet") or not Path(str(weights)).exists():
         return None
     path = Path(str(weights))
+    if path.is_dir():
+        return read_card(path)
     beside, content = read_card(path), load_tensors(path)
     if not {"model", "subjects", "preprocessing"} <= content.keys():
         return beside
@@ -176,6 +178,26 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
             f"{path} holds no weights", hint="give a state dict, or a checkpoint of this project"
         )
     return tensors
+
+
+def _tensors_below(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of every ``backbone_*.pth``, their names behind the number of the file."""
+    files = sorted(folder.rglob("backbone_*.pth"))
+    if not files:
+        raise CheckpointError(
+            f"{folder} is a folder without a backbone_*.pth",
+            hint="--weights FILE; a folder is for the published networks of --backbone qiu2022",
+        )
+    places = [file.parent for file in files]
+    if twice := next((one for one in places if places.count(one) > 1), None):
+        raise CheckpointError(
+            f"{twice} holds several backbone_*.pth", hint="keep one, the epoch that was chosen"
+        )
+    return {
+        f"{number}.{name}": value
+        for number, file in enumerate(files)
+        for name, value in _tensors_in(file).items()
+    }
 
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:

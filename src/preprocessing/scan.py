@@ -265,11 +265,16 @@ def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_P
     """Volume -> brain in a cube."""
     mask = brain_mask(volume.stored)
     top = bright_level(volume.stored, mask)
+    path = f"{scan.folders[0]}/{scan.name}.npy"
+    if settings.field == "whole":
+        whole = volume.in_ras(scale_inside(volume.stored, mask, top))
+        data, matrix = whole_slab(whole, volume.voxel_size, settings.volume_size)
+        yield _Piece(path, None, data, volume.to_stored @ matrix, _stored_volume(volume))
+        return
     box = brain_box(mask)
     brain = volume.in_ras(scale_inside(volume.stored[box], mask[box], top))
     cube, matrix = brain_cube(brain, volume.voxel_size, settings.volume_size)
     matrix = volume.part_to_stored(box) @ matrix
-    path = f"{scan.folders[0]}/{scan.name}.npy"
     yield _Piece(path, None, cube, matrix, _stored_volume(volume))
 
 

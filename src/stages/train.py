@@ -36,6 +36,7 @@ from ..report.score_figures.training import penalty_figure, training_figure
 from ..training.checkpoint_content import BEST
 from ..training.features import dataset_features
 from ..training.history import History
+from ..training.laying import lay_in_mni
 from ..training.processes import main_first, others_needed
 from ..training.replaced import replaces
 from ..training.search import search
@@ -155,6 +156,7 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
             seed=config.train.seed,
         )
         if model.frozen and config.dask:  # from here on they are read from their cache
+            lay_in_mni(model, data)
             for split in ("train", "val"):
                 part = data.with_split(split)
                 dataset_features(model, part, torch.device("cpu"), dask=config.dask)

@@ -34,6 +34,7 @@ from .checkpoint_content import BEST, checkpoint_content, content_for_new_scans,
 from .epoch import Passes
 from .frozen_head import fit_head, gather_people
 from .history import History, LiveCurve
+from .laying import lay_in_mni
 from .logits import place, predict
 from .memory import recompute_activations
 from .optimisation import make_optimizer
@@ -123,6 +124,7 @@ class Trainer:
         epochs = self.config.epochs if num_epochs is None else _whole_number(num_epochs)
         speak_in_notebook()
         folder = Path(save_dir) if save_dir else None
+        lay_in_mni(self.model, self.train_data)
         place(self.model, self.device)
         frozen = self.model.frozen
         history = self._fit_head(folder) if frozen else self._run_epochs(epochs, folder)

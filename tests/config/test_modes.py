@@ -21,7 +21,7 @@ IDENTITY = {
     *("dataset", "dim", "data_root", "classes", "official_split", "seed", "backbone", "run"),
     *("device", "checkpoint_dir", "results_dir"),
 }
-_IMAGES = ("num_slices", "slice_axis", "image_size", "volume_size")
+_IMAGES = ("num_slices", "slice_axis", "image_size", "volume_size", "field")
 #: Settings that a stage's code reads, but of a file and not of its own command:
 #: preprocessing.json or a checkpoint says how images were made, a report reads config.json.
 OF_A_FILE = {

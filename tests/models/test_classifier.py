@@ -7,6 +7,7 @@ import logging
 import pytest
 import torch
 
+from src.config.training import IN_MNI
 from src.errors import ConfigError, UnknownNameError
 from src.models import backbones_2d as model  # noqa: F401  importing them registers the backbones
 from src.models import backbones_3d as model_3d  # noqa: F401  importing them registers the backbones
@@ -14,7 +15,8 @@ from src.models.classifier import Classifier
 from src.models.create import build_classifier
 from src.models.registry import MODEL_REGISTRY, register_model
 
-NAMES = list(MODEL_REGISTRY)
+#: Those of MNI space need a data set that is laid there: test_qiu.py.
+NAMES = [name for name in MODEL_REGISTRY if name not in IN_MNI]
 SHAPES = {"2d": (64, 96), "3d": (32, 40, 48)}
 MILLIONS = {
     "resnet18": (11.0, 11.3),
