@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 import src
 from src.cli import FULL, STAGES, build_parser
 from src.config import BACKBONES, COHORTS, DATASETS, config_from_args
+from src.config.training import IN_MNI
 from src.errors import MriError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,7 +136,7 @@ def test_a_page_lists_every_flag_and_no_other():
 def test_a_page_lists_every_data_set_and_network():
     listed = COMMANDS.partition("## Data sets and networks")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(\w+)`", listed)) - {"preprocess"}
-    assert named == {*COHORTS, *DATASETS, *BACKBONES["2d"], *BACKBONES["3d"]}
+    assert named == {*COHORTS, *DATASETS, *BACKBONES["2d"], *BACKBONES["3d"], *IN_MNI}
 
 
 def test_the_glossary_goes_from_a_to_z_and_is_short():
