@@ -29,14 +29,17 @@ class Predictions:
         labels: (n,) true class, 0 to K-1.
         logits: (n, K) scores before softmax.
         subjects: (n,) person of each row.
+        weights: (n,) what each row counts in its person's answer, >= 0; None: all the same.
 
     Raises:
-        ValueError: Lengths differ, there is no row, a label is no class or a logit is not finite.
+        ValueError: Lengths differ, there is no row, a label is no class, or a logit or weight is
+            none.
     """
 
     labels: Integers
     logits: Array
     subjects: npt.NDArray[Any]
+    weights: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int64))
@@ -53,6 +56,11 @@ class Predictions:
         bad = int((~np.isfinite(self.logits)).any(axis=1).sum())
         if bad:
             raise ValueError(f"logits are not finite in {bad} of {n} rows")
+        if self.weights is not None:
+            object.__setattr__(self, "weights", np.asarray(self.weights, dtype=np.float64))
+            sound = (self.weights >= 0) & (self.weights < np.inf)
+            if self.weights.shape != (n,) or not sound.all():
+                raise ValueError(f"weights are not a number of 0 or more for each of {n} rows")
 
     @property
     def num_classes(self) -> int:
@@ -129,18 +137,22 @@ class Predictions:
 
 
 def per_person(predictions: Predictions) -> Predictions:
-    """Return one row per person: the mean logit over the person's rows.
+    """Return one row per person: the mean logit over the person's rows, weighted where they are.
 
     A person whose sessions were rated differently counts with the label of the first row, which in
     a manifest's order is the first session.
     """
-    people = predictions.people
+    people, weights = predictions.people, predictions.weights
     logits = np.zeros((predictions.n_people, predictions.num_classes))
-    np.add.at(logits, people, predictions.logits)
+    rows = predictions.logits if weights is None else predictions.logits * weights[:, None]
+    np.add.at(logits, people, rows)
+    total = np.bincount(people, weights)
+    if not total.all():
+        raise ValueError(f"no row of {predictions.subjects[people == total.argmin()][0]} counts")
     first = np.unique(people, return_index=True)[1]
     return Predictions(
         labels=predictions.labels[first],
-        logits=logits / np.bincount(people)[:, None],
+        logits=logits / total[:, None],
         subjects=predictions.subjects[first],
     )
 
@@ -156,13 +168,16 @@ def as_binary(predictions: Predictions) -> Predictions:
         labels=(predictions.labels > 0).astype(np.int64),
         logits=np.stack([logits[:, 0], rest], axis=1),
         subjects=predictions.subjects,
+        weights=predictions.weights,
     )
 
 
 def take_rows(predictions: Predictions, keep: npt.NDArray[Any]) -> Predictions:
     """Return the rows that `keep`, a mask or row numbers, names, in that order."""
+    weights = predictions.weights
     return Predictions(
-        predictions.labels[keep], predictions.logits[keep], predictions.subjects[keep]
+        *(predictions.labels[keep], predictions.logits[keep], predictions.subjects[keep]),
+        weights=None if weights is None else weights[keep],
     )
 
 

@@ -125,6 +125,11 @@ class RunConfig:
             f"--harmonise {self.crossval.harmonise} needs --freeze_backbone: the features of a "
             "network that still learns are not there before it has learnt",
         )
+        if self.model.pool != "mean" and self.data.model_dim == "3d":
+            raise ConfigError(
+                f"--pool {self.model.pool} weighs slices, and a volume is one image",
+                hint="leave --pool out, or take slices: --dim 2d",
+            )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
 

@@ -32,6 +32,7 @@ BACKBONES = {
 IN_MNI = ("qiu2022",)
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 LOSSES = ("ce", "focal", "ordinal")
+POOLS = ("mean", "max", "attention")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
 
 
@@ -57,6 +58,12 @@ class ModelConfig:
     )
     dropout: float = option(
         0.2, "dropout before the classifier", within=Range(0, 1, open_high=True)
+    )
+    pool: str = option(
+        "mean",
+        "2D: how a person's slices become one answer: their mean, the most demented one, or "
+        "weights that are learnt",
+        POOLS,
     )
 
 

@@ -8,6 +8,7 @@ each with its class index. Models take both as they are. Batches: ``(n, 1, H, W)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import ConfigError, ManifestError, require_kind
 from ..labels import ClassScheme
 from ..manifest import Manifest
+from ..models.pooling import slice_places
 from .image_cache import ImageCache, ImageStore
 
+#: Slices of one scan that an end-to-end training sees together where it weighs them.
+BAG = 8
 Item = tuple[torch.Tensor, int]
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -105,6 +109,18 @@ class MriDataset(Dataset[Item]):
         plane = self.settings.get("preprocess", {}).get("slice_axis")
         return not (self.settings.get("dim") == "2d" and plane == "sagittal")
 
+    @cached_property
+    def scans(self) -> NDArray[np.int64]:
+        """(n,) number of each row's scan, from 0: a session of a person."""
+        by_scan = self.rows.groupby(["subject", "session"], dropna=False, sort=False)
+        return np.asarray(by_scan.ngroup(), dtype=np.int64)
+
+    @cached_property
+    def places(self) -> torch.Tensor:
+        """(n,) where each row's slice lies in its scan, 0 to 1."""
+        numbers = self.rows["slice"].astype("float64").to_numpy()
+        return torch.tensor(slice_places(self.scans, numbers), dtype=torch.float32)
+
     def class_counts(self) -> NDArray[np.int64]:
         """Return the number of rows of each class."""
         return np.bincount(self.labels, minlength=len(self.scheme.classes))
@@ -151,6 +167,42 @@ class EvenBatches(Sampler[list[int]]):
             yield np.array_split(batch, count)[index].tolist()
 
 
+class BagBatches(EvenBatches):
+    """Batches of whole bags, each some slices of one scan, drawn anew in every epoch.
+
+    The slices of a scan are dealt out to as many bags as they fill, so an epoch shows every slice
+    once, as `EvenBatches` does.
+
+    Args:
+        scans: (n,) number of each row's scan.
+        batch_size: Largest batch, in slices; a batch has one bag at least.
+        seed: Seed of what is drawn, which depends on it and the epoch only.
+    """
+
+    def __init__(self, scans: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        size = min(BAG, batch_size)
+        order = np.argsort(scans, kind="stable")
+        self._scans = np.split(order, np.flatnonzero(np.diff(scans[order])) + 1)
+        self._counts = [-(-len(rows) // size) for rows in self._scans]
+        super().__init__(sum(self._counts), max(batch_size // size, 1), seed)
+
+    def bags(self) -> Iterator[list[NDArray[np.int64]]]:
+        """Yield the bags of each batch of this epoch, as row numbers."""
+        rng = np.random.default_rng([self.seed or 0, self.epoch])
+        bags = [
+            bag
+            for rows, count in zip(self._scans, self._counts, strict=True)
+            for bag in np.array_split(rng.permutation(rows), count)
+        ]
+        order = rng.permutation(len(bags))
+        for batch in np.array_split(order, self.batches):
+            yield [bags[number] for number in batch]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.bags():
+            yield np.concatenate(batch).tolist()
+
+
 def make_loader(
     dataset: MriDataset,
     batch_size: int,
@@ -158,6 +210,7 @@ def make_loader(
     seed: int | None = None,
     workers: int = 0,
     share: tuple[int, int] = (0, 1),
+    bags: bool = False,
 ) -> DataLoader[Any]:
     """Return a loader of even batches: in order, or shuffled by `seed` and the epoch.
 
@@ -167,12 +220,17 @@ def make_loader(
         seed: None keeps the order of rows.
         workers: Processes that read ahead; 0 reads in this one.
         share: The part of every batch that this process takes, see `EvenBatches`.
+        bags: Deal out some slices of a scan together, see `BagBatches`; needs a seed.
     """
+    batches = EvenBatches(len(dataset), batch_size, seed, share)
+    if bags:
+        assert seed is not None
+        batches = BagBatches(dataset.scans, batch_size, seed)
     if workers:
         dataset.cache.build()  # here, and not in every reader
     return DataLoader(
         dataset,
-        batch_sampler=EvenBatches(len(dataset), batch_size, seed, share),
+        batch_sampler=batches,
         num_workers=workers,
         collate_fn=_as_it_is,
         persistent_workers=workers > 0,
@@ -194,6 +252,20 @@ def require_people(dataset: MriDataset) -> None:
         raise ManifestError(
             f"no {dataset.split} people in {dataset.manifest.root}",
             hint="preprocess more people, or raise --val_fraction / --test_fraction",
+        )
+
+
+def require_slices(dataset: MriDataset, pool: str) -> None:
+    """Refuse to weigh slices of people who have one each.
+
+    Raises:
+        ConfigError: With the flag that gives more.
+    """
+    if pool != "mean" and len(dataset) == len(np.unique(dataset.scans)):
+        raise ConfigError(
+            f"--pool {pool} weighs the slices of a person, and each scan in "
+            f"{dataset.manifest.root} has one image",
+            hint="leave --pool out, or preprocess with --num_slices 16",
         )
 
 

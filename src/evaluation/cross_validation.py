@@ -225,6 +225,8 @@ class Study:
         ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
         model = config_to_dict(config)["model"]
+        if model["pool"] == "mean":  # as in folds that were trained before others were there
+            del model["pool"]
         return {
             "version": VERSION,
             "folds": folds_hash(self.folds),

@@ -189,6 +189,7 @@ class FoldTraining:
             freeze_backbone=config.model.freeze_backbone,
             ordinal=config.loss == "ordinal",
             seed=seed,
+            pool=config.model.pool,
         )
         if model.frozen:
             self._frozen[config.loss] = place(model, self.device)

@@ -19,7 +19,7 @@ from ..files import LARGEST_WHOLE
 from ..labels import ClassScheme
 from ..models.calibration import Calibration
 from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
-from ..predictions import Predictions, per_person, take_rows, unweighted
+from ..predictions import Array, Predictions, per_person, take_rows, unweighted
 from .answers import Answers
 from .metrics.scores import METRICS
 from .metrics.significance import corrected_interval
@@ -191,7 +191,13 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.subjects for part in parts]),
+        _joined_weights(parts),
     )
+
+
+def _joined_weights(parts: Sequence[Predictions]) -> Array | None:
+    found = [part.weights for part in parts if part.weights is not None]
+    return np.concatenate(found) if len(found) == len(parts) else None
 
 
 def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:
@@ -274,10 +280,13 @@ def _sets(units: Sequence[Unit], level: float) -> Sets:
 
 def packed(predictions: Predictions) -> dict[str, Any]:
     """Return JSON values that `unpacked` reads, logits with six decimals."""
+    weights = predictions.weights
     return {
         "subjects": [str(name) for name in predictions.subjects],
         "labels": predictions.labels.tolist(),
         "logits": predictions.logits.round(6).tolist(),
+        # Nine decimals: of many slices each weighs little.
+        **({} if weights is None else {"weights": weights.round(9).tolist()}),
     }
 
 
@@ -292,7 +301,10 @@ def unpacked(content: dict[str, Any], classes: int) -> Predictions:
     logits = np.array(content["logits"])
     if logits.dtype.kind not in "fi" or logits.shape != (len(labels), classes):
         raise ValueError(f"logits are not {classes} numbers for each of {len(labels)} rows")
-    return Predictions(labels, logits, subjects)
+    weights = np.array(content["weights"]) if "weights" in content else None
+    if weights is not None and weights.dtype.kind not in "fi":
+        raise ValueError("weights are no numbers")
+    return Predictions(labels, logits, subjects, weights)
 
 
 def _whole(value: Any, name: str) -> int:

@@ -223,6 +223,8 @@ def _write_people(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Pat
 def _write_images(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Path:
     """Write the manifest's rows of every scored image, with what the model said of it."""
     said = _columns(answers.images, None, answers.scheme.classes)
+    if answers.images.weights is not None:
+        said["weight"] = answers.images.weights  # of a person's slices, these sum to 1
     return _write_csv(path, pd.concat([image_rows, said], axis=1))
 
 

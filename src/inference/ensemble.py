@@ -29,6 +29,7 @@ from ..evaluation.open_checkpoint import load_trained
 from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..models.engine import Pass
+from ..models.pooling import slice_places, slice_weights
 from ..models.weight_card import card_of_checkpoint, known_to
 from ..predictions import Predictions
 from ..training.checkpoint_content import BEST
@@ -74,7 +75,7 @@ class Said:
         members: (M, K) of each checkpoint.
         held: (K,) whether each class is in the prediction set.
         likeness: Of each checkpoint that can tell.
-        logits: (M, K) of each checkpoint, not calibrated, the mean over the images.
+        logits: (M, K) of each checkpoint, not calibrated, pooled over the images.
     """
 
     probabilities: NDArray[np.float64]
@@ -152,11 +153,12 @@ class Ensemble:
         return any(known_to(card_of_checkpoint(one.content), subject) for one in self.members)
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> Said:
+    def answer(self, images: Tensor, slices: Sequence[int] = ()) -> Said:
         """Answer one scan.
 
         Args:
             images: ``(n, 1, H, W)`` or ``(1, 1, X, Y, Z)`` in [0, 1].
+            slices: Slice number of each image; without, they are taken to lie in this order.
 
         Raises:
             CheckpointError: Scores are not finite.
@@ -165,7 +167,7 @@ class Ensemble:
         for member, run in zip(self.members, self._passes, strict=True):
             features = embed_images(run, images, self.device)
             logits = member.model.classify(torch.from_numpy(features).to(self.device)).float()
-            mean = logits.mean(dim=0, keepdim=True).cpu().double().numpy()
+            mean = _pooled(member.model, logits, features, slices).cpu().double().numpy()
             if not np.isfinite(mean).all():
                 raise CheckpointError(
                     f"{member.path}: its scores are not finite", hint="train again"
@@ -200,6 +202,23 @@ class Ensemble:
         ]
         share = np.mean(enough, axis=0) if enough else np.zeros(len(self.classes))
         return [name for name, one in zip(self.classes, share, strict=True) if one <= 0.5]
+
+
+def _pooled(
+    model: Classifier, logits: Tensor, features: NDArray[np.float32], slices: Sequence[int]
+) -> Tensor:
+    """Return the logits (1, K) of a scan from those (n, K) of its images."""
+    if model.pooling == "mean":
+        return logits.mean(dim=0, keepdim=True)
+    one = np.zeros(len(logits), dtype=np.int64)
+    place = torch.from_numpy(slice_places(one, slices or range(len(logits)))).float()
+    own = torch.from_numpy(features).to(logits.device)
+    said = model.with_scores(logits, own, place).cpu().double().numpy()
+    scores = said[:, -1] if model.attention is not None else None
+    rows = said[:, : model.num_classes]
+    weights = slice_weights(model.pooling, rows, one, one, scores)
+    assert weights is not None
+    return torch.from_numpy(weights @ rows)[None]
 
 
 def _calibrated(member: Member, logits: NDArray[np.float64]) -> Predictions:

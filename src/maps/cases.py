@@ -37,6 +37,7 @@ class Case(Session):
         probabilities: (K,) calibrated, of the person.
         target: What is explained: a class, or `DEMENTED`.
         scores: (n,) how much each image speaks for the target.
+        weights: (n,) what each image weighs in the person's answer; None: all the same.
     """
 
     truth: int
@@ -44,6 +45,7 @@ class Case(Session):
     probabilities: NDArray[np.float64]
     target: int | str
     scores: NDArray[np.float64]
+    weights: NDArray[np.float64] | None = None
 
     @property
     def correct(self) -> bool:
@@ -98,6 +100,7 @@ def find_cases(trained: Trained, device: torch.device, target: str) -> list[Case
                 probabilities=people.probabilities[at],
                 target=wanted,
                 scores=scores,
+                weights=None if images.weights is None else images.weights[order],
             )
         )
     return sorted(cases, key=lambda case: (case.truth, case.name))

@@ -72,10 +72,11 @@ def explain_all(run: MapRun, collected: Collected | None) -> list[Explained]:
         path, row = write_map(run, one)
         if collected is not None:
             collected.add(case.subject, case.truth, case.correct, one.image, one.volume)
-        scores = None
+        scores = slices = None
         if scorer is not None and case.name in counted:
             scores = scorer.scores(case, one.images, one.scan)
-        explained.append(Explained(case, path, row, scores))
+            slices = scorer.slices.get(case.name)
+        explained.append(Explained(case, path, row, scores, slices))
     return explained
 
 
@@ -84,11 +85,16 @@ def against_truth(run: MapRun, explained: Sequence[Explained]) -> Section | None
     if "phantom" not in run.data.settings:
         return None
     scores = {one.case.name: one.scores for one in explained if one.scores is not None}
-    return summarise_phantoms(
+    slices = {one.case.name: one.slices for one in explained if one.slices is not None}
+    section = summarise_phantoms(
         *(run.attribution, run.data, run.cases, scores),
         n_bootstrap=run.config.evaluate.bootstrap,
         seed=run.config.data.seed,
+        slices=slices,
     )
+    if section.get("slices", {}).get("sentence"):
+        logger.info("%s", section["slices"]["sentence"])
+    return section
 
 
 def grade_some(run: MapRun, phantom: Section | None) -> Section | None:

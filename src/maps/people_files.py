@@ -25,6 +25,7 @@ from .attribution import STEP
 from .cases import Case, CaseMap
 from .map_run import MapRun
 from .planted import Scores
+from .truth import SliceScore
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,14 @@ class Explained:
         path: NIfTI of the map on the processed grid.
         row: Of ``maps.csv``.
         scores: Against the planted change, of a phantom that counts.
+        slices: Of such a phantom, how slices weigh, where the model weighs them.
     """
 
     case: Case
     path: Path
     row: dict[str, Any]
     scores: Scores | None
+    slices: SliceScore | None = None
 
 
 def write_map(run: MapRun, one: CaseMap) -> tuple[Path, dict[str, Any]]:
@@ -125,6 +128,7 @@ def _write_class(run: MapRun, name: str, people: Sequence[Explained]) -> Iterato
         folder / f"{name}_slices.png", first, case.slices or None, title, caption,
         side_known=known, stamps=stamps, first=min(case.slices, default=0),
         plane=plane_of(case.record) if case.slices else "axial",
+        weights=None if case.weights is None else case.weights / case.weights.sum(),
     )  # fmt: skip
     image = people[0].path.with_name(f"{case.name}_image.nii.gz")
     write_nifti(image, first.image.data, first.image.affine, description="processed image")

@@ -8,7 +8,7 @@ Arrays: images ``(n, 1, ...)`` of one session; maps ``(n, ...)``; I J K voxels o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,15 @@ from torch import Tensor
 
 from ..cohorts.phantom.truth import planted_change
 from ..data.dataset import MriDataset
-from ..data.sessions import placed
+from ..data.sessions import placed, plane_of
 from ..models.classifier import Classifier
+from ..preprocessing.slices import PLANES
 from ..preprocessing.space.grid import PlacedVolume, to_scan_grid
 from ..training.logits import inference_batch
 from .attribution import Attribution, capture, computing
 from .cases import Case, cell_of
 from .methods import BY_PLACE, CAM_METHODS, fuse, resize
-from .truth import MapScore, Wanted, summarise
+from .truth import MapScore, SliceScore, Wanted, score_slices, summarise, summarise_slices
 
 Key = tuple[str, str]  # method, layers joined by +
 Scores = dict[Key, MapScore]
@@ -42,6 +43,7 @@ def summarise_phantoms(
     scores: dict[str, Scores],
     n_bootstrap: int,
     seed: int,
+    slices: Mapping[str, SliceScore] | None = None,
 ) -> dict[str, Any]:
     """Tell how well each method does over people.
 
@@ -52,19 +54,23 @@ def summarise_phantoms(
         scores: Name of a case that counts -> its `Scorer.scores`.
         n_bootstrap: Resamples of people.
         seed: Of the resampling.
+        slices: Name of a case that counts -> how its slices weigh, where a model weighs them.
 
     Returns:
         ``available``, ``planted`` (False for a control), ``who`` and ``methods``: per method
         ``method``, ``layers`` (`NO_MODEL` for the rivals) and the summary of `summarise`; the
-        run's own is the first.
+        run's own is the first. With `slices` also their `summarise_slices`, as ``slices``.
     """
     chosen, planted = who_counts(cases, data.settings)
     if not chosen:
         return {"available": False, "reason": "no diseased person was classified correctly"}
     people = [case.subject for case in chosen]
     own = _key(attribution)
+    weighed = [slices[case.name] for case in chosen] if slices else []
+    told = {"slices": summarise_slices(weighed, people, n_bootstrap, seed)} if weighed else {}
     return {
         "available": True,
+        **told,
         "planted": planted,
         "who": "correctly classified people with planted disease" if planted else "everyone",
         "methods": [
@@ -98,10 +104,15 @@ class Scorer:
     Args:
         attribution: The run's own.
         data: Test people of a phantom data set.
+
+    Attributes:
+        slices: How slices weigh, by the name of each case that was scored and whose model weighs
+            them.
     """
 
     def __init__(self, attribution: Attribution, data: MriDataset) -> None:
         self.attribution, self.data = attribution, data
+        self.slices: dict[str, SliceScore] = {}
         model = attribution.model
         assert isinstance(model, Classifier)
         fine, last = (Attribution(model, method).layers for method in ("hirescam", "gradcam"))
@@ -121,6 +132,8 @@ class Scorer:
             own: The run's own map ``(I, J, K)``.
         """
         planted = _Planted(self.data, case, images)
+        if case.weights is not None and case.slices:
+            self.slices[case.name] = score_slices(case.weights, planted.of_slices(case))
         cell = cell_of(self.attribution, images, case)
         scores = {_key(self.attribution): planted.score(own, cell)}
         for key, maps in self._other_maps(case, images).items():
@@ -169,6 +182,16 @@ class _Planted:
             edges = [float(edge) for edge in widths]
             self._wanted[cell] = Wanted(self.truth.change, self.seen, edges)
         return self._wanted[cell].score(scan)
+
+    def of_slices(self, case: Case) -> NDArray[np.float64]:
+        """Return how much of the change each slice of a case holds, in the order of its slices."""
+        to, shape = self.image.to_stored, self.image.data.shape
+        change = ndimage.affine_transform(
+            self.truth.change, to[:3, :3], to[:3, 3], shape, order=1, mode="constant"
+        )
+        axis = PLANES[plane_of(case.record)][0]
+        of_planes = change.sum(axis=tuple(other for other in range(3) if other != axis))
+        return np.asarray(of_planes[np.array(case.slices) - min(case.slices)], np.float64)
 
 
 def _key(attribution: Attribution) -> Key:

@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from ..errors import ImageError
+from ..errors import ImageError, counted
 from ..evaluation.metrics.intervals import interval, resample_people, wilson
 from ..predictions import Array, ratio
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 HELD = 0.5  # of the change, by the target
+HOLDS = 0.5  # of what the slice with most of the change has
 _SIGMA = 1 / math.sqrt(8 * math.log(2))  # of a Gaussian one voxel wide at half of its height
 _CHUNK = 1_000_000  # weights held at once (8 MB)
 
@@ -173,6 +174,68 @@ def summarise(
         "pointing": {"value": float(pointing.mean()), "low": low, "high": high},
         **_intervals(columns, n_bootstrap, seed),
     }
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """Whether the slices that hold a known change weigh more in a person's answer.
+
+    Attributes:
+        auc: Chance that a slice which holds the change weighs more than one which does not, ties
+            counting half; None where all slices do, or none.
+        auc_middle: The same of nearness to the middle of the slices, which needs no model.
+    """
+
+    auc: float | None
+    auc_middle: float | None
+
+
+def score_slices(weights: Array, change: Array) -> SliceScore:
+    """Score what slices weigh.
+
+    Args:
+        weights: (n,) of the slices, in their order.
+        change: (n,) how much of the change each holds, >= 0. A slice *holds* it where it has at
+            least `HOLDS` of what the slice with most of it has.
+    """
+    target = change >= HOLDS * change.max() if change.max() > 0 else np.zeros(len(change), bool)
+    if target.all() or not target.any():
+        return SliceScore(None, None)
+    nearness = -np.abs(np.arange(len(change)) - (len(change) - 1) / 2)
+    return SliceScore(_auc(rankdata(weights), target), _auc(rankdata(nearness), target))
+
+
+def summarise_slices(
+    scores: Sequence[SliceScore], people: Sequence[str], n_bootstrap: int, seed: int
+) -> dict[str, Any]:
+    """Return the mean AUC of slice weights over people, with 95 % intervals of resampled people.
+
+    Args:
+        scores: One of each scan.
+        people: Whose scan it is; the same length.
+        n_bootstrap: Resamples of people.
+        seed: Of the resampling.
+
+    Returns:
+        ``available``, ``holds``, ``n_people``, ``auc``, ``auc_middle`` and ``sentence``; without
+        any person with slices of both kinds, ``available`` False and ``reason``.
+    """
+    known = [(one, who) for one, who in zip(scores, people, strict=True) if one.auc is not None]
+    if not known:
+        return {"available": False, "reason": "nobody has slices with and without planted change"}
+    rows = np.array([[one.auc, one.auc_middle] for one, _ in known], np.float64)
+    means = _person_means(rows, [who for _, who in known])
+    found = _intervals(dict(zip(("auc", "auc_middle"), means.T, strict=True)), n_bootstrap, seed)
+    auc, middle = found["auc"], found["auc_middle"]["value"]
+    told = "" if auc["low"] is None else f" ({auc['low']:.2f} to {auc['high']:.2f})"
+    sentence = (
+        f"Slices that hold the planted change weigh more than others with a chance of "
+        f"{auc['value']:.2f}{told}, over {counted(len(means), 'person')}; being near the middle of "
+        f"the slices alone gives {middle:.2f}, no difference 0.50."
+    )
+    return {
+        "available": True, "holds": HOLDS, "n_people": len(means), **found, "sentence": sentence
+    }  # fmt: skip
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:

@@ -1,12 +1,12 @@
 """Checkpoints: the only caller of ``torch.load``, always with ``weights_only=True``.
 
 A checkpoint is one dictionary: ``model`` (state dict), ``format``, ``config``, ``preprocessing``,
-``classes``, ``backbone``, ``dim``, ``ordinal``, ``dataset``, ``subjects`` (hashed people of train
-and val), ``learnt_from`` (whom its first weights had seen: `weight_card`), ``train_counts``,
-``stamps``, ``versions``, ``epoch``; and of validation people ``calibration``, ``conformal`` and
-``validation`` (labels and logits). When training has ended, also ``reference`` (how training people
-look to the model) and ``frame`` (the grid their scans share), which new scans are compared with and
-laid on. Names of people are never stored, only their hashes.
+``classes``, ``backbone``, ``dim``, ``ordinal``, ``pool``, ``dataset``, ``subjects`` (hashed people
+of train and val), ``learnt_from`` (whom its first weights had seen: `weight_card`),
+``train_counts``, ``stamps``, ``versions``, ``epoch``; and of validation people ``calibration``,
+``conformal`` and ``validation`` (labels and logits). When training has ended, also ``reference``
+(how training people look to the model) and ``frame`` (the grid their scans share), which new scans
+are compared with and laid on. Names of people are never stored, only their hashes.
 
 A file ends with a hash of all its bytes, as the comment that a ZIP archive may have: a bit that a
 disk or a copy changed is found before a weight is used.

@@ -20,6 +20,7 @@ from ..errors import ConfigError
 from ..predictions import Predictions
 from .calibration import Calibration
 from .conformal import Conformal
+from .pooling import Bags, GatedAttention, pooled
 from .registry import Dim, ModelEntry
 from .weight_card import WeightCard, card_of_checkpoint, joined
 
@@ -171,6 +172,8 @@ class Classifier(nn.Module):
         width: Features of an image.
         pretrained: Whether weights were loaded, so that training is fine-tuning.
         cam_layer: Dotted name of the layer that Grad-CAM explains; None where no layer gives a map.
+        pooling: How a person's slices become one answer: ``"mean"``, ``"max"``, ``"attention"``.
+        attention: What scores slices for the last of these, else None.
         fine_layers: Layers whose maps are fused where a method weighs every place by itself.
         network: How a network of the user's own is wrapped again (`src.models.wrap`); None of a
             registered backbone.
@@ -187,6 +190,7 @@ class Classifier(nn.Module):
     learnt_from: WeightCard | None = None
     cam_layer: str | None
     pool: nn.Module
+    pooling: str = "mean"
 
     def __init__(
         self, entry: ModelEntry, num_classes: int, dropout: float = 0.2, *, ordinal: bool = False
@@ -207,6 +211,7 @@ class Classifier(nn.Module):
         self.head: nn.Module = (
             OrdinalHead(width, num_classes) if ordinal else _linear_head(width, num_classes)
         )
+        self.attention: GatedAttention | None = None
 
     @property
     def ordinal(self) -> bool:
@@ -229,9 +234,36 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.dropout(embedding))
         return logits
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits ``(B, K)`` of images or volumes."""
-        return self.classify(self.embed(x))
+    def forward(self, x: Tensor, bags: Bags | None = None) -> Tensor:
+        """Return the logits ``(B, K)`` of images or volumes; of bags of slices, ``(G, K)``."""
+        embedding = self.embed(x)
+        logits = self.classify(embedding)
+        if bags is None:
+            return logits
+        scores = self.attention(embedding, bags.place) if self.attention is not None else None
+        return pooled(logits, scores, bags)
+
+    def pool_slices(self, pool: str) -> None:
+        """Let a person's slices become one answer by `pool`, one of `config.training.POOLS`."""
+        first = next(self.head.parameters())
+        self.pooling = pool
+        self.attention = None
+        if pool == "attention":
+            self.attention = GatedAttention(self.width).to(first.device)
+
+    def with_scores(self, logits: Tensor, embedding: Tensor, place: Tensor) -> Tensor:
+        """Return logits ``(B, K)`` with the scores of the slices as one more column, if any.
+
+        Args:
+            logits: Of `embedding`.
+            embedding: ``(B, F)``.
+            place: ``(B,)`` of the slices in their scans, 0 to 1.
+        """
+        if self.attention is None:
+            return logits
+        weight = self.attention.score.weight
+        score = self.attention(embedding.to(weight.dtype), place.to(weight.device))
+        return torch.cat([logits, score[:, None].to(logits.dtype)], dim=1)
 
     def calibrated(self, people: Predictions) -> Predictions:
         """Return answers with the probabilities that validation people taught, if any did."""

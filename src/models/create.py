@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from ..config import DEFAULT_BACKBONE
-from ..config.training import require_dim
-from ..errors import ConfigError, require_kind
+from ..config.training import POOLS, require_dim
+from ..errors import ConfigError, UnknownNameError, require_kind
 from . import (
     backbones_2d,  # noqa: F401 - they register their backbones
     backbones_3d,  # noqa: F401 - they register their backbones
@@ -40,6 +40,7 @@ def create_model(
     freeze_backbone: bool = False,
     ordinal: bool = False,
     seed: int = 0,
+    pool: str = "mean",
 ) -> Classifier:
     """Build a classifier of dementia stages.
 
@@ -55,6 +56,7 @@ def create_model(
         freeze_backbone: Train the classifier only.
         ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
         seed: Of the weights that are drawn: a model made twice is the same one twice.
+        pool: How a person's slices become one answer: ``"mean"``, ``"max"`` or ``"attention"``.
 
     Returns:
         Maps ``(B, 1, H, W)`` or ``(B, 1, X, Y, Z)`` images (uint8, or float in [0, 1]) to logits
@@ -79,6 +81,12 @@ def create_model(
     if not 0 <= dropout < 1:
         raise ConfigError(f"{call('dropout')}: {dropout} is not in 0 to 1", hint="dropout=0.2")
     require_kind(call("seed"), seed, Integral, "a whole number", "seed=0")
+    if pool not in POOLS:
+        raise UnknownNameError("pool", str(pool), POOLS)
+    if pool != "mean" and model_dim == "3d":
+        raise ConfigError(
+            f"pool={pool!r} weighs slices, and a volume is one image", hint="leave pool out"
+        )
     place = None if device is None else choose_device(str(device))[0]
     with torch.random.fork_rng(devices=[]):  # whatever the notebook draws is not disturbed
         torch.manual_seed(seed_of(seed))
@@ -89,6 +97,7 @@ def create_model(
             freeze_backbone=freeze_backbone,
             ordinal=ordinal,
         )
+        classifier.pool_slices(pool)  # last, so that all else is drawn as without
     return classifier if place is None else classifier.to(place)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config.training import POOLS
 from ..files import LARGEST_WHOLE
 from .weight_card import HASH, WeightCard
 
@@ -140,6 +141,7 @@ def check_parts(content: Mapping[str, Any]) -> None:
         raise ValueError("its stamps are no texts")
     if content["dim"] not in ("2d", "3d"):
         raise ValueError("its images are neither slices nor volumes")
+    _check_pool(content.get("pool", "mean"), content["dim"])  # before others, there was the mean
     _check_network(content.get("network"))
     _check_seen(content.get("learnt_from"))
     check_tensors(content["model"])
@@ -153,6 +155,14 @@ def _check_seen(card: Any) -> None:
         WeightCard.from_dict(card)
     except ValueError as error:
         raise ValueError(f"of whom its first weights had seen, {error}") from None
+
+
+def _check_pool(pool: Any, dim: str) -> None:
+    """Check how slices become one answer."""
+    if not isinstance(pool, str) or pool not in POOLS:
+        raise ValueError(f"its pool {pool!r:.60} is none of {', '.join(POOLS)}")
+    if pool != "mean" and dim == "3d":
+        raise ValueError(f"its pool {pool} weighs slices, and its images are volumes")
 
 
 def _check_network(spec: Any) -> None:

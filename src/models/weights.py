@@ -202,6 +202,8 @@ def _tensors_below(folder: Path) -> dict[str, Tensor]:
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:
     fresh = model.state_dict()
+    # What weighs slices starts fresh, whatever the file was trained with.
+    tensors = {name: one for name, one in tensors.items() if not name.startswith("attention.")}
     head = [name for name in fresh if name.startswith("head.")]
     fits = all(name in tensors and tensors[name].shape == fresh[name].shape for name in head)
     if not fits:

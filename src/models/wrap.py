@@ -70,6 +70,7 @@ class Own(Classifier):
         self.cam_layer, self.fine_layers = None, ()
         self.normalise, self.features, self.width = normalise, features, width
         self.pool, self.dropout, self.head = nn.Identity(), nn.Dropout(0.0), head
+        self.attention = None
 
     @torch.no_grad()
     def made_of(self) -> Iterator[bytes]:

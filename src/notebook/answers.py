@@ -109,7 +109,7 @@ def predict(
         answers = [
             no_answer(item, made, len(asked.ensemble.members))
             if isinstance(made, str)
-            else make_answer(asked.ensemble, made, asked.ensemble.answer(made.images))
+            else make_answer(asked.ensemble, made, asked.ensemble.answer(made.images, made.slices))
             for item, made in asked.prepared
         ]
         for answer, one in zip(answers, asked.given, strict=True):
@@ -184,7 +184,7 @@ def explain(
         ((item, made),) = pairs
         if isinstance(made, str):
             raise ImageError(f"{item.name}: {made}")
-        said = asked.ensemble.answer(made.images)
+        said = asked.ensemble.answer(made.images, made.slices)
         answer = make_answer(asked.ensemble, made, said)
         classes = asked.ensemble.classes
         best = int(said.probabilities.argmax())

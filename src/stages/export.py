@@ -51,6 +51,12 @@ def run(config: RunConfig) -> Iterator[Path]:
             hint="--checkpoint FILE, once for each",
         )
     member, shape = ensemble.members[0], image_shape(ensemble)
+    if member.model.pooling != "mean":
+        raise ConfigError(
+            f"{member.path} pools slices by {member.model.pooling}, and model.onnx answers on one "
+            "slice: what each weighs would be lost",
+            hint="export a model of --pool mean",
+        )
     content = to_onnx(Logits(member).eval(), shape)
     difference = largest_difference(content, Logits(member).eval(), shape)
     if not difference <= TOLERANCE:

@@ -146,7 +146,7 @@ def _answer_others(
         if isinstance(made, str):
             failed[item.name] = made
             continue
-        said = ensemble.answer(made.images)
+        said = ensemble.answer(made.images, made.slices)
         answer = make_answer(ensemble, made, said)
         files: list[Path] = []
         if config.predict.maps and not answer["outside"]:

@@ -154,6 +154,7 @@ def _open_trainer(config: RunConfig, data: MriDataset, accelerator: Accelerator)
             freeze_backbone=config.model.freeze_backbone,
             ordinal=config.loss == "ordinal",
             seed=config.train.seed,
+            pool=config.model.pool,
         )
         if model.frozen and config.dask:  # from here on they are read from their cache
             lay_in_mni(model, data)

@@ -53,6 +53,7 @@ def checkpoint_content(
         "backbone": model.backbone,
         "dim": model.dim,
         "ordinal": model.ordinal,
+        "pool": model.pooling,
         "network": model.network,
         "calibration": model.calibration.to_dict() if model.calibration else None,
         "conformal": model.conformal.to_dict() if model.conformal else None,
@@ -99,6 +100,7 @@ def run_identity(
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),
+        **({} if model.pooling == "mean" else {"pool": model.pooling}),
         "classes": list(train.scheme.classes),
         "training people": hash_subjects(train.subjects),
         "preprocessing": train.settings,

@@ -23,10 +23,11 @@ from torch.utils.data import DataLoader
 
 from ..config import TrainConfig
 from ..data.augment import augment, to_unit
-from ..data.dataset import EvenBatches, MriDataset, make_loader
+from ..data.dataset import BagBatches, EvenBatches, MriDataset, make_loader
 from ..errors import ConfigError
 from ..models.classifier import Classifier
 from ..models.device import seed_everything
+from ..models.pooling import Bags
 from ..predictions import Predictions, per_person
 from ..runtime import progress
 from .logits import as_predictions
@@ -73,7 +74,9 @@ class Step:
         self.parts, self.grad_clip = parts, grad_clip
         self.net = state.net if net is None else net
 
-    def __call__(self, images: Tensor, labels: Tensor, size: int | None = None) -> Tensor:
+    def __call__(
+        self, images: Tensor, labels: Tensor, size: int | None = None, bags: Bags | None = None
+    ) -> Tensor:
         """Learn from a batch; return its mean loss over all processes, a scalar on the device.
 
         The scalar is not read here: reading makes the processor wait for a GPU.
@@ -82,26 +85,31 @@ class Step:
             images: This process's share of the batch.
             labels: Its classes.
             size: Images in the batch of all processes; None for one process.
+            bags: Slices whose answers become one before the loss; these come in one part.
         """
+        if bags is not None:
+            labels = labels[bags.first()]
         weight = self._sum(self.weights[labels].sum())
         weight = weight.clamp(min=torch.finfo(weight.dtype).tiny)
         total = torch.zeros((), device=images.device)
         self.state.optimizer.zero_grad(set_to_none=True)
         largest = -(-(len(labels) if size is None else size) // self.accelerator.num_processes)
-        *before, last = _parts(len(labels), self.parts, largest)
+        *before, last = _parts(len(labels), self.parts, largest) if bags is None else [slice(None)]
         with self.accelerator.no_sync(self.net):
             for part in before:
                 total += self._part(images[part], labels[part], weight)
-        total += self._part(images[last], labels[last], weight)
+        total += self._part(images[last], labels[last], weight, bags)
         self.accelerator.clip_grad_norm_(self.state.net.parameters(), self.grad_clip)
         self.state.optimizer.step()
         self.state.scheduler.step()
         return self._sum(total)
 
-    def _part(self, images: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    def _part(
+        self, images: Tensor, labels: Tensor, weight: Tensor, bags: Bags | None = None
+    ) -> Tensor:
         """Add a part's gradients; return its share of the batch's loss."""
         with self.accelerator.autocast():
-            logits = self.net(images)
+            logits = self.net(images) if bags is None else self.net(images, bags)
         loss = self.loss_of(logits.float(), labels) / weight
         # Processes that share gradients take their mean, where the batch's gradient is their sum.
         self.accelerator.backward(loss * self.accelerator.num_processes)
@@ -130,6 +138,7 @@ class Passes:
         val: Validation people.
         batch_size: Images in a batch, of all processes together.
         workers: Processes that read ahead.
+        pool: How a person's slices become one answer.
     """
 
     def __init__(
@@ -142,11 +151,12 @@ class Passes:
         *,
         batch_size: int,
         workers: int,
+        pool: str = "mean",
     ) -> None:
         self.accelerator, self.config, self.loss_name = accelerator, config, loss
         self.device = accelerator.device
         self.train_data, self.val_data = train, val
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers, self.pool = batch_size, workers, pool
         self.loader = self._open(train, config.seed)
 
     def __len__(self) -> int:
@@ -154,7 +164,10 @@ class Passes:
 
     def _open(self, data: MriDataset, seed: int | None) -> DataLoader[Any]:
         share = (self.accelerator.process_index, self.accelerator.num_processes)
-        return make_loader(data, self.batch_size, seed=seed, workers=self.workers, share=share)
+        bags = self.pool != "mean" and seed is not None
+        return make_loader(
+            data, self.batch_size, seed=seed, workers=self.workers, share=share, bags=bags
+        )
 
     def learn(self, net: nn.Module, state: TrainState, epochs: int) -> float:
         """Take one pass over the training people; return the mean loss of an image.
@@ -176,10 +189,11 @@ class Passes:
         total = torch.zeros((), device=self.device)
         images = progress(self.loader, desc=f"epoch {epoch}/{epochs}")
         with self._memory(state), compiling(self.config.compile):
-            for (inputs, labels), size in zip(images, self._sizes(), strict=True):
+            batches = zip(images, self._sizes(), self._bags(), strict=True)
+            for (inputs, labels), size, bags in batches:
                 inputs = self._vary(inputs.to(self.device, non_blocking=True), generator, size)
                 labels = labels.to(self.device, non_blocking=True)
-                total += step(inputs, labels, size) * size
+                total += step(inputs, labels, size, bags) * size
         mean = total.item() / len(self.train_data)
         if not math.isfinite(mean):  # the one time an epoch that a GPU is waited for
             raise ConfigError(
@@ -208,7 +222,19 @@ class Passes:
 
     def _sizes(self) -> list[int]:
         """Return the number of images in each batch of training, over all processes."""
+        if isinstance(self.loader.batch_sampler, BagBatches):
+            return [len(rows) for rows in self.loader.batch_sampler]
         return [len(part) for part in np.array_split(range(len(self.train_data)), len(self))]
+
+    def _bags(self) -> Iterator[Bags | None]:
+        """Yield which slices of each batch of training belong together; None: none do."""
+        batches = self.loader.batch_sampler
+        if not isinstance(batches, BagBatches):
+            yield from [None] * len(self)
+            return
+        for bags in batches.bags():
+            place = self.train_data.places[np.concatenate(bags)].to(self.device)
+            yield Bags(tuple(map(len, bags)), place)
 
     def _vary(self, inputs: Tensor, generator: torch.Generator, size: int) -> Tensor:
         if not self.config.augment:
@@ -220,13 +246,21 @@ class Passes:
 
     @torch.no_grad()
     def validate(self, model: Classifier) -> Predictions:
-        """Return the mean logit of each validation person, to every process."""
+        """Return the logits of each validation person, to every process."""
         model.eval()
-        shares = []
-        for inputs, _ in self._open(self.val_data, None):  # float32, as in evaluation
-            logits = model(to_unit(inputs.to(self.device, non_blocking=True)))
+        shares, loader = [], self._open(self.val_data, None)
+        assert loader.batch_sampler is not None
+        for (inputs, _), rows in zip(loader, loader.batch_sampler, strict=True):
+            images = to_unit(inputs.to(self.device, non_blocking=True))  # float32, as in evaluation
+            if model.attention is None:
+                logits = model(images)
+            else:
+                features = model.embed(images)
+                place = self.val_data.places[rows]
+                logits = model.with_scores(model.classify(features), features, place)
             shares.append(logits.cpu())
-        return per_person(as_predictions(self.val_data, in_order(shares, self.accelerator)))
+        answers = in_order(shares, self.accelerator)
+        return per_person(as_predictions(self.val_data, answers, model.pooling))
 
 
 @contextmanager

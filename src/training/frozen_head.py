@@ -3,7 +3,7 @@
 A linear head's mean logit over a person's images is its logit of their mean features (an ordinal
 head's nearly so). So the head is fitted to one row per person by a convex solver, with the strength
 of the penalty chosen by cross-validation among the people it may look at, and needs no epochs,
-batches or learning rate.
+batches or learning rate. Where slices are weighed (`frozen_pool`), it is fitted to weighted means.
 
 Arrays: ``(n, F)`` features of n images, ``(P, F)`` means of P people; K classes; L strengths.
 """
@@ -11,8 +11,8 @@ Arrays: ``(n, F)`` features of n images, ``(P, F)`` means of P people; K classes
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,20 +20,22 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import nn
 
-from ..data.dataset import MriDataset
+from ..data.dataset import MriDataset, require_slices
 from ..errors import ConfigError, counted
 from ..labels import class_scheme, kind_of_label
 from ..models.classifier import Classifier, OrdinalHead
+from ..models.pooling import slice_weights
 from ..predictions import Predictions
 from .features import Floats, dataset_features
+from .frozen_pool import PENALTIES, SliceWeigher
 from .logits import as_predictions
 from .optimisation import class_weights, make_loss
-from .penalty_path import STRENGTHS, PenaltyPath
+from .penalty_path import STRENGTHS, PenaltyPath, inner_folds
 
 logger = logging.getLogger(__name__)
-INNER_FOLDS = 5
 #: Weaker penalties are not tried after this many that are worse than the best.
 PATIENCE = 2
 
@@ -48,6 +50,11 @@ class People:
         labels: ``(P,)`` classes.
         subjects: ``(P,)`` names.
         stages: ``(P,)`` 0 to 2: CDR 0, 0.5, and 1 or more.
+        pool: How the images of a person become one answer; anything but the mean needs `scans`,
+            and attention `places`.
+        scans: ``(n,)`` number of each image's scan, from 0.
+        places: ``(n,)`` where each slice lies in its scan, 0 to 1.
+        weights: ``(n,)`` what each image counts; None: all the same.
     """
 
     images: Floats
@@ -55,23 +62,40 @@ class People:
     labels: NDArray[np.int64]
     subjects: NDArray[Any]
     stages: NDArray[np.int64]
+    pool: str = "mean"
+    scans: NDArray[np.int64] | None = None
+    places: NDArray[np.float64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @cached_property
     def means(self) -> NDArray[np.float64]:
-        """``(P, F)`` mean features of each person."""
-        return self._mean_of(self.images, self.person, len(self.labels))
+        """``(P, F)`` mean features of each person, weighted where images are."""
+        return self._mean_of(self.images, self.person, len(self.labels), self.weights)
 
     @torch.no_grad()
     def mean_logits(self, head: nn.Module, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the mean logits ``(len(chosen), K)`` of some people over their images."""
+        """Return the pooled logits ``(len(chosen), K)`` of some people over their images."""
         order = np.full(len(self.labels), -1)
         order[chosen] = np.arange(len(chosen))
         rows = np.flatnonzero(order[self.person] >= 0)
         logits = head(torch.from_numpy(self.images[rows]).double()).numpy()
-        return self._mean_of(logits, order[self.person[rows]], len(chosen))
+        weights = None if self.weights is None else self.weights[rows]
+        if self.pool == "max":
+            assert self.scans is not None
+            scans = np.unique(self.scans[rows], return_inverse=True)[1]
+            weights = slice_weights("max", logits, scans, order[self.person[rows]])
+        return self._mean_of(logits, order[self.person[rows]], len(chosen), weights)
 
     @staticmethod
-    def _mean_of(values: NDArray[Any], group: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    def _mean_of(
+        values: NDArray[Any],
+        group: NDArray[np.int64],
+        count: int,
+        weights: NDArray[np.float64] | None,
+    ) -> NDArray[np.float64]:
+        if weights is not None:
+            table = csr_array((weights, (group, np.arange(len(group)))), (count, len(group)))
+            return np.asarray((table @ values) / np.asarray(table.sum(axis=1))[:, None])
         sums = np.zeros((count, values.shape[1]))
         np.add.at(sums, group, values)
         return sums / np.bincount(group, minlength=count)[:, None]
@@ -85,11 +109,13 @@ class HeadFit:
         strength: The penalty chosen, one of `STRENGTHS`.
         losses: Mean class-weighted loss of people left out, for each of `STRENGTHS` tried.
         validation: Each person's logits by the inner fold that left the person out.
+        attention: State of the `GatedAttention` that was fitted with it, if one was.
     """
 
     strength: float
     losses: list[float]
     validation: Predictions
+    attention: dict[str, torch.Tensor] | None = None
 
     @property
     def history(self) -> dict[str, Any]:
@@ -112,7 +138,12 @@ def gather_people(
         datasets: No person in two of them.
         device: Where the model is.
     """
-    logger.info("backbone frozen: the head is fitted to the mean features of each person")
+    for data in datasets:
+        require_slices(data, model.pooling)
+    weighted = "" if model.pooling == "mean" else f", slices weighed by {model.pooling}"
+    logger.info(
+        "backbone frozen: the head is fitted to the mean features of each person%s", weighted
+    )
     features = np.concatenate([dataset_features(model, data, device) for data in datasets])
     rows = pd.concat([data.rows for data in datasets], ignore_index=True)
     labels = np.concatenate([data.labels for data in datasets])
@@ -122,7 +153,12 @@ def gather_people(
     kind = kind_of_label(str(rows["label"].iloc[0]))
     scheme = class_scheme(3 if kind == "stage" else None, kind)
     stages = np.array([scheme.index(stage) for stage in rows["label"].iloc[first]])
-    return People(features, person, labels[first], names, stages)
+    people = People(features, person, labels[first], names, stages, model.pooling)
+    if model.pooling == "mean":
+        return people
+    sessions = rows.groupby(["subject", "session"], dropna=False, sort=False).ngroup()
+    places = np.concatenate([data.places.double().numpy() for data in datasets])
+    return replace(people, scans=sessions.to_numpy(np.int64), places=places)
 
 
 def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: int) -> HeadFit:
@@ -141,7 +177,11 @@ def fit_head(model: Classifier, people: People, *, loss: str, cap: float, seed: 
     Raises:
         ConfigError: There are under four people, or under two classes.
     """
-    return fit_people(model.head, people, model.num_classes, loss=loss, cap=cap, seed=seed)
+    fit = fit_people(model.head, people, model.num_classes, loss=loss, cap=cap, seed=seed)
+    if fit.attention is not None:
+        assert model.attention is not None
+        model.attention.load_state_dict(fit.attention)
+    return fit
 
 
 def fit_people(
@@ -172,36 +212,51 @@ def fit_people(
     if loss == "ordinal" and k == 2 and people.stages.max() > 1:
         # The two sides weigh the same, so that the first threshold stays between them.
         learnt, weights = people.stages, weights[[0, *[1] * int(people.stages.max())]]
-    losses, left_out = _validate(people, learnt, weights, k, loss, seed)
+    folds, given = list(inner_folds(learnt, seed)), (learnt, weights, k, loss)
+    plain = replace(people, pool="mean")
+    losses, left_out = _validate([plain] * len(folds), folds, *given)
+    attention = None
+    if people.pool != "mean":
+        weigher = SliceWeigher(people, learnt, weights, loss, STRENGTHS[int(np.argmin(losses))])
+        tried = []
+        for penalty in PENALTIES[people.pool]:
+            views = [weigher.weigh(inner, penalty, seed)[0] for inner, _ in folds]
+            tried.append(_validate(views, folds, *given))
+        chosen = int(np.argmin([min(found) for found, _ in tried]))
+        losses, left_out = tried[chosen]
+        everyone = np.arange(len(labels))
+        people, attention = weigher.weigh(everyone, PENALTIES[people.pool][chosen], seed)
     best = int(np.argmin(losses))
     *_, found = PenaltyPath(people.means, learnt, weights, loss).heads(STRENGTHS[: best + 1])
     head.load_state_dict(_merged(found, k).state_dict())
-    return HeadFit(STRENGTHS[best], losses, Predictions(labels, left_out[best], people.subjects))
+    validation = Predictions(labels, left_out[best], people.subjects)
+    return HeadFit(STRENGTHS[best], losses, validation, attention)
 
 
 def _validate(
-    people: People,
+    views: Sequence[People],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     learnt: NDArray[np.int64],
     weights: NDArray[np.float64],
     k: int,
     loss: str,
-    seed: int,
 ) -> tuple[list[float], list[NDArray[np.float64]]]:
     """Return for each strength tried the loss and the logits ``(P, K)`` of people left out.
 
     A person's logits are the mean over the images, as they will be of anyone later: of an ordinal
-    head these are not the logits of the mean features.
+    head these are not the logits of the mean features. `views` are the people, once for each of
+    `folds`, with images weighed as the fold's own people taught.
     """
     loss_of = make_loss("ce" if loss == "focal" else loss, torch.tensor(weights))
-    folds = list(_inner_folds(learnt, seed))
     paths = [
-        PenaltyPath(people.means[inner], learnt[inner], weights, loss).heads() for inner, _ in folds
+        PenaltyPath(people.means[inner], learnt[inner], weights, loss).heads()
+        for people, (inner, _) in zip(views, folds, strict=True)
     ]
     losses: list[float] = []
     left_out: list[NDArray[np.float64]] = []
     for heads in zip(*paths, strict=True):
         said, kept = np.zeros((len(learnt), len(weights))), np.zeros((len(learnt), k))
-        for head, (_, outer) in zip(heads, folds, strict=True):
+        for head, people, (_, outer) in zip(heads, views, folds, strict=True):
             said[outer] = people.mean_logits(head, outer)
             kept[outer] = people.mean_logits(_merged(head, k), outer)
         losses.append(float(loss_of(torch.tensor(said), torch.tensor(learnt))))
@@ -227,16 +282,7 @@ def predict_features(model: Classifier, features: Floats, dataset: MriDataset) -
     model.eval()
     weight = next(model.head.parameters())
     logits = model.classify(torch.from_numpy(features).to(weight.device, weight.dtype))
-    return as_predictions(dataset, [logits.float().cpu()])
-
-
-def _inner_folds(
-    labels: NDArray[np.int64], seed: int
-) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield (fit, left out): stratified; classes with fewer people than folds are dealt out."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    count = min(INNER_FOLDS, len(labels) // 2)
-    part = np.empty(len(labels), dtype=np.int64)
-    part[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % count
-    for fold in range(count):
-        yield np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+    if model.attention is not None:
+        own = torch.from_numpy(features).to(weight.device)
+        logits = model.with_scores(logits, own, dataset.places)
+    return as_predictions(dataset, [logits.float().cpu()], model.pooling)

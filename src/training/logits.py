@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..data.dataset import MriDataset, make_loader
 from ..errors import CheckpointError, counted
 from ..models.classifier import Classifier
 from ..models.engine import Pass
+from ..models.pooling import slice_weights
 from ..predictions import Predictions
 from ..runtime import keep_memory, progress
 
@@ -61,25 +63,36 @@ def predict(
     """
     was_training = model.training
     model.eval()
-    run, parts = Pass(model, len(dataset)), []
+    run, parts, start = Pass(model, len(dataset)), [], 0
     loader = make_loader(dataset, inference_batch(model.dim, device))
     try:
         for images, _ in progress(loader, desc=f"predict {dataset.split}"):
             # Left on the device, so that nobody waits for it while the next images are read.
             shown = to_unit(images.to(device, non_blocking=True))
-            if look is None:
+            if look is None and model.attention is None:
                 parts.append(run.logits(shown).float())
                 continue
             features, logits = run.both(shown)
+            if model.attention is not None:
+                place = dataset.places[start : start + len(images)]
+                logits, start = model.with_scores(logits, features, place), start + len(images)
             parts.append(logits.float())
-            look(features.float().cpu().numpy())
+            if look is not None:
+                look(features.float().cpu().numpy())
     finally:
         model.train(was_training)
-    return as_predictions(dataset, parts)
+    return as_predictions(dataset, parts, model.pooling)
 
 
-def as_predictions(dataset: MriDataset, parts: list[torch.Tensor]) -> Predictions:
-    """Return the logits of a data set's rows, given as batches in order.
+def as_predictions(
+    dataset: MriDataset, parts: list[torch.Tensor], pool: str = "mean"
+) -> Predictions:
+    """Return the logits of a data set's rows, and what each weighs in its person's answer.
+
+    Args:
+        dataset: The rows.
+        parts: Their logits as batches in order; with attention, scores are their last column.
+        pool: How slices become one answer.
 
     Raises:
         CheckpointError: A logit is not finite: the weights have diverged.
@@ -91,4 +104,10 @@ def as_predictions(dataset: MriDataset, parts: list[torch.Tensor]) -> Prediction
             f"the model's scores are not finite for {bad} of {counted(len(logits), 'image')}",
             hint="train again with a lower --lr, or --precision fp32",
         )
-    return Predictions(dataset.labels, logits, dataset.subjects)
+    scores = None
+    if pool == "attention":
+        logits, scores = logits[:, :-1], logits[:, -1]
+    said = Predictions(dataset.labels, logits, dataset.subjects)
+    if pool == "mean":
+        return said
+    return replace(said, weights=slice_weights(pool, logits, dataset.scans, said.people, scores))

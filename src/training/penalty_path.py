@@ -17,6 +17,19 @@ from .optimisation import make_loss
 
 #: Penalties of the squared weights, strongest first, for features whose rows have mean length 1.
 STRENGTHS = tuple(float(value) for value in 10.0 ** np.arange(0.5, -4.1, -0.5))
+INNER_FOLDS = 5
+
+
+def inner_folds(
+    labels: NDArray[np.int64], seed: int
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield (fit, left out): stratified; classes with fewer people than folds are dealt out."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    count = min(INNER_FOLDS, len(labels) // 2)
+    part = np.empty(len(labels), dtype=np.int64)
+    part[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % count
+    for fold in range(count):
+        yield np.flatnonzero(part != fold), np.flatnonzero(part == fold)
 
 
 class PenaltyPath:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..config import RunConfig, TrainConfig
-from ..data.dataset import MriDataset, own_dataset, require_people
+from ..data.dataset import MriDataset, own_dataset, require_people, require_slices
 from ..data.loaders import choose_validation
 from ..errors import ConfigError, counted, require_kind
 from ..files import write_json
@@ -98,10 +98,12 @@ class Trainer:
         self.on_epoch = LiveCurve() if plot and on_epoch is None else on_epoch
         loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
         _check_fit(model, self.train_data, self.val_data, loss)
+        _check_pool(model, self.train_data, self.config, self.accelerator.num_processes)
         self.passes = Passes(
             *(self.accelerator, self.config, loss, self.train_data, self.val_data),
             batch_size=self.config.batch_size or -(-len(self.train_data) // len(train_loader)),
             workers=train_loader.num_workers,
+            pool=model.pooling,
         )
 
     def train(self, num_epochs: int | None = None, save_dir: str | Path | None = None) -> History:
@@ -259,6 +261,19 @@ def _whole_number(num_epochs: int) -> int:
     if num_epochs < 1:
         raise ConfigError(f"train(num_epochs={num_epochs}) trains nothing", hint=hint)
     return int(num_epochs)
+
+
+def _check_pool(model: Classifier, train: MriDataset, config: TrainConfig, processes: int) -> None:
+    """Check that slices that are weighed can be: a person's are in one process, and one part."""
+    require_slices(train, model.pooling)
+    if model.pooling == "mean" or model.frozen:
+        return
+    if processes > 1 or config.accumulate > 1:
+        raise ConfigError(
+            f"--pool {model.pooling} learns from slices of a person together, in one process and "
+            "one part",
+            hint="leave torchrun and --accumulate out, or freeze the network: --freeze_backbone",
+        )
 
 
 def _check_fit(model: Classifier, train: MriDataset, val: MriDataset, loss: str) -> None:

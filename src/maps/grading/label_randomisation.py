@@ -113,7 +113,8 @@ def training_people(
     manifest = training.manifest.where(training.manifest.table["subject"].isin(chosen))
     some = training.with_manifest(manifest, training.split)
     with computing(model, torch.empty(0)):
-        found = gather_people(model, [some], device)
+        # Heads of mean features: what weighs slices has no part in the map of one image.
+        found = replace(gather_people(model, [some], device), pool="mean")
     return found, f"Heads were fitted to {len(chosen)} of {len(people)} training people."
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ...errors import ImageError, UnknownNameError
@@ -39,6 +40,7 @@ _CUTS = 20  # through a volume
 _MIN_AREA = 0.03  # of the largest cut's brain: a smaller one shows nothing
 _CELL, _GAP, _LABEL, _BAR = 1.45, 0.06, 0.17, 0.85
 _CLOSEST = 0.035  # inches between two lines of the scout
+_BESIDE = (0.6, 1.0)  # inches left of the bars of weights, and of them
 
 
 def mosaic(
@@ -52,6 +54,7 @@ def mosaic(
     plane: str = "axial",
     first: int = 0,
     stamps: Sequence[str] = (),
+    weights: NDArray[np.float64] | None = None,
 ) -> Path:
     """Draw many cuts of one person, on one colour scale, after a scout that shows where they lie.
 
@@ -66,6 +69,7 @@ def mosaic(
         plane: A key of `PLANES`: which way the cuts lie.
         first: Number of the image's first cut in the scan, where a stack of slices begins.
         stamps: Warnings, drawn in red above the title.
+        weights: Share of each of `slices` in the person's answer, drawn as bars beside the cuts.
 
     Returns:
         `path`.
@@ -82,7 +86,9 @@ def mosaic(
     top = None if point is None else point[cut_axis]
     indices = _indices(person, slices, plane, first, top)
     names = _names(person.image, indices, cut_axis, None if slices is None else first)
-    sheet, corner, columns, cell = _sheet(person, len(indices) + 1, plane)
+    sheet, corner, columns, cell = _sheet(person, len(indices) + 1, plane, weights is not None)
+    if weights is not None and slices is not None:
+        _bars(sheet, corner, slices, weights)
     grey = grey_limits(person.image.data)
     for number, (index, name) in enumerate(zip([None, *indices], ["", *names], strict=True)):
         axes = sheet.axes(*_place(corner, number, columns, cell), *cell)
@@ -145,7 +151,7 @@ def _names(image: PlacedVolume, indices: list[int], axis: int, first: int | None
 
 
 def _sheet(
-    person: PersonMap, count: int, plane: str
+    person: PersonMap, count: int, plane: str, weighed: bool = False
 ) -> tuple[Sheet, tuple[float, float], int, tuple[float, float]]:
     """Return the sheet with heading and colour bar, its upper left corner, columns and cell."""
     wide, high = plane_sizes(person.image.data.shape, person.image.voxel_size)[plane]
@@ -157,12 +163,36 @@ def _sheet(
     lines = len(heading(person.title, person.text, width))
     corner = (0.0, 0.3 + LINE * lines)
     rows = -(-count // columns)
-    sheet = Sheet(width + _BAR, corner[1] + rows * (cell[1] + _LABEL + _GAP))
+    beside = _BAR + weighed * (sum(_BESIDE) + 0.15)
+    sheet = Sheet(width + beside, corner[1] + rows * (cell[1] + _LABEL + _GAP) + 0.3 * weighed)
     sheet.heading(0, 0.05, width, person.title, person.text)
     tall = min(1.9, sheet.height - corner[1] - 0.1)
     place = (width + 0.05, corner[1] + 0.05, 0.15, tall)
     sheet.colour_bar(place, MAP_COLOURS, (0, 1), SHARE, SHARE_TICKS)
     return sheet, corner, columns, cell
+
+
+def _bars(
+    sheet: Sheet,
+    corner: tuple[float, float],
+    slices: Sequence[int],
+    weights: NDArray[np.float64],
+) -> None:
+    """Draw what each slice weighs as a bar at its number, at the right edge of the sheet."""
+    left = sheet.width - _BESIDE[1] - 0.15
+    top, below = corner[1] + 0.05, 0.45  # inches: the numbers and the name under the axis
+    axes = sheet.axes(left, top, _BESIDE[1], sheet.height - top - below)
+    numbers = np.array(slices)
+    gap = float(np.diff(np.sort(numbers)).min()) if len(numbers) > 1 else 1.0
+    axes.barh(numbers, 100 * weights, height=0.8 * gap, color=CROSSHAIR)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(0, 105 * float(weights.max()))
+    axes.set_ylim(numbers.min() - gap, numbers.max() + gap)
+    axes.set_ylabel("slice", fontsize=9)
+    axes.set_xlabel("weight (%)", fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.tick_params(labelsize=8)
 
 
 def _place(

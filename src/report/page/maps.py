@@ -78,6 +78,8 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
             f"{counted(content['n_people'], 'person')}."
         ),
     )
+    slices = (content.get("phantom") or {}).get("slices") or {}
+    maps.about += f" {shown(slices['sentence'], 400)}" if "sentence" in slices else ""
     classes = files.metrics["classes"]
     each = ((f"{name}.png", f"Maps of people of {name}") for name in classes)
     maps.figures = _pictures(files.maps, _FIGURES, width)
