@@ -128,7 +128,8 @@ class RunConfig:
         if self.model.pool != "mean" and self.data.model_dim == "3d":
             raise ConfigError(
                 f"--pool {self.model.pool} weighs slices, and a volume is one image",
-                hint="leave --pool out, or take slices: --dim 2d",
+                hint="leave --pool out, or take slices: --dataset "
+                + self.data.name.replace("3d", "2d"),
             )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)

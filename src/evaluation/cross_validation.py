@@ -225,8 +225,8 @@ class Study:
         ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
         model = config_to_dict(config)["model"]
-        if model["pool"] == "mean":  # as in folds that were trained before others were there
-            del model["pool"]
+        if model["pool"] == "mean":  # folds from before there were others tell nothing
+            model["pool"] = None
         return {
             "version": VERSION,
             "folds": folds_hash(self.folds),

@@ -100,7 +100,8 @@ def run_identity(
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),
-        **({} if model.pooling == "mean" else {"pool": model.pooling}),
+        # None, as runs from before there were others tell nothing.
+        "pool": None if model.pooling == "mean" else model.pooling,
         "classes": list(train.scheme.classes),
         "training people": hash_subjects(train.subjects),
         "preprocessing": train.settings,

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from .frozen_head import People
 
 #: Penalties of the squared weights of the attention that are tried; `max` learns no weights.
-PENALTIES = {"max": (0.0,), "attention": (0.1, 0.01)}
+PENALTIES = {"max": (0.0,), "attention": (1.0, 0.1)}
 #: Principal components of the features that attention sees.
 COMPONENTS = 16
-_STEPS = 60  # of L-BFGS
+_STEPS = 40  # of L-BFGS
 
 
 class SliceWeigher:
@@ -155,7 +155,9 @@ class SliceWeigher:
     def _turn(self) -> tuple[Tensor, Tensor]:
         """Standardised features -> components: (R, F), and the mean (F,) that is taken off first.
 
-        Components have variance 1 over the slices of everyone; they know no labels.
+        Components have the same variance over the slices of everyone, and 1 together: the penalty
+        then holds down what is learnt from many features more than what is learnt from the place.
+        They know no labels.
         """
         rows = self._standardised
         centre = rows.mean(dim=0)
@@ -166,7 +168,7 @@ class SliceWeigher:
             (centred.T @ centred / len(centred)).numpy(), subset_by_index=(width - count, width - 1)
         )
         kept = values > 1e-6 * values[-1]
-        turn = (vectors[:, kept] / np.sqrt(values[kept])).T
+        turn = (vectors[:, kept] / np.sqrt(values[kept] * kept.sum())).T
         return torch.from_numpy(turn).double(), centre.double()
 
     @cached_property

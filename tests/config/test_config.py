@@ -27,7 +27,7 @@ FLAGS = """
     image_size input keep_memory keep_models label layer learning_curve let_in loss lr maps
     method min_age mode
     months n4 num_slices
-    official_split patience
+    official_split patience pool
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
     rating_days register repeat repeats report results_dir resume run runs samples search seed seeds

@@ -187,7 +187,7 @@ def _bars(
     axes.barh(numbers, 100 * weights, height=0.8 * gap, color=CROSSHAIR)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(0, 105 * float(weights.max()))
-    axes.set_ylim(numbers.min() - gap, numbers.max() + gap)
+    axes.set_ylim(numbers.min() - 0.6 * gap, numbers.max() + 0.6 * gap)
     axes.set_ylabel("slice", fontsize=9)
     axes.set_xlabel("weight (%)", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(3))
