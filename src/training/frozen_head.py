@@ -30,7 +30,7 @@ from ..models.classifier import Classifier, OrdinalHead
 from ..models.pooling import slice_weights
 from ..predictions import Predictions
 from .features import Floats, dataset_features
-from .frozen_pool import PENALTIES, SliceWeigher
+from .frozen_pool import PENALTIES, SliceWeigher, levelled
 from .logits import as_predictions
 from .optimisation import class_weights, make_loss
 from .penalty_path import STRENGTHS, PenaltyPath, inner_folds
@@ -213,21 +213,21 @@ def fit_people(
         # The two sides weigh the same, so that the first threshold stays between them.
         learnt, weights = people.stages, weights[[0, *[1] * int(people.stages.max())]]
     folds, given = list(inner_folds(learnt, seed)), (learnt, weights, k, loss)
-    plain = replace(people, pool="mean")
-    losses, left_out = _validate([plain] * len(folds), folds, *given)
+    losses, left_out = _validate([people] * len(folds), folds, *given)
     attention = None
-    if people.pool != "mean":
+    if people.pool == "attention":  # with no weights yet, this was the mean
         weigher = SliceWeigher(people, learnt, weights, loss, STRENGTHS[int(np.argmin(losses))])
         tried = []
-        for penalty in PENALTIES[people.pool]:
+        for penalty in PENALTIES:
             views = [weigher.weigh(inner, penalty, seed)[0] for inner, _ in folds]
             tried.append(_validate(views, folds, *given))
         chosen = int(np.argmin([min(found) for found, _ in tried]))
         losses, left_out = tried[chosen]
         everyone = np.arange(len(labels))
-        people, attention = weigher.weigh(everyone, PENALTIES[people.pool][chosen], seed)
+        people, attention = weigher.weigh(everyone, PENALTIES[chosen], seed)
     best = int(np.argmin(losses))
     *_, found = PenaltyPath(people.means, learnt, weights, loss).heads(STRENGTHS[: best + 1])
+    found = levelled(found, people, np.arange(len(labels)), learnt, weights)
     head.load_state_dict(_merged(found, k).state_dict())
     validation = Predictions(labels, left_out[best], people.subjects)
     return HeadFit(STRENGTHS[best], losses, validation, attention)
@@ -256,7 +256,8 @@ def _validate(
     left_out: list[NDArray[np.float64]] = []
     for heads in zip(*paths, strict=True):
         said, kept = np.zeros((len(learnt), len(weights))), np.zeros((len(learnt), k))
-        for head, people, (_, outer) in zip(heads, views, folds, strict=True):
+        for head, people, (inner, outer) in zip(heads, views, folds, strict=True):
+            levelled(head, people, inner, learnt, weights)
             said[outer] = people.mean_logits(head, outer)
             kept[outer] = people.mean_logits(_merged(head, k), outer)
         losses.append(float(loss_of(torch.tensor(said), torch.tensor(learnt))))

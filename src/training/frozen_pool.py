@@ -3,9 +3,11 @@
 Which slices tell a person's class is asked of heads that never saw the person: each is fitted to
 the mean features of other people, and scores the slices of those it left out. Attention learns from
 these scores which slices to heed, from a few principal components of the features and the slice's
-place; `max` takes the slice with the largest log-odds of "demented". The head is then fitted again,
-to features weighted so. A head's scores of the people it was fitted to would not do: with more
-features than people they are right in every slice.
+place. The head is then fitted again, to features weighted so. A head's scores of the people it was
+fitted to would not do: with more features than people they are right in every slice.
+
+`max` keeps the head of mean features, and moves its threshold: the most demented of many slices
+looks demented in everyone.
 
 Arrays: n slices of P people in S scans; F features, R components, H hidden units, K classes.
 """
@@ -20,17 +22,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from torch import Tensor
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
 
+from ..models.classifier import OrdinalHead
 from ..models.pooling import GatedAttention, slice_weights, standardised
+from ..predictions import Predictions, as_binary
 from .optimisation import make_loss
 from .penalty_path import PenaltyPath, inner_folds
 
 if TYPE_CHECKING:
     from .frozen_head import People
 
-#: Penalties of the squared weights of the attention that are tried; `max` learns no weights.
-PENALTIES = {"max": (0.0,), "attention": (1.0, 0.1)}
+#: Penalties of the squared weights of the attention that are tried.
+PENALTIES = (1.0, 0.1)
 #: Principal components of the features that attention sees.
 COMPONENTS = 16
 _STEPS = 40  # of L-BFGS
@@ -63,7 +68,7 @@ class SliceWeigher:
 
     def weigh(
         self, chosen: NDArray[np.int64], penalty: float, seed: int
-    ) -> tuple[People, dict[str, Tensor] | None]:
+    ) -> tuple[People, dict[str, Tensor]]:
         """Return everyone with the weights that some people teach, and the attention's state.
 
         Args:
@@ -75,14 +80,11 @@ class SliceWeigher:
         if key not in self._said:
             self._said[key] = self._said_of_others(chosen, seed)
         said = self._said[key]
-        scores = state = None
-        if self.people.pool == "attention":
-            attention = self._attention(chosen, said, penalty, seed)
-            state = self._for_features(attention).state_dict()
-            with torch.no_grad():
-                scores = attention.score_of(self._components, self._places).numpy()
-        weights = slice_weights(self.people.pool, said, self.scans, self.people.person, scores)
-        return replace(self.people, weights=weights), state
+        attention = self._attention(chosen, said, penalty, seed)
+        with torch.no_grad():
+            scores = attention.score_of(self._components, self._places).numpy()
+        weights = slice_weights("attention", said, self.scans, self.people.person, scores)
+        return replace(self.people, weights=weights), self._for_features(attention).state_dict()
 
     def _said_of_others(self, chosen: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
         """Return logits (n, K) of the chosen people's slices by heads that left the person out.
@@ -184,6 +186,42 @@ class SliceWeigher:
     def _places(self) -> Tensor:
         assert self.people.places is not None
         return torch.from_numpy(self.people.places)
+
+
+def levelled(
+    head: nn.Module,
+    people: People,
+    chosen: NDArray[np.int64],
+    learnt: NDArray[np.int64],
+    weights: NDArray[np.float64],
+) -> nn.Module:
+    """Move a head's log-odds of "demented" to where the pooled answers on people fit best.
+
+    Args:
+        head: Linear or ordinal, of mean features; changed where people are pooled by ``max``.
+        people: All of them.
+        chosen: Whose labels may be looked at.
+        learnt: ``(P,)`` classes that the head learnt.
+        weights: Of these classes.
+    """
+    if people.pool != "max":
+        return head
+    demented = (learnt[chosen] > 0).astype(np.int64)
+    said = as_binary(Predictions(demented, people.mean_logits(head, chosen), chosen)).logits
+    odds, weight = said[:, 1] - said[:, 0], weights[learnt[chosen]]
+    sign = 2 * demented - 1
+
+    def loss(shift: float) -> float:
+        return float(weight @ np.logaddexp(0, -sign * (odds + shift)))
+
+    most = float(np.abs(odds).max()) + 10
+    shift = float(minimize_scalar(loss, bounds=(-most, most), method="bounded").x)
+    with torch.no_grad():
+        if isinstance(head, OrdinalHead):
+            head.first -= shift
+        else:
+            head.get_parameter("bias")[1:] += shift
+    return head
 
 
 def _softmax(scores: Tensor, group: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from src.models.classifier import OrdinalHead
 from src.models.pooling import GatedAttention, slice_weights
+from src.training import frozen_head
 from src.training.frozen_head import People, fit_people
-from src.training.frozen_pool import PENALTIES
 
 SLICES, TELL = 10, slice(3, 6)
 
@@ -82,7 +82,7 @@ def test_nothing_is_found_where_nothing_is(pool):
 
 @pytest.mark.slow
 def test_a_fit_repeats(monkeypatch):
-    monkeypatch.setitem(PENALTIES, "attention", (0.1,))
+    monkeypatch.setattr(frozen_head, "PENALTIES", (0.1,))
     people = bags(12, 3, width=6)
     (first, one), (again, two) = fitted(people, "attention"), fitted(people, "attention")
     assert all(torch.equal(one.attention[name], two.attention[name]) for name in one.attention)
