@@ -31,7 +31,8 @@ from ..models.device import choose_device
 from ..models.engine import Pass, digest
 from ..predictions import Predictions
 from ..training.features import Floats
-from ..training.frozen_head import People, fit_people
+from ..training.frozen_head import fit_people
+from ..training.frozen_people import People
 from ..training.logits import inference_batch, place
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,11 +27,9 @@ from torch import Tensor, nn
 from ..models.classifier import OrdinalHead
 from ..models.pooling import GatedAttention, slice_weights, standardised
 from ..predictions import Predictions, as_binary
+from .frozen_people import People
 from .optimisation import make_loss
 from .penalty_path import PenaltyPath, inner_folds
-
-if TYPE_CHECKING:
-    from .frozen_head import People
 
 #: Penalties of the squared weights of the attention that are tried.
 PENALTIES = (1.0, 0.1)
@@ -218,9 +215,9 @@ def levelled(
     shift = float(minimize_scalar(loss, bounds=(-most, most), method="bounded").x)
     with torch.no_grad():
         if isinstance(head, OrdinalHead):
-            head.first -= shift
+            head.first.sub_(shift)
         else:
-            head.get_parameter("bias")[1:] += shift
+            head.get_parameter("bias")[1:].add_(shift)
     return head
 
 

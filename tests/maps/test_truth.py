@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from src.errors import ImageError
 from src.evaluation.metrics.intervals import wilson_interval
-from src.maps.truth import MapScore, Wanted, summarise
+from src.maps.truth import MapScore, Wanted, score_slices, summarise, summarise_slices
 
 SHAPE = (11, 14, 9)
 SHARP = (0.0, 0.0, 0.0)
@@ -307,3 +307,26 @@ def test_without_any_score_the_reason_is_told():
     assert found["reason"]
     with pytest.raises(ValueError, match="1 scores of 2"):
         summarise([scored(1)], ["a", "b"], 10, seed=0)
+
+
+def test_slices_that_hold_half_of_the_most_should_weigh_more() -> None:
+    change = np.array([0.0, 0.4, 0.5, 1.0, 0.6, 0.1, 0.0])
+    weights = np.array([0.05, 0.3, 0.1, 0.2, 0.2, 0.05, 0.1])
+    found = score_slices(weights, change)
+    holds = change >= 0.5
+    assert found.auc == pytest.approx(roc_auc_score(holds, weights))
+    assert found.auc_middle == pytest.approx(roc_auc_score(holds, [0, 1, 2, 3, 2, 1, 0]))
+    assert score_slices(change, change).auc == 1
+    for nothing in (np.zeros(7), np.ones(7)):
+        assert score_slices(weights, nothing).auc is None
+
+
+def test_slices_are_told_over_people() -> None:
+    change = np.array([0.0, 1.0, 1.0, 0.0])
+    good, bad = (score_slices(weights, change) for weights in (change, 1 - change))
+    nothing = score_slices(change, np.zeros(4))
+    told = summarise_slices([good, bad, good, nothing], ["a", "a", "b", "c"], 200, 0)
+    assert (told["n_people"], told["auc"]["value"]) == (2, 0.75)  # (0.5 + 1) / 2
+    assert "0.75" in told["sentence"]
+    assert "2 people" in told["sentence"]
+    assert not summarise_slices([nothing], ["c"], 200, 0)["available"]

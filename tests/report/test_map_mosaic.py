@@ -110,6 +110,18 @@ def test_sides(tmp_path, saved) -> None:
     assert {"P", "A"} <= set(sagittal)
 
 
+def test_weights_of_slices_are_bars_beside_the_cuts(tmp_path, saved) -> None:
+    weights = np.array([0.1, 0.65, 0.25])
+    path = tmp_path / "m.png"
+    read(mosaic(path, person(), [9, 2, 7], "T", "C", side_known=True, weights=weights))
+    (bars,) = (axes for axes in saved[0].axes if axes.patches)
+    found = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in bars.patches}
+    assert found == {9: pytest.approx(10), 2: pytest.approx(65), 7: pytest.approx(25)}
+    assert (bars.get_xlabel(), bars.get_ylabel()) == ("weight (%)", "slice")
+    mosaic(path, person(), [9, 2, 7], "T", "C", side_known=True)
+    assert not any(axes.patches for axes in saved[1].axes)
+
+
 def test_an_empty_map_is_called_empty(tmp_path, saved) -> None:
     empty = person(map=np.zeros(SHAPE, np.float32))
     read(mosaic(tmp_path / "m.png", empty, None, "T", "C", side_known=False))

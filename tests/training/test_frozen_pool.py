@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 from src.models.classifier import OrdinalHead
 from src.models.pooling import GatedAttention, slice_weights
 from src.training import frozen_head
-from src.training.frozen_head import People, fit_people
+from src.training.frozen_head import fit_people
+from src.training.frozen_people import People
 
 SLICES, TELL = 10, slice(3, 6)
 

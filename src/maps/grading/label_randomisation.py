@@ -22,7 +22,8 @@ from ...evaluation.metrics.scores import METRICS
 from ...models.classifier import Classifier
 from ...predictions import Predictions, unweighted
 from ...runtime import progress
-from ...training.frozen_head import People, fit_head, gather_people
+from ...training.frozen_head import fit_head, gather_people
+from ...training.frozen_people import People
 from ..attribution import Target, computing
 from .explainer import Explainer, Maps, maps_of, settle_target, with_model
 from .similarity import brain_masks, mean_of, rank_correlation

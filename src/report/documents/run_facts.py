@@ -43,6 +43,16 @@ def model_name(results: dict[str, Any]) -> str:
     return escape(setting(results, "model", "backbone") or DEFAULT_BACKBONE[dimension(results)])
 
 
+def pooled_by(results: dict[str, Any]) -> str:
+    """Return how a person's images became one answer."""
+    words = {
+        "max": "the logit of a person's most demented slice",
+        "attention": "mean logit over a person's slices, weighted by gated attention",
+    }
+    pool = str(setting(results, "model", "pool"))
+    return words.get(pool, "mean logit over a person's images")
+
+
 def dimension(results: dict[str, Any]) -> str:
     """Return ``"2d"`` or ``"3d"``, by the data set's name."""
     return "3d" if "3d" in str(results["dataset"]).split("_") else "2d"

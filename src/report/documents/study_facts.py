@@ -21,6 +21,7 @@ from .run_facts import (
     limits,
     main_scores,
     model_name,
+    pooled_by,
     rivals,
     setting,
 )
@@ -112,8 +113,7 @@ def _model(results: dict[str, Any]) -> dict[str, str]:
         "initialisation": f"weights: {start}",
         "training": _training(results, frozen, loss),
         "selection": _selection(results, frozen),
-        "ensembling": f"{NOT_DONE}: one model answers; a person's answer is the mean logit over "
-        "the person's images",
+        "ensembling": f"{NOT_DONE}: one model answers; a person's answer is: {pooled_by(results)}",
         "imbalance": (
             f"{NOT_DONE}: classes have the same weight"
             if cap == 1

@@ -18,7 +18,7 @@ from .checklists import claim_markdown, tripod_markdown
 from .markdown import escape, estimate, join_lines, people, score_cell, table
 from .model_card import model_card
 from .result_sections import Blocks
-from .run_facts import available, main_scores, model_name, stamped
+from .run_facts import available, main_scores, model_name, pooled_by, stamped
 
 __all__ = ["metrics_markdown", "model_card", "write_documents"]
 #: Files that `write_documents` writes.
@@ -73,7 +73,7 @@ def _head(results: dict[str, Any]) -> Blocks:
     repeated = f"; {answers} answers for each, one per repeat and seed" if answers > 1 else ""
     shares = "" if answers > 1 else ", Wilson's for shares of people"
     how = (
-        f"Scores are per person (mean logit over a person's images{repeated}), with 95 % intervals "
+        f"Scores are per person ({pooled_by(results)}{repeated}), with 95 % intervals "
         f"in parentheses: percentiles over resampled people{shares}. "
         "In italics and parentheses: under 10 people of a group or of a class, no estimate. "
         "Research use only; not a medical device."
