@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from src.models.classifier import OrdinalHead
 from src.models.pooling import GatedAttention, slice_weights
 from src.training import frozen_head
 from src.training.frozen_head import fit_people
 from src.training.frozen_people import People
+from src.training.frozen_pool import levelled
 
 SLICES, TELL = 10, slice(3, 6)
 
@@ -99,3 +101,23 @@ def test_max_answers_by_the_most_demented_slice_of_each_person():
         with torch.no_grad():
             own = head(torch.from_numpy(people.images[people.person == number]).double()).numpy()
         np.testing.assert_allclose(row, own[(own[:, 1] - own[:, 0]).argmax()])
+
+
+@pytest.mark.parametrize("kind", ["linear", "ordinal"])
+def test_the_threshold_of_max_is_where_people_of_both_sides_fit(kind):
+    people = replace(bags(14, 5, width=6), pool="max")
+    torch.manual_seed(0)
+    head = (OrdinalHead(6, 3) if kind == "ordinal" else nn.Linear(6, 3)).double()
+    chosen, weights = np.arange(3, 14), np.array([1.0, 2.5, 2.5])
+    before = people.mean_logits(head, chosen)
+    levelled(head, people, chosen, people.labels, weights)
+    said = people.mean_logits(head, chosen)
+    assert not np.allclose(before, said)
+    p = np.exp(said) / np.exp(said).sum(axis=1, keepdims=True)
+    labels = people.labels[chosen]
+    # At the best shift, what is expected of the classes is what they are.
+    assert weights[labels] @ (1 - p[:, 0] - labels) == pytest.approx(0, abs=1e-3)
+    plain = nn.Linear(6, 3).double()
+    state = plain.bias.clone()
+    levelled(plain, replace(people, pool="mean"), chosen, people.labels, weights)
+    assert torch.equal(plain.bias, state)
