@@ -20,7 +20,7 @@ from src.maps import explain
 from src.maps.attribution import Attribution
 from src.maps.cases import find_cases, map_of
 from src.maps.groups import RunningMean
-from src.maps.planted import Scorer, summarise_phantoms, who_counts
+from src.maps.planted import Scorer, _Planted, summarise_phantoms, who_counts
 from src.maps.truth import MapScore
 from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
 from src.preprocessing.space.template import template
@@ -185,6 +185,29 @@ def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
     assert {row["n_people"] for row in found["methods"]} == {content["n_people"]}
     reason = "nothing was planted in these people"
     assert explain._own_score(found) == {"available": False, "reason": reason}
+
+
+def test_what_slices_weigh_is_held_against_the_change_that_each_holds(tmp_path):
+    frozen = {"pool": "attention", "freeze_backbone": True}
+    made = make(tmp_path, "2d", **frozen)
+    trained = open_trained(made)
+    cases = find_cases(trained, torch.device("cpu"), "true")
+    whole = {case.subject: 0.0 for case in cases}
+    for case in cases:
+        assert len(case.weights) == len(case.slices) == 6
+        whole[case.subject] += case.weights.sum()
+    assert list(whole.values()) == pytest.approx([1] * len(whole))
+    case = next(case for case in cases if case.truth)
+    found = _Planted(trained.data, case, images_of(trained.data, case)).of_slices(case)
+    change = planted_change(trained.data.settings, case.subject).change
+    direct = change.sum(axis=(0, 1))[list(case.slices)]  # stored as X Y Z, cut along Z
+    assert direct.argmax() not in (0, 5)
+    np.testing.assert_allclose(found / found.max(), direct / direct.max(), atol=0.1)
+    written = {path.name: path for path in gradcam.run(made)}
+    section = json.loads(written["explain.json"].read_text(encoding="utf-8"))["phantom"]
+    assert section["available"], section["reason"]
+    assert section["slices"]["sentence"].startswith("Slices that hold the planted change")
+    assert 0 <= section["slices"]["auc"]["value"] <= 1
 
 
 def test_the_grade_hears_of_the_better_map_without_a_model():
