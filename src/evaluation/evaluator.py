@@ -107,6 +107,8 @@ class Evaluator:
         external = trained is not None and trained.external
         answers = self._answers(external, trained)
         known: dict[str, Any] = {"kind": "evaluate", "run": folder.resolve().name, "settings": {}}
+        if self.model.pooling != "mean":  # the documents tell how slices became one answer
+            known["settings"] = {"model": {"pool": self.model.pooling}}
         known |= {"neighbours": answers.neighbours.section} if answers.neighbours else {}
         known |= context or {}
         if external and trained:
