@@ -25,6 +25,7 @@ from .flags import refuse_unread
 from .modes import EVERY, ON_A_RUN, TRAINING
 from .options import build_config, checked, option, part, settings_from_args
 from .ranges import Range, require
+from .tasks import LEARNT
 from .training import (
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -123,6 +124,16 @@ class RunConfig:
             self.crossval.harmonise is None or self.model.freeze_backbone,
             f"--harmonise {self.crossval.harmonise} needs --freeze_backbone: the features of a "
             "network that still learns are not there before it has learnt",
+        )
+        require(
+            self.crossval.harmonise is None or not self.train.beside,
+            f"--tasks {self.train.tasks} does not go with --harmonise {self.crossval.harmonise}, "
+            "which fits the stage's head alone",
+        )
+        require(
+            self.train.task_weights == LEARNT or not self.model.freeze_backbone,
+            f"--task_weights {self.train.task_weights} has no use with --freeze_backbone: each "
+            "head is fitted alone",
         )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)

@@ -134,6 +134,8 @@ def load_trained(
         classifier = wrapped_again(content, path, network)
     else:
         classifier = Classifier(entry, k, ordinal=content["ordinal"])
+    if content.get("tasks"):
+        classifier.add_tasks(content["tasks"])
     load_weights(classifier, content.pop("model"), path)
     classifier.calibration = Calibration.from_dict(content["calibration"], k)
     classifier.conformal = Conformal.from_dict(content["conformal"], k)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config.tasks import BESIDE
 from ..files import LARGEST_WHOLE
 from .weight_card import HASH, WeightCard
 
@@ -142,6 +143,7 @@ def check_parts(content: Mapping[str, Any]) -> None:
         raise ValueError("its images are neither slices nor volumes")
     _check_network(content.get("network"))
     _check_seen(content.get("learnt_from"))
+    _check_tasks(content.get("tasks"))
     check_tensors(content["model"])
 
 
@@ -153,6 +155,14 @@ def _check_seen(card: Any) -> None:
         WeightCard.from_dict(card)
     except ValueError as error:
         raise ValueError(f"of whom its first weights had seen, {error}") from None
+
+
+def _check_tasks(tasks: Any) -> None:
+    """Check the names of tasks beside the stage; older checkpoints have none."""
+    if tasks is None:
+        return
+    if not isinstance(tasks, list) or tasks != [name for name in BESIDE if name in tasks]:
+        raise ValueError(f"its tasks are none of {', '.join(BESIDE)}, or in another order")
 
 
 def _check_network(spec: Any) -> None:

@@ -179,6 +179,8 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
 
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:
+    # Heads of other tasks are of the people and the --tasks that they were trained with.
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("more_heads.")}
     fresh = model.state_dict()
     head = [name for name in fresh if name.startswith("head.")]
     fits = all(name in tensors and tensors[name].shape == fresh[name].shape for name in head)

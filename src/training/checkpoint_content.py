@@ -12,6 +12,7 @@ import torch
 
 from ..cohorts.people_names import hash_subjects
 from ..config import TrainConfig
+from ..config.tasks import TASK_SETTINGS
 from ..data.dataset import MriDataset
 from ..models.classifier import Classifier
 from ..predictions import Predictions
@@ -54,6 +55,7 @@ def checkpoint_content(
         "dim": model.dim,
         "ordinal": model.ordinal,
         "network": model.network,
+        "tasks": list(model.task_heads.names) if model.task_heads else [],
         "calibration": model.calibration.to_dict() if model.calibration else None,
         "conformal": model.conformal.to_dict() if model.conformal else None,
         "validation": _anonymous(validation),
@@ -95,7 +97,8 @@ def run_identity(
         config: Settings, of which those that change no result are left out.
         more: Values that the config leaves open, as they were resolved.
     """
-    kept = {name: value for name, value in asdict(config).items() if name not in FREE}
+    left_out = (*FREE, *TASK_SETTINGS) if not config.beside else FREE
+    kept = {name: value for name, value in asdict(config).items() if name not in left_out}
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),

@@ -10,7 +10,7 @@ be zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -80,10 +80,10 @@ class Step:
 
         Args:
             images: This process's share of the batch.
-            labels: Its classes.
+            labels: Its classes; of a `TaskStep` its answers.
             size: Images in the batch of all processes; None for one process.
         """
-        weight = self._sum(self.weights[labels].sum())
+        weight = self._sum(self.amount(labels))
         weight = weight.clamp(min=torch.finfo(weight.dtype).tiny)
         total = torch.zeros((), device=images.device)
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -98,11 +98,19 @@ class Step:
         self.state.scheduler.step()
         return self._sum(total)
 
+    def amount(self, labels: Tensor) -> Tensor:
+        """Return what the loss of a batch is divided by, of this share: its class weights."""
+        return self.weights[labels].sum()
+
+    def loss(self, outputs: Tensor, labels: Tensor, amount: Tensor) -> Tensor:
+        """Return the share that images have in the loss of a batch of so large an `amount`."""
+        return self.loss_of(outputs, labels) / amount
+
     def _part(self, images: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         """Add a part's gradients; return its share of the batch's loss."""
         with self.accelerator.autocast():
-            logits = self.net(images)
-        loss = self.loss_of(logits.float(), labels) / weight
+            outputs = self.net(images)
+        loss = self.loss(outputs.float(), labels, weight)
         # Processes that share gradients take their mean, where the batch's gradient is their sum.
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach()
@@ -130,6 +138,9 @@ class Passes:
         val: Validation people.
         batch_size: Images in a batch, of all processes together.
         workers: Processes that read ahead.
+
+    Attributes:
+        make_step: Makes the step of an epoch, from what `Step` takes.
     """
 
     def __init__(
@@ -148,6 +159,7 @@ class Passes:
         self.train_data, self.val_data = train, val
         self.batch_size, self.workers = batch_size, workers
         self.loader = self._open(train, config.seed)
+        self.make_step: Callable[..., Step] = Step
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -198,7 +210,7 @@ class Passes:
 
     def _step(self, net: nn.Module, state: TrainState) -> Step:
         weights = class_weights(self.train_data.class_counts(), self.config.class_weight_cap)
-        return Step(
+        return self.make_step(
             *(state, self.accelerator, self.loss_name),
             torch.tensor(weights, dtype=torch.float32, device=self.device),
             parts=self.config.accumulate,
