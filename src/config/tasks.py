@@ -11,8 +11,8 @@ from .ranges import require
 BESIDE = ("age", "mmse", "sex")
 TASKS = ("stage", *BESIDE)
 LEARNT = "learnt"
-#: Settings that change nothing where the stage alone is learnt, as in runs of older versions.
-TASK_SETTINGS = ("tasks", "task_weights")
+#: What says of a kept training that it learns the stage alone, as those of older versions do.
+NO_TASKS = dict.fromkeys(("tasks", "task_weights"))
 
 
 def read_tasks(text: str) -> tuple[str, ...]:

@@ -115,13 +115,15 @@ def _require_answers(data: TaskDataset, tasks: Sequence[str]) -> None:
         answers = data.targets[:, place]
         known = np.isfinite(answers)
         people = len(set(data.subjects[known]))
-        alike = people > 0 and np.ptp(answers[known]) == 0
-        if people < _LEAST or alike:
-            short = counted(people, "training person has", "training people have")
-            why = f"all {people} training people have one {name}" if alike else f"{short} a known"
+        why = ""
+        if people < _LEAST:
+            have = counted(people, "training person has", "training people have")
+            why = f"{have} a known {name}, and {_LEAST} are needed"
+        elif np.ptp(answers[known]) == 0:
+            why = f"all {people} training people have one {name}"
+        if why:
             raise ManifestError(
-                f"--tasks {name}: {why}{'' if alike else f' {name}'}"
-                f" in {data.manifest.root}{'' if alike else f', and {_LEAST} are needed'}",
+                f"--tasks {name}: {why}, in {data.manifest.root}",
                 hint=f"leave {name} out of --tasks, or fill the column {name} of the cohort's "
                 "table and preprocess again",
             )

@@ -18,10 +18,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import in_short
-from ..config.tasks import TASK_SETTINGS
+from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..data.given_split import folds_of
 from ..data.run_data import as_made, open_run_data
@@ -222,20 +224,23 @@ class Study:
         """Return what the answers of a fold depend on: here, what all of them share."""
         return self.identity()
 
-    def _unrated_identity(self) -> dict[str, Any]:
-        """Return whose images train beside those of rated people; nothing where nobody's."""
-        if self.unrated is None:
-            return {}
-        prints = sorted(self.unrated.table["fingerprint"].astype("str"))
-        return {"unrated": hashlib.blake2b("".join(prints).encode(), digest_size=8).hexdigest()}
+    def _answers_identity(self) -> str | None:
+        """Return a hash of the answers beside the stage, and whose; None of the stage alone."""
+        tasks = self.config.train.beside
+        if not tasks:
+            return None
+        tables = [self.data.rows, *([] if self.unrated is None else [self.unrated.table])]
+        known = pd.concat(tables)[["fingerprint", *tasks]].sort_values(["fingerprint", *tasks])
+        text = known.to_csv(index=False, lineterminator="\n")
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def identity(self) -> dict[str, Any]:
         """Return what all folds of a study must share."""
         config = self.config
         prints = sorted(self.data.rows["fingerprint"].astype("str"))
-        ignored = ["resume", "allow_leaks", "tensorboard", "mlflow"]
-        ignored += [] if config.train.beside else TASK_SETTINGS
+        ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
+        train |= {} if config.train.beside else NO_TASKS
         model = config_to_dict(config)["model"]
         return {
             "version": VERSION,
@@ -246,7 +251,7 @@ class Study:
             **train,
             "backbone": config.backbone,
             "loss": config.loss,
-            **self._unrated_identity(),
+            "answers of tasks": self._answers_identity(),
             **({"harmonise": config.crossval.harmonise} if config.crossval.harmonise else {}),
         }
 

@@ -40,7 +40,8 @@ class TaskHeads(nn.Module):
     def __init__(self, names: Sequence[str], width: int) -> None:
         super().__init__()
         self.names = tuple(name for name in BESIDE if name in names)
-        self.heads = nn.ModuleDict({name: nn.Linear(width, 1) for name in self.names})
+        with torch.random.fork_rng(devices=[]):
+            self.heads = nn.ModuleDict({name: nn.Linear(width, 1) for name in self.names})
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
         self.log_variances = nn.Parameter(torch.zeros(1 + len(self.names)))

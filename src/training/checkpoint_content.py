@@ -12,7 +12,7 @@ import torch
 
 from ..cohorts.people_names import hash_subjects
 from ..config import TrainConfig
-from ..config.tasks import TASK_SETTINGS
+from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..models.classifier import Classifier
 from ..predictions import Predictions
@@ -97,8 +97,8 @@ def run_identity(
         config: Settings, of which those that change no result are left out.
         more: Values that the config leaves open, as they were resolved.
     """
-    left_out = (*FREE, *TASK_SETTINGS) if not config.beside else FREE
-    kept = {name: value for name, value in asdict(config).items() if name not in left_out}
+    kept = {name: value for name, value in asdict(config).items() if name not in FREE}
+    kept |= {} if config.beside else NO_TASKS
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),

@@ -34,6 +34,7 @@ UNITS = {"age": "years", "mmse": "points"}
 _ALPHAS = tuple(10.0**power for power in np.arange(-2, 4.1, 0.5))
 _CHUNK = 1_000_000  # weights held at once
 _MEAN, _DARK = "mean", "dark_voxels"
+_NAMES = {"age": "age", "mmse": "MMSE", "sex": "sex"}
 _TITLES = {_MEAN: "mean of training people", _DARK: "{} from dark voxels"}
 
 
@@ -168,7 +169,7 @@ def _number(
     entry: dict[str, Any] = {"unit": UNITS[name], "metrics": _intervals(scores["model"])}
     entry["rivals"] = []
     for key, value in rivals.items():
-        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(name)}
+        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(_NAMES[name])}
         if isinstance(value, str):
             entry["rivals"].append(one | {"available": False, "reason": value})
             continue
@@ -207,7 +208,7 @@ def _sex(
     auc = estimate_and_resample(seen(odds), [metrics], rest["n_bootstrap"], rest["seed"])["auc"]
     entry: dict[str, Any] = {"metrics": {"auc": interval(auc[0], auc[1])}, "rivals": []}
     for key, value in rivals.items():
-        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(name)}
+        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(_NAMES[name])}
         if isinstance(value, str):
             entry["rivals"].append(one | {"available": False, "reason": value})
             continue
@@ -333,21 +334,15 @@ def _group_means(values: Array, own: Any, people: Integers, n_bootstrap: int, se
 
 def _sentence(name: str, entry: dict[str, Any], n: int) -> str:
     """Say how far off the model is and whether it gains on its best rival."""
-    unit, own = entry["unit"], entry["metrics"]["mae"]
-    text = (
-        f"{_named(name)} is off by {own['value']:.2f} {unit} on average in {counted(n, 'person')}"
-    )
+    off, title = f"{entry['metrics']['mae']['value']:.2f} {entry['unit']}", _NAMES[name]
+    text = f"{title[0].upper()}{title[1:]} is off by {off} on average in {counted(n, 'person')}"
     known = [rival for rival in entry["rivals"] if rival["available"]]
     if not known:
         return f"{text}; no rival could be fitted."
     best = min(known, key=lambda rival: float(rival["metrics"]["mae"]["value"]))
-    text += f"; without a network, the best is {best['title']}, off by "
+    text += f"; the best without a network, {best['title']}, by "
     text += f"{best['metrics']['mae']['value']:.2f}"
     high = best["difference"]["mae"]["high"]
     if high is not None and high < 0:
         return f"{text}: the network gains on it."
     return f"{text}: no gain of the network is shown."
-
-
-def _named(name: str) -> str:
-    return "MMSE" if name == "mmse" else name[0].upper() + name[1:]
