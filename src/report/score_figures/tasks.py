@@ -141,7 +141,7 @@ def gap_figure(
     axes.axhline(0, color="black", linestyle=":", linewidth=1.2, zorder=1)
     axes.set_xticks(range(len(groups)), labels)
     axes.set_xlim(-0.5, len(groups) - 0.4)
-    axes.set_ylabel(f"{'corrected ' * bool(gap['corrected'])}brain-age gap [years]", fontsize=10)
+    axes.set_ylabel(f"{'corrected ' * bool(gap['corrected'])}brain-age gap in years", fontsize=10)
     legend_below(figure, 2)
     means = [f"{group['class']} {said(group[kind], ' to ')}" for group in groups]
     line = gap.get("line")
