@@ -33,8 +33,9 @@ def read_tasks(text: str) -> tuple[str, ...]:
     require(twice is None, f"--tasks {text} names {twice} twice")
     if "stage" not in names:
         raise ConfigError(
-            f"--tasks {text} leaves out the stage, and a run without it cannot be scored yet",
-            hint=f"--tasks stage,{text}",
+            f"--tasks {text} leaves out the stage, without which a run cannot be scored yet",
+            hint=f"--tasks stage,{text}; with --freeze_backbone each head is fitted alone, so the "
+            "stage changes nothing of the others",
         )
     return tuple(name for name in TASKS if name in names)
 

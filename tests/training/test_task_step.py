@@ -1,4 +1,4 @@
-"""One step of several tasks: unknown answers count for nothing, parts give the update of the whole."""
+"""One step of several tasks: unknown answers count for nothing, parts give the whole's update."""
 
 from copy import deepcopy
 
@@ -47,8 +47,8 @@ def net():
     return Net().train()
 
 
-def images(count=len(ANSWERS)):
-    return torch.rand(count, 1, 2, 3, 2, generator=torch.Generator().manual_seed(1))
+def images():
+    return torch.rand(len(ANSWERS), 1, 2, 3, 2, generator=torch.Generator().manual_seed(1))
 
 
 def step_of(net, weights=None, kind=TaskStep, lr=1e-2, **settings):

@@ -118,13 +118,13 @@ def test_no_task_changes_the_stage_of_a_frozen_backbone(folder, tmp_path):
 
 
 def test_too_few_answers_are_refused_before_anything_is_trained(folder):
+    table = Manifest.read(folder).with_columns(mmse=None)
+    loader, _ = create_data_loaders(folder, "phantom", "2d", 8, num_classes=2)
+    loader.dataset.manifest = table
+    loader.dataset.rows = table.in_split("train").table
+    model, config = create_model("2d", None, 2, weights="none"), TrainConfig(tasks="stage,mmse")
     with pytest.raises(ManifestError, match="--tasks mmse: 0 training people have a known mmse"):
-        table = Manifest.read(folder).with_columns(mmse=None)
-        loader, _ = create_data_loaders(folder, "phantom", "2d", 8, num_classes=2)
-        loader.dataset.manifest = table
-        loader.dataset.rows = table.in_split("train").table
-        config = dataclasses.replace(QUICK, tasks="stage,mmse")
-        Trainer(create_model("2d", None, 2, weights="none"), loader, config=config, device="cpu")
+        Trainer(model, loader, config=config, device="cpu")
 
 
 @pytest.mark.usefixtures("few_pixels")

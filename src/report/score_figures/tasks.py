@@ -84,7 +84,7 @@ def tasks_figure(
         notes.append(
             f"MAE of {name}: {said(task['metrics']['mae'], ' to ')}; {each}" if each else ""
         )
-    legend_below(figure, min(3, len(classes) + 1))
+    legend_below(figure, min(2 * len(shown), len(classes)))
     caption = caption_of(
         ["One mark a person", "Dotted: said is true", *notes, "95 % intervals of resampled people"]
     )
@@ -144,18 +144,18 @@ def gap_figure(
     axes.set_ylabel(f"{'corrected ' * bool(gap['corrected'])}brain-age gap in years", fontsize=10)
     legend_below(figure, 2)
     means = [f"{group['class']} {said(group[kind], ' to ')}" for group in groups]
-    line = gap.get("line")
+    line, why = gap.get("line"), str(gap.get("reason", ""))
+    how = f"{why[:1].upper()}{why[1:]}"
+    if line:
+        how = f"Less the line of validation people, {line['intercept']:.1f} and "
+        how += f"{line['slope']:.2f} for each year of true age"
+    few_people = any(group["few_people"] for group in groups)
     caption = caption_of(
         (
             f"{people(task['n_people'])}; age said minus true age",
-            f"Less the line of validation people, {line['intercept']:.1f} and "
-            f"{line['slope']:.2f} for each year of true age"
-            if line
-            else str(gap.get("reason", "")),
+            how,
             f"Means: {', '.join(means)}",
-            f"Grey and hollow: under {FEW_PEOPLE} people"
-            if any(group["few_people"] for group in groups)
-            else "",
+            f"Grey and hollow: under {FEW_PEOPLE} people" if few_people else "",
         )
     )
     return write_figure(figure, path, title, caption, stamps)
