@@ -155,6 +155,15 @@ class Manifest:
         _check(table, tuple(columns))
         return self._of_checked(table, self.root, self.stamps)
 
+    def with_rows_of(self, other: Manifest) -> Manifest:
+        """Return these rows and then those of another manifest of the same folder.
+
+        Raises:
+            ManifestError: A row stands in both.
+        """
+        table = pd.concat([self.table, other.table], ignore_index=True)
+        return Manifest(table, self.root, self.stamps)
+
     def with_stamps(self, *stamps: str) -> Manifest:
         """Return the same rows with more warnings."""
         return self._of_checked(self.table, self.root, (*self.stamps, *stamps))

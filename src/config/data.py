@@ -170,6 +170,12 @@ class DataConfig:
         within=Range(0, 125, note="years"),
         modes=("preprocess", *ON_IMAGES, "crossdata"),
     )
+    keep_unrated: bool = option(
+        False,
+        "keep scans without a rating: with train --tasks stage,age their ages are learnt from, "
+        "never a stage",
+        modes=("preprocess",),
+    )
     official_split: bool = option(
         False,
         "keep the Kaggle train/test split, which has the same people on both sides",

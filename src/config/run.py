@@ -25,6 +25,7 @@ from .flags import refuse_unread
 from .modes import EVERY, ON_A_RUN, TRAINING
 from .options import build_config, checked, option, part, settings_from_args
 from .ranges import Range, require
+from .tasks import LEARNT
 from .training import (
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -131,6 +132,21 @@ class RunConfig:
                 hint="leave --pool out, or take slices: --dataset "
                 + self.data.name.replace("3d", "2d"),
             )
+        require(
+            self.crossval.harmonise is None or not self.train.beside,
+            f"--tasks {self.train.tasks} does not go with --harmonise {self.crossval.harmonise}, "
+            "which fits the stage's head alone",
+        )
+        require(
+            self.train.task_weights == LEARNT or not self.model.freeze_backbone,
+            f"--task_weights {self.train.task_weights} has no use with --freeze_backbone: each "
+            "head is fitted alone",
+        )
+        require(
+            self.model.pool == "mean" or not self.train.beside or self.model.freeze_backbone,
+            f"--tasks {self.train.tasks} takes the mean of a person's slices, and --pool "
+            f"{self.model.pool} weighs them; --freeze_backbone does both",
+        )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
 

@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from .modes import EVERY, ON_A_RUN, ON_IMAGES, TRAINING
 from .options import checked, option
 from .ranges import Range, require
+from .tasks import LEARNT, read_task_weights, read_tasks
 
 BACKBONES = {
     "2d": (
@@ -152,15 +153,43 @@ class TrainConfig:
         "train, evaluate: MLflow tracking URI, such as sqlite:///mlflow.db or http://host:5000",
         modes=("train", "evaluate"),
     )
+    tasks: str = option(
+        "stage",
+        "what one network learns together, joined by commas: stage, and any of age, mmse, sex; "
+        "where a value is missing, it is left out of the loss",
+        modes=("train", "crossval"),
+    )
+    task_weights: str = option(
+        LEARNT,
+        "how much the losses beside the stage's weigh: learnt, or numbers, such as age=0.5,mmse=1",
+        modes=("train", "crossval"),
+    )
     seed: int = option(
         0, "seed of phantom, split and training", within=Range(0, 2**32 - 1), modes=EVERY
     )
 
     def __post_init__(self) -> None:
+        tasks = read_tasks(self.tasks)
+        object.__setattr__(self, "tasks", ",".join(tasks))
+        read_task_weights(self.task_weights, tasks)
+        require(
+            self.task_weights == LEARNT or len(tasks) > 1,
+            "--task_weights weighs what is learnt beside the stage, and --tasks names nothing",
+        )
         require(
             not (self.compile and self.activation_checkpointing),
             "--compile does not go with --activation_checkpointing",
         )
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The tasks beside the stage, in the order of `tasks.BESIDE`."""
+        return read_tasks(self.tasks)[1:]
+
+    @property
+    def weights_beside(self) -> dict[str, float] | None:
+        """The weight of each of them; None where weights are learnt."""
+        return read_task_weights(self.task_weights, read_tasks(self.tasks))
 
 
 def require_dim(model_dim: str) -> None:

@@ -13,6 +13,7 @@ from ..labels import ClassScheme
 from ..manifest import Manifest
 from ..models.calibration import Calibration
 from ..models.conformal import Sets
+from ..models.task_values import TaskValues
 from ..predictions import Predictions
 
 
@@ -52,6 +53,8 @@ class Answers:
         neighbours: Training people most like each person; None out of fold.
         harmonised: Whether what was measured was harmonised by site.
         placed: Features of a frozen backbone that keep their place (`placed_features`), if known.
+        tasks: What was said beside the stage, of the rows of `raw`; None of the stage alone.
+        image_tasks: The same of the rows of `images`.
     """
 
     raw: Predictions
@@ -72,3 +75,5 @@ class Answers:
     neighbours: Neighbours | None = None
     harmonised: bool = False
     placed: pd.DataFrame | None = None
+    tasks: TaskValues | None = None
+    image_tasks: TaskValues | None = None

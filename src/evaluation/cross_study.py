@@ -86,6 +86,11 @@ class CrossStudy(Study):
     """
 
     def __init__(self, config: RunConfig) -> None:
+        if config.train.beside:
+            raise ConfigError(
+                f"--tasks {config.train.tasks}: several studies are scored by stage alone",
+                hint="leave --tasks out, or train and evaluate on one data set",
+            )
         self.config = config
         self.name = config.run or f"{config.run_name}_crossdata"
         parts = open_studies(config)

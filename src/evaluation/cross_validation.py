@@ -18,9 +18,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import in_short
+from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..data.given_split import folds_of
 from ..data.run_data import as_made, open_run_data
@@ -51,9 +54,11 @@ class Study:
         folds: Of every repeat.
         given: The same where ``--split`` named a file of them; else empty.
         everyone: All people of the data set, rated or not.
+        unrated: Rows without a rating, where tasks beside the stage may learn from them.
     """
 
     given: tuple[Fold, ...] = ()
+    unrated: Manifest | None = None
 
     def __init__(self, config: RunConfig) -> None:
         wanted = config.crossval
@@ -70,6 +75,7 @@ class Study:
         self.data = _of_known(opened.everyone("train"), wanted.column)
         _require_sites(self.data.manifest, config)
         self.everyone = sorted(set(opened.manifest.table["subject"]))
+        self.unrated = _unrated(opened.manifest) if config.train.beside else None
         if config.data.split is not None:
             if wanted.hold_out:
                 raise ConfigError(
@@ -218,12 +224,23 @@ class Study:
         """Return what the answers of a fold depend on: here, what all of them share."""
         return self.identity()
 
+    def _answers_identity(self) -> str | None:
+        """Return a hash of the answers beside the stage, and whose; None of the stage alone."""
+        tasks = self.config.train.beside
+        if not tasks:
+            return None
+        tables = [self.data.rows, *([] if self.unrated is None else [self.unrated.table])]
+        known = pd.concat(tables)[["fingerprint", *tasks]].sort_values(["fingerprint", *tasks])
+        text = known.to_csv(index=False, lineterminator="\n")
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
     def identity(self) -> dict[str, Any]:
         """Return what all folds of a study must share."""
         config = self.config
         prints = sorted(self.data.rows["fingerprint"].astype("str"))
         ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
         train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
+        train |= {} if config.train.beside else NO_TASKS
         model = config_to_dict(config)["model"]
         if model["pool"] == "mean":  # folds from before there were others tell nothing
             model["pool"] = None
@@ -236,6 +253,7 @@ class Study:
             **train,
             "backbone": config.backbone,
             "loss": config.loss,
+            "answers of tasks": self._answers_identity(),
             **({"harmonise": config.crossval.harmonise} if config.crossval.harmonise else {}),
         }
 
@@ -259,6 +277,12 @@ def _of_known(data: MriDataset, column: str | None) -> MriDataset:
             "--hold_out and --harmonise out",
         )
     return data.with_manifest(manifest, "train")
+
+
+def _unrated(manifest: Manifest) -> Manifest | None:
+    """Return the rows without a rating, on no side; None where there are none."""
+    found = manifest.where(manifest.table["label"].isna())
+    return found.with_columns(split=None) if len(found) else None
 
 
 def _require_sites(manifest: Manifest, config: RunConfig) -> None:

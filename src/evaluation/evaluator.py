@@ -12,7 +12,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -25,6 +27,7 @@ from ..models.device import choose_device
 from ..models.wrap import as_classifier
 from ..predictions import Predictions, per_person
 from ..training.logits import place, predict
+from ..training.task_answers import TaskSight
 from .analyses.drift import drift
 from .answers import Answers
 from .neighbours import PeopleSeen, company_of, neighbours
@@ -132,7 +135,15 @@ class Evaluator:
         conformal = model.conformal or Conformal(tuple(() for _ in range(k)))
         company = company_of(model)
         seen = PeopleSeen(data, model.width)
-        images = predict(model, data, self.device, seen.add)
+        sight = TaskSight(model) if model.task_heads else None
+
+        def look(features: NDArray[np.float32]) -> None:
+            seen.add(features)
+            if sight is not None:
+                sight.add(features)
+
+        images = predict(model, data, self.device, look)
+        told = sight.values if sight is not None else None
         raw = per_person(images)
         said = calibration.apply(raw)
         return Answers(
@@ -156,6 +167,8 @@ class Evaluator:
             name=data.name,
             split=data.split,
             neighbours=neighbours(company, seen, data.scheme.classes),
+            tasks=told.per_person(data.subjects) if told else None,
+            image_tasks=told,
         )
 
 

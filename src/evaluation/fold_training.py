@@ -24,6 +24,7 @@ from ..models.combat import fit_combat
 from ..models.conformal import fit_conformal
 from ..models.create import create_model
 from ..models.device import choose_device, seed_everything
+from ..models.task_values import TaskValues
 from ..predictions import Predictions, per_person
 from ..runtime import progress, said_once
 from ..training.checkpoint_content import BEST
@@ -34,6 +35,7 @@ from ..training.logits import place, predict
 from ..training.optimisation import make_optimizer
 from ..training.search import search
 from ..training.state import LAST
+from ..training.task_answers import TaskSight, task_values
 from ..training.trainer import Trainer
 from .analyses.placed_features import placed_features
 from .cross_validation import Study
@@ -51,10 +53,14 @@ class FoldTraining:
         config: Of the study.
         data: All its people.
         name: Folder name of its checkpoints.
+        unrated: Rows of people without a rating, who may train tasks beside the stage; None uses
+            nobody's.
     """
 
-    def __init__(self, config: RunConfig, data: MriDataset, name: str) -> None:
-        self.config, self.data, self.name = config, data, name
+    def __init__(
+        self, config: RunConfig, data: MriDataset, name: str, unrated: Manifest | None = None
+    ) -> None:
+        self.config, self.data, self.name, self.unrated = config, data, name, unrated
         self.device, _ = choose_device(config.device)
         self._frozen: dict[str, Classifier] = {}
 
@@ -67,6 +73,8 @@ class FoldTraining:
             seed: Added to the config's.
             keep: Keep the checkpoint.
         """
+        if self.unrated is not None:  # on no side: they may train other tasks than the stage
+            manifest = manifest.with_rows_of(self.unrated)
         data = self.data.with_manifest(manifest, "train")
         test = data.with_split("test")
         config, tried = self.config, list[dict[str, Any]]()
@@ -89,7 +97,18 @@ class FoldTraining:
             calibration=model.calibration,
             conformal=model.conformal,
             tried=tried,
+            tasks=self._tasks(model, test),
         )
+
+    def _tasks(self, model: Classifier, test: MriDataset) -> TaskValues | None:
+        """Return what a model says of test images beside the stage; None of the stage alone."""
+        if model.task_heads is None:
+            return None
+        if model.frozen:
+            return task_values(model, dataset_features(model, test, self.device))
+        sight = TaskSight(model)
+        predict(model, test, self.device, sight.add)
+        return sight.values
 
     def _validated(self, config: RunConfig, data: MriDataset, fold: Fold, seed: int) -> Predictions:
         """Return what a candidate says of the fold's validation people; nothing is kept of it."""

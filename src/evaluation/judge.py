@@ -27,6 +27,7 @@ from .analyses.prediction_sets import score_sets
 from .analyses.retest import retest_report
 from .analyses.rivals import RIVALS, columns_of, people_table, rival_scores
 from .analyses.subgroups import confounding, subgroup_scores
+from .analyses.tasks import task_report
 from .answers import Answers
 from .metrics.scores import METRICS, score
 from .metrics.significance import paired_bootstrap
@@ -81,6 +82,10 @@ def judge(
         "confounding": lambda: confounding(said, shown, **with_intervals),
         "retest": lambda: retest_report(answers.image_rows, answers.images, classes),
     }
+    if answers.tasks is not None:
+        analyses["tasks"] = lambda: task_report(
+            answers, stored_image_measures(manifest, answers.cache), **with_intervals
+        )
     beside = {part: extras.make(part, analysis) for part, analysis in analyses.items()}
     shuffled = (
         permutation_test(said, {name: METRICS[name] for name in PERMUTED}, permutations, seed)

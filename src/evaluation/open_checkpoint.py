@@ -135,6 +135,8 @@ def load_trained(
     else:
         classifier = Classifier(entry, k, ordinal=content["ordinal"])
     classifier.pool_slices(content.get("pool", "mean"))
+    if content.get("tasks"):
+        classifier.add_tasks(content["tasks"])
     load_weights(classifier, content.pop("model"), path)
     classifier.calibration = Calibration.from_dict(content["calibration"], k)
     classifier.conformal = Conformal.from_dict(content["conformal"], k)

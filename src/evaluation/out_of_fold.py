@@ -19,6 +19,7 @@ from ..files import LARGEST_WHOLE
 from ..labels import ClassScheme
 from ..models.calibration import Calibration
 from ..models.conformal import LEVELS, Conformal, Sets, estimable, prediction_sets
+from ..models.task_values import TaskValues, joined_values
 from ..predictions import Array, Predictions, per_person, take_rows, unweighted
 from .answers import Answers
 from .metrics.scores import METRICS
@@ -42,6 +43,7 @@ class Unit:
         calibration: Fitted on the fold's validation people.
         conformal: Likewise.
         tried: What the fold's search tried; empty without one.
+        tasks: What was said of the images beside the stage; None of the stage alone.
     """
 
     repeat: int
@@ -53,6 +55,7 @@ class Unit:
     calibration: Calibration
     conformal: Conformal
     tried: list[dict[str, Any]] = field(default_factory=list)
+    tasks: TaskValues | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values that `from_dict` reads."""
@@ -65,6 +68,7 @@ class Unit:
             "calibration": self.calibration.to_dict(),
             "conformal": self.conformal.to_dict(),
             **({"search": self.tried} if self.tried else {}),
+            **({"tasks": self.tasks.to_dict()} if self.tasks else {}),
         }
 
     @classmethod
@@ -94,6 +98,7 @@ class Unit:
             calibration=Calibration.from_dict(content["calibration"], k),
             conformal=Conformal.from_dict(content["conformal"], k),
             tried=_checked_search(content.get("search", [])),
+            tasks=TaskValues.from_dict(content.get("tasks"), len(images.labels)),
         )
 
 
@@ -176,8 +181,28 @@ def collect_units(
         scheme=data.scheme,
         name=data.name,
         split="out-of-fold",
+        tasks=_tasks(units, by_person=True),
+        image_tasks=_tasks(first, by_person=False),
     )
     return answers, _describe(units, folds)
+
+
+def _tasks(units: Sequence[Unit], *, by_person: bool) -> TaskValues | None:
+    """Return what units say beside the stage, in the order of their people or images."""
+    known = [unit for unit in units if unit.tasks is not None]
+    if len(known) < len(units):
+        return None
+    parts = []
+    for unit in known:
+        assert unit.tasks is not None
+        if not by_person:
+            parts.append(unit.tasks)
+            continue
+        said = unit.tasks.per_person(unit.images.subjects)
+        names = dict.fromkeys(map(str, unit.images.subjects))
+        place = {name: row for row, name in enumerate(names)}
+        parts.append(said.rows([place[str(name)] for name in unit.people.subjects]))
+    return joined_values(parts)
 
 
 def fold_scores(people: Predictions) -> dict[str, float]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import MriError, counted
 from ..files import atomic_file, read_json, write_json
+from ..models.task_values import TASK_COLUMNS, TaskValues
 from ..predictions import Predictions
 from ..report.answer import answer
 from ..report.documents.write import DOCUMENTS, write_documents
@@ -215,6 +216,8 @@ def _write_people(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Pat
             "|".join(name for name, inside in zip(classes, row, strict=True) if inside)
             for row in held
         ]
+    table = pd.concat([table, _of_tasks(answers.tasks)], axis=1)
+    table = pd.concat([table, _gap_columns(answers, image_rows)], axis=1)
     if answers.neighbours is not None and answers.neighbours.table is not None:
         table = table.join(answers.neighbours.table, on="subject")
     return _write_csv(path, table)
@@ -225,7 +228,29 @@ def _write_images(path: Path, answers: Answers, image_rows: pd.DataFrame) -> Pat
     said = _columns(answers.images, None, answers.scheme.classes)
     if answers.images.weights is not None:
         said["weight"] = answers.images.weights  # of a person's slices, these sum to 1
-    return _write_csv(path, pd.concat([image_rows, said], axis=1))
+    return _write_csv(path, pd.concat([image_rows, said, _of_tasks(answers.image_tasks)], axis=1))
+
+
+def _of_tasks(said: TaskValues | None) -> pd.DataFrame:
+    """Return what was said beside the stage: years, points, the probability of M."""
+    if said is None:
+        return pd.DataFrame()
+    return pd.DataFrame({TASK_COLUMNS[name]: said.column(name) for name in said.names})
+
+
+def _gap_columns(answers: Answers, image_rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each person's brain-age gap in years, as it is and corrected; empty without ages."""
+    said = answers.tasks
+    if said is None or "age" not in said.names:
+        return pd.DataFrame()
+    ages = (
+        image_rows.assign(age=image_rows["age"].astype("Float64")).groupby("subject")["age"].mean()
+    )
+    subjects = answers.calibrated.subjects.astype(str)
+    age = ages.reindex(subjects).to_numpy(dtype=float, na_value=float("nan"))
+    gap = said.column("age") - age
+    corrected = gap - (said.lines[:, 0] + said.lines[:, 1] * age)
+    return pd.DataFrame({"age_gap": gap, "age_gap_corrected": corrected})
 
 
 def _columns(rows: Predictions, raw: Predictions | None, classes: tuple[str, ...]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from .calibration import Calibration
 from .conformal import Conformal
 from .pooling import Bags, GatedAttention, pooled
 from .registry import Dim, ModelEntry
+from .task_heads import TaskHeads
 from .weight_card import WeightCard, card_of_checkpoint, joined
 
 _AXES = {"2d": "(B, {}, H, W)", "3d": "(B, {}, X, Y, Z)"}
@@ -191,6 +192,7 @@ class Classifier(nn.Module):
     cam_layer: str | None
     pool: nn.Module
     pooling: str = "mean"
+    more_heads: TaskHeads
 
     def __init__(
         self, entry: ModelEntry, num_classes: int, dropout: float = 0.2, *, ordinal: bool = False
@@ -264,6 +266,28 @@ class Classifier(nn.Module):
         weight = self.attention.score.weight
         score = self.attention(embedding.to(weight.dtype), place.to(weight.device))
         return torch.cat([logits, score[:, None].to(logits.dtype)], dim=1)
+
+    @property
+    def task_heads(self) -> TaskHeads | None:
+        """The heads of tasks beside the stage, if it has any."""
+        return getattr(self, "more_heads", None)
+
+    def add_tasks(self, names: Sequence[str]) -> TaskHeads:
+        """Give it fresh heads beside the stage's, in place of any that it has."""
+        self.more_heads = TaskHeads(names, self.width).to(next(self.parameters()).device)
+        return self.more_heads
+
+    def answer_tasks(self, embedding: Tensor) -> Tensor:
+        """Return age [years], MMSE [points] and log-odds of M, ``(B, T)``, of its tasks' heads.
+
+        Raises:
+            ConfigError: It has none.
+        """
+        if self.task_heads is None:
+            raise ConfigError(
+                "this model knows the stage alone", hint="train with --tasks stage,age"
+            )
+        return self.task_heads.answer(embedding)
 
     def calibrated(self, people: Predictions) -> Predictions:
         """Return answers with the probabilities that validation people taught, if any did."""

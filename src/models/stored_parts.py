@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config.tasks import BESIDE
 from ..config.training import POOLS
 from ..files import LARGEST_WHOLE
 from .weight_card import HASH, WeightCard
@@ -144,6 +145,7 @@ def check_parts(content: Mapping[str, Any]) -> None:
     _check_pool(content.get("pool", "mean"), content["dim"])  # before others, there was the mean
     _check_network(content.get("network"))
     _check_seen(content.get("learnt_from"))
+    _check_tasks(content.get("tasks"))
     check_tensors(content["model"])
 
 
@@ -163,6 +165,14 @@ def _check_pool(pool: Any, dim: str) -> None:
         raise ValueError(f"its pool {pool!r:.60} is none of {', '.join(POOLS)}")
     if pool != "mean" and dim == "3d":
         raise ValueError(f"its pool {pool} weighs slices, and its images are volumes")
+
+
+def _check_tasks(tasks: Any) -> None:
+    """Check the names of tasks beside the stage; older checkpoints have none."""
+    if tasks is None:
+        return
+    if not isinstance(tasks, list) or tasks != [name for name in BESIDE if name in tasks]:
+        raise ValueError(f"its tasks are none of {', '.join(BESIDE)}, or in another order")
 
 
 def _check_network(spec: Any) -> None:

@@ -201,6 +201,8 @@ def _tensors_below(folder: Path) -> dict[str, Tensor]:
 
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:
+    # Heads of other tasks are of the people and the --tasks that they were trained with.
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("more_heads.")}
     fresh = model.state_dict()
     # What weighs slices starts fresh, whatever the file was trained with.
     tensors = {name: one for name, one in tensors.items() if not name.startswith("attention.")}

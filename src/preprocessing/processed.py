@@ -26,8 +26,8 @@ from .notes import tell_notes
 from .scan import RECORDS, VERSION, Scan, make_once, read_record
 
 logger = logging.getLogger(__name__)
-#: Folders of people who were never rated, kept for prediction; and of those whom a split file puts
-#: on no side.
+#: Folders of people who were never rated, kept for prediction or for other tasks; and of those whom
+#: a split file puts on no side.
 UNRATED, NO_SIDE = "unrated", "no_side"
 _MAX_REJECTED = 0.05
 _LOOKED_AT = 20  # pictures whose coding is read
@@ -209,7 +209,7 @@ def write_dataset(
         "side_known": COHORT_REGISTRY.get(config.data.cohort).side_known,
         "jpeg_quality": _jpeg_quality(manifest),
     }
-    if COHORT_REGISTRY.get(config.data.cohort).raw:
+    if COHORT_REGISTRY.get(config.data.cohort).raw or config.data.keep_unrated:
         summary["unrated_scans"] = sessions_in(manifest.where(manifest.table["label"].isna()))
     yield write_json(out / SETTINGS, settings_of(config) | summary)
     yield processed.write(out)

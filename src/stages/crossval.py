@@ -50,7 +50,7 @@ def run(config: RunConfig) -> Iterator[Path]:
     )
     if not config.crossval.collect:
         _check_people(study)
-    training = FoldTraining(config, study.data, study.name)
+    training = FoldTraining(config, study.data, study.name, study.unrated)
     folder = config.results_dir / study.name
     yield study.write_folds(folder)
     yield write_split(folder, folds_table(study.folds), study.everyone)

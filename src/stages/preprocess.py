@@ -160,8 +160,8 @@ def _labelled(raw: Manifest, cohort: Cohort, config: RunConfig) -> Labelled:
 def _kept(
     raw: Manifest, removed: list[pd.DataFrame], cohort: Cohort, config: RunConfig
 ) -> tuple[Manifest, list[pd.DataFrame]]:
-    """Leave out people too young and, unless scans are raw, those without a rating; count them."""
-    staying = raw.table["label"].notna() | cohort.raw
+    """Leave out people too young and, unless asked or raw, scans without a rating; count them."""
+    staying = raw.table["label"].notna() | cohort.raw | config.data.keep_unrated
     rated, unrated = raw.partition(staying, "not rated (no CDR)")
     kept, young = rated.at_least_age(config.data.min_age)
     for rows, why in ((unrated, "no CDR"), (young, "under --min_age, or of unknown age")):

@@ -12,6 +12,7 @@ import torch
 
 from ..cohorts.people_names import hash_subjects
 from ..config import TrainConfig
+from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..models.classifier import Classifier
 from ..predictions import Predictions
@@ -55,6 +56,7 @@ def checkpoint_content(
         "ordinal": model.ordinal,
         "pool": model.pooling,
         "network": model.network,
+        "tasks": list(model.task_heads.names) if model.task_heads else [],
         "calibration": model.calibration.to_dict() if model.calibration else None,
         "conformal": model.conformal.to_dict() if model.conformal else None,
         "validation": _anonymous(validation),
@@ -97,6 +99,7 @@ def run_identity(
         more: Values that the config leaves open, as they were resolved.
     """
     kept = {name: value for name, value in asdict(config).items() if name not in FREE}
+    kept |= {} if config.beside else NO_TASKS
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),

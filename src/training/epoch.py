@@ -10,7 +10,7 @@ be zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -83,13 +83,13 @@ class Step:
 
         Args:
             images: This process's share of the batch.
-            labels: Its classes.
+            labels: Its classes; of a `TaskStep` its answers.
             size: Images in the batch of all processes; None for one process.
             bags: Slices whose answers become one before the loss; these come in one part.
         """
         if bags is not None:
             labels = labels[bags.first()]
-        weight = self._sum(self.weights[labels].sum())
+        weight = self._sum(self.amount(labels))
         weight = weight.clamp(min=torch.finfo(weight.dtype).tiny)
         total = torch.zeros((), device=images.device)
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -104,13 +104,21 @@ class Step:
         self.state.scheduler.step()
         return self._sum(total)
 
+    def amount(self, labels: Tensor) -> Tensor:
+        """Return what the loss of a batch is divided by, of this share: its class weights."""
+        return self.weights[labels].sum()
+
+    def loss(self, outputs: Tensor, labels: Tensor, amount: Tensor) -> Tensor:
+        """Return the share that images have in the loss of a batch of so large an `amount`."""
+        return self.loss_of(outputs, labels) / amount
+
     def _part(
         self, images: Tensor, labels: Tensor, weight: Tensor, bags: Bags | None = None
     ) -> Tensor:
         """Add a part's gradients; return its share of the batch's loss."""
         with self.accelerator.autocast():
-            logits = self.net(images) if bags is None else self.net(images, bags)
-        loss = self.loss_of(logits.float(), labels) / weight
+            outputs = self.net(images) if bags is None else self.net(images, bags)
+        loss = self.loss(outputs.float(), labels, weight)
         # Processes that share gradients take their mean, where the batch's gradient is their sum.
         self.accelerator.backward(loss * self.accelerator.num_processes)
         return loss.detach()
@@ -139,6 +147,9 @@ class Passes:
         batch_size: Images in a batch, of all processes together.
         workers: Processes that read ahead.
         pool: How a person's slices become one answer.
+
+    Attributes:
+        make_step: Makes the step of an epoch, from what `Step` takes.
     """
 
     def __init__(
@@ -158,6 +169,7 @@ class Passes:
         self.train_data, self.val_data = train, val
         self.batch_size, self.workers, self.pool = batch_size, workers, pool
         self.loader = self._open(train, config.seed)
+        self.make_step: Callable[..., Step] = Step
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -212,7 +224,7 @@ class Passes:
 
     def _step(self, net: nn.Module, state: TrainState) -> Step:
         weights = class_weights(self.train_data.class_counts(), self.config.class_weight_cap)
-        return Step(
+        return self.make_step(
             *(state, self.accelerator, self.loss_name),
             torch.tensor(weights, dtype=torch.float32, device=self.device),
             parts=self.config.accumulate,

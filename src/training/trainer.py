@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..cohorts.people_names import hash_subjects
 from ..config import RunConfig, TrainConfig
 from ..data.dataset import MriDataset, own_dataset, require_people, require_slices
 from ..data.loaders import choose_validation
@@ -40,6 +42,9 @@ from .memory import recompute_activations
 from .optimisation import make_optimizer
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
 from .state import HISTORY, TrainState
+from .task_answers import fit_gap_line, keep_gap_line, line_state
+from .task_ridge import fit_task_heads
+from .task_step import AllHeads, TaskStep, add_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +104,9 @@ class Trainer:
         loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
         _check_fit(model, self.train_data, self.val_data, loss)
         _check_pool(model, self.train_data, self.config, self.accelerator.num_processes)
+        self.tasks = add_tasks(model, self.train_data, self.config)
         self.passes = Passes(
-            *(self.accelerator, self.config, loss, self.train_data, self.val_data),
+            *(self.accelerator, self.config, loss, self.tasks or self.train_data, self.val_data),
             batch_size=self.config.batch_size or -(-len(self.train_data) // len(train_loader)),
             workers=train_loader.num_workers,
             pool=model.pooling,
@@ -143,6 +149,9 @@ class Trainer:
         loss, cap = self.passes.loss_name, self.config.class_weight_cap
         fit = fit_head(self.model, people, loss=loss, cap=cap, seed=self.config.seed)
         self._calibrate(fit.validation)
+        if self.tasks is not None:
+            sides = (self.tasks, self.val_data, self.device)
+            keep_gap_line(self.model, *fit_task_heads(self.model, *sides, seed=self.config.seed))
         logger.info(
             "penalty %.2g; balanced accuracy of %s, each left out once, %.3f",
             *(fit.strength, counted(fit.validation.n_people, "person")),
@@ -172,9 +181,13 @@ class Trainer:
                 state.restore_best()
                 self.model.eval()
             self._calibrate(self.passes.validate(self.model))
+            if self.tasks is not None:
+                fit_gap_line(self.model, self.val_data, self.device)
             if folder and self.accelerator.is_main_process:
                 # The file of the best epoch itself, so that its weights are those that were scored.
-                self._save_whole(folder, load_checkpoint(folder / BEST))
+                content = load_checkpoint(folder / BEST)
+                content["model"] |= line_state(self.model)
+                self._save_whole(folder, content)
         self.accelerator.wait_for_everyone()
         return state.history
 
@@ -182,10 +195,14 @@ class Trainer:
         """Return what is called in a step, and the state before the first epoch."""
         if self.config.activation_checkpointing:
             recompute_activations(self.model)
-        net = spread(self.model, self.accelerator)
+        whole = AllHeads(self.model) if self.tasks is not None else self.model
+        net = spread(whole, self.accelerator)
+        if self.tasks is not None:
+            heads, weights = self.model.more_heads, self.config.weights_beside
+            self.passes.make_step = partial(TaskStep, heads, weights)
         if self.config.compile:
             # Dropout draws what it draws uncompiled, so the flag does not change the result.
-            self.model.compile(options={"fallback_random": True})
+            whole.compile(options={"fallback_random": True})
         kind = "pretrained" if self.model.pretrained else "scratch"
         steps = make_optimizer(self.model, kind, self.config, epochs, len(self.passes))
         return net, TrainState(self.model, *steps)
@@ -225,12 +242,16 @@ class Trainer:
         self.model.conformal = fit_conformal(calibration.apply(people))
 
     def _content(self, epoch: int) -> dict[str, Any]:
-        return checkpoint_content(
+        content = checkpoint_content(
             *(self.model, self.train_data, self.val_data),
             epoch=epoch,
             settings=self.run_settings,
             validation=self.validation,
         )
+        if self.tasks is not None:  # unrated people trained it, too
+            everyone = {*self.tasks.subjects, *self.val_data.subjects}
+            content["subjects"] = hash_subjects(sorted(everyone))
+        return content
 
     def _save_whole(self, folder: Path, content: dict[str, Any]) -> None:
         """Save the checkpoint with what predictions on new scans need beside the weights."""

@@ -24,7 +24,8 @@ FLAGS = """
     data_dir data_root dataset datasets debug
     device dim dropout ensemble epochs field fold folds freeze_backbone grad_clip graded harmonise
     help help_all hold_out
-    image_size input keep_memory keep_models label layer learning_curve let_in loss lr maps
+    image_size input keep_memory keep_models keep_unrated label layer learning_curve let_in loss
+    lr maps
     method min_age mode
     months n4 num_slices
     official_split patience pool
@@ -32,7 +33,8 @@ FLAGS = """
     precision
     rating_days register repeat repeats report results_dir resume run runs samples search seed seeds
     sessions slice_axis split study
-    slice_files target tensorboard mlflow test_fraction val_fraction volume_size warmup_epochs
+    slice_files target task_weights tasks tensorboard mlflow test_fraction val_fraction
+    volume_size warmup_epochs
     weight_decay weights workers
 """.split()  # noqa: SIM905 - one name a line would fill a page
 

@@ -36,6 +36,7 @@ LEFT_OUT = {
     # Read of a cross-validation, whose one data set and parts several studies and cells replace.
     "crossdata": {
         *("resume", "tensorboard", "mlflow", "repeats", "repeat", "fold", "seeds", "keep_models"),
+        *("tasks", "task_weights"),
         *("hold_out", "harmonise", "split"),
         *("dataset", "dim", "study", "label", "official_split", "data_dir", "split"),
         *("hold_out", "harmonise"),

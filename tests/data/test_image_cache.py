@@ -391,7 +391,7 @@ def _resident() -> float:
 class Tiny(torch.nn.Module):
     """What `predict` and `dataset_features` need of a classifier: the mean grey value."""
 
-    backbone, width = "tiny", 1
+    backbone, width, attention, pooling = "tiny", 1, None, "mean"
 
     def made_of(self):
         return ()

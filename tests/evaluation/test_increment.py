@@ -15,7 +15,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.evaluation.analyses.increment import COLUMNS, _short, increment, likelihood_ratio
+from src.evaluation.analyses.increment import COLUMNS, two_decimals, increment, likelihood_ratio
 from src.evaluation.metrics.intervals import resample_people
 from src.predictions import Predictions, as_binary
 
@@ -306,7 +306,7 @@ def test_columns_that_determine_each_other_have_no_likelihood_ratio() -> None:
     ("value", "text"), [(0.054, ".05"), (-0.054, "-.05"), (-0.001, ".00"), (1.0, "1.00")]
 )
 def test_a_share_is_written_without_its_leading_zero(value: float, text: str) -> None:
-    assert _short(value) == text
+    assert two_decimals(value) == text
 
 
 @pytest.mark.slow

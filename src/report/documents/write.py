@@ -19,6 +19,7 @@ from .markdown import escape, estimate, join_lines, people, score_cell, table
 from .model_card import model_card
 from .result_sections import Blocks
 from .run_facts import available, main_scores, model_name, pooled_by, stamped
+from .task_section import tasks
 
 __all__ = ["metrics_markdown", "model_card", "write_documents"]
 #: Files that `write_documents` writes.
@@ -55,8 +56,8 @@ def metrics_markdown(results: dict[str, Any]) -> str:
         *(_head, models_table, classes_table, confusion_table),
         *(sections.increment, sections.ensemble, sections.calibration),
         *(sections.prediction_sets, sections.abstention, sections.decision_curve),
-        *(sections.subgroups, sections.confounding, sections.retest, sections.permutation),
-        *(sections.learning_curve, sections.external, sections.crossval),
+        *(sections.subgroups, sections.confounding, sections.retest, tasks),
+        *(sections.permutation, sections.learning_curve, sections.external, sections.crossval),
     )
     return join_lines(block for part in parts for block in part(results))
 

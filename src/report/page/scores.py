@@ -12,6 +12,7 @@ from ..documents import result_sections as sections
 from ..documents.markdown import estimate
 from ..documents.result_sections import ABSENT, Blocks
 from ..documents.run_facts import available, rivals
+from ..documents.task_section import tasks
 from ..documents.write import classes_table, confusion_table, models_table
 from ..estimates import ends_of
 from ..score_figures.write import FIGURES
@@ -35,6 +36,7 @@ PARTS: dict[str, _Make] = {
     "subgroups": sections.subgroups,
     "age": sections.confounding,
     "retest": sections.retest,
+    "tasks": tasks,
     "chance": sections.permutation,
     "learning": sections.learning_curve,
     "external": sections.external,

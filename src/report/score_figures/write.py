@@ -19,6 +19,7 @@ from .learning_curve import learning_curve_figure
 from .resampling import crossval_figure, permutation_figure, permutation_missing
 from .rivals import rivals_figure, rivals_missing
 from .subgroups import retest_figure, subgroup_figure
+from .tasks import gap_figure, gap_missing, tasks_figure, tasks_missing
 
 logger = logging.getLogger(__name__)
 #: What ``metrics.json`` holds.
@@ -111,6 +112,22 @@ FIGURES = (
         shows="Two scans of the same people",
         why_not=lambda r: missing(r.get("retest")),
         draw=lambda path, r, **more: retest_figure(path, r["retest"], **more),
+    ),
+    ScoreFigure(
+        "tasks.png",
+        "Beside the stage",
+        part="tasks",
+        shows="Age and MMSE said of each person against what is true",
+        why_not=lambda r: tasks_missing(r.get("tasks")),
+        draw=lambda path, r, **more: tasks_figure(path, r["tasks"], r["classes"], **more),
+    ),
+    ScoreFigure(
+        "brain_age_gap.png",
+        "Brain-age gap by stage",
+        part="tasks",
+        shows="Age said minus true age of each person, by stage, with means and intervals",
+        why_not=lambda r: gap_missing(r.get("tasks")),
+        draw=lambda path, r, **more: gap_figure(path, r["tasks"], r["classes"], **more),
     ),
     ScoreFigure(
         "permutation.png",
