@@ -248,3 +248,17 @@ def test_who_was_set_aside_is_told_by_stage(tmp_path, oasis, caplog):
     assert sum(one["n"] for one in stages.values()) == 10  # who was never rated has no stage
     assert [one["aside"] for one in stages.values()].count(1) == 1
     assert "by stage, with 95 % intervals: NonDemented" in caplog.text
+
+
+def test_people_without_a_rating_are_kept_where_that_is_asked(tmp_path):
+    make_oasis(tmp_path / "data" / "oasis")
+    list(run(config(tmp_path)))
+    out = tmp_path / "data" / "oasis_2d"
+    assert "OAS1_0011" not in set(Manifest.read(out).table["subject"])
+    list(run(config(tmp_path, keep_unrated=True)))
+    rows = Manifest.read(out).table.set_index("subject").loc[["OAS1_0011"]]
+    assert rows["label"].isna().all()
+    assert rows["split"].isna().all()
+    assert rows["age"].tolist() == [71] * len(rows)
+    assert all((out / path).is_file() for path in rows["path"])
+    assert rows["path"].str.startswith("unrated/").all()

@@ -97,7 +97,7 @@ def _of_data_set(files: RunFiles) -> tuple[list[Box], str]:
     )
     unrated = of_people - rated["subject"].nunique()
     if unrated:
-        kept.aside.append(f"{people(unrated)} without a rating: kept for prediction only")
+        kept.aside.append(f"{people(unrated)} without a rating: kept, never scored")
     used = sum(sum(counts.values()) for counts in metrics["people"].values())
     left = rated["subject"].nunique() - used
     if left > 0:
