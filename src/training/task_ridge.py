@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..data.dataset import MriDataset
@@ -53,7 +54,8 @@ def fit_task_heads(
     said = np.empty(targets.shape)
     for place, name in enumerate(heads.names):
         known = np.isfinite(targets[:, place])
-        fit = fit_linear(means[known], targets[known, place], seed, logistic=name == SEX)
+        own = (means[known], targets[known, place], rated[known])
+        fit = fit_linear(*own, seed=seed, logistic=name == SEX)
         said[:, place] = means @ fit.weight + fit.bias
         said[known, place] = fit.left_out
         _set(heads.heads[name], fit)
@@ -82,7 +84,12 @@ class LinearFit:
 
 
 def fit_linear(
-    features: Floats, targets: Floats, seed: int, *, logistic: bool = False
+    features: Floats,
+    targets: Floats,
+    judges: NDArray[np.bool_],
+    *,
+    seed: int,
+    logistic: bool = False,
 ) -> LinearFit:
     """Fit a ridge, or a logistic regression, whose penalty inner folds choose.
 
@@ -91,6 +98,8 @@ def fit_linear(
     Args:
         features: ``(P, F)``.
         targets: ``(P,)``, all known; 0 and 1 of a logistic regression.
+        judges: ``(P,)`` whose errors choose the penalty: rated people, as those who are scored;
+            where nobody is one, everyone.
         seed: Of the folds.
         logistic: Log-odds instead of values.
     """
@@ -108,7 +117,8 @@ def fit_linear(
         losses = np.logaddexp(0, np.where(targets > 0, -said, said))
     else:
         losses = (said - targets) ** 2
-    best = int(np.argmin(losses.mean(axis=1)))
+    judges = judges if judges.any() else np.ones_like(judges)
+    best = int(np.argmin(losses[:, judges].mean(axis=1)))
     weight, bias = path(features, targets)[best]
     return LinearFit(weight, bias, said[best], PENALTIES[best])
 

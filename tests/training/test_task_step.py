@@ -119,6 +119,9 @@ def test_a_step_of_the_stage_alone_is_untouched(net):
     torch.testing.assert_close(found, expected.detach())
 
 
+EVERYONE = np.ones(80, dtype=bool)
+
+
 def people(n=80, width=7):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(n, width)) * [1, 2, 3, 1, 1, 5, 1] + 4
@@ -128,11 +131,11 @@ def people(n=80, width=7):
 def test_a_ridge_finds_what_is_linear_and_is_validated_by_people_left_out():
     features, truth, rng = people()
     targets = truth + rng.normal(0, 0.5, len(truth))
-    fit = fit_linear(features, targets, seed=0)
+    fit = fit_linear(features, targets, EVERYONE, seed=0)
     np.testing.assert_allclose(fit.weight, [2, -1, 0, 0, 0, 0, 1], atol=0.15)
     own = features @ fit.weight + fit.bias
     assert np.abs(own - truth).mean() < 0.3
-    noise = fit_linear(features, rng.normal(70, 8, len(truth)), seed=0)
+    noise = fit_linear(features, rng.normal(70, 8, len(truth)), EVERYONE, seed=0)
     assert noise.penalty > fit.penalty
     # Of noise, people left out are not told apart: a fit that had seen them would.
     assert np.std(noise.left_out) < 4
@@ -141,6 +144,14 @@ def test_a_ridge_finds_what_is_linear_and_is_validated_by_people_left_out():
 def test_sex_is_told_by_log_odds():
     features, truth, _ = people()
     male = (truth > np.median(truth)).astype(float)
-    fit = fit_linear(features, male, seed=0, logistic=True)
+    fit = fit_linear(features, male, EVERYONE, seed=0, logistic=True)
     assert ((fit.left_out > 0) == (male > 0)).mean() > 0.85
     assert ((features @ fit.weight + fit.bias > 0) == (male > 0)).mean() > 0.9
+
+
+def test_the_penalty_is_chosen_by_those_who_are_scored():
+    features, truth, rng = people()
+    judges = np.arange(len(truth)) < 40
+    targets = np.where(judges, rng.normal(70, 8, len(truth)), truth)  # only the others can be told
+    chosen = [fit_linear(features, targets, by, seed=0).penalty for by in (judges, ~judges)]
+    assert chosen[0] > chosen[1]
