@@ -15,7 +15,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.evaluation.analyses.increment import COLUMNS, two_decimals, increment, likelihood_ratio
+from src.evaluation.analyses.increment import COLUMNS, increment, likelihood_ratio, two_decimals
 from src.evaluation.metrics.intervals import resample_people
 from src.predictions import Predictions, as_binary
 
