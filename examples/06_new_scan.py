@@ -42,6 +42,7 @@ preprocess("phantom_2d", phantom_subjects=48, **cohort, **PLACES)
 results = crossval(
     "phantom_2d",
     freeze_backbone=True,
+    keep_models=True,
     classes=2,
     folds=2,
     repeats=1,
