@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError, UnknownNameError
 from ..labels import LABEL_KINDS, class_scheme
@@ -383,6 +384,15 @@ class PreprocessConfig:
         "for all people of registered scans",
         ("brain", "whole"),
     )
+
+
+#: Settings that came later, with what every data set had that was made before.
+_CAME_LATER = {"field": "brain"}
+
+
+def made_with(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings of preprocessing with those that came later."""
+    return {**_CAME_LATER, **stored}
 
 
 @checked

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..config.data import made_with
 from ..errors import ConfigError, ManifestError
 from ..manifest import Manifest
 from .dataset import MriDataset
@@ -176,7 +177,7 @@ def _names(parts: Mapping[str, MriDataset]) -> dict[str, dict[str, str]]:
 
 def _refuse_other_images(parts: Mapping[str, MriDataset]) -> None:
     first, *others = parts
-    made = {study: part.settings.get("preprocess", {}) for study, part in parts.items()}
+    made = {study: made_with(part.settings.get("preprocess", {})) for study, part in parts.items()}
     for other in others:
         differ = [
             k for k in _keys(made[first], made[other]) if made[first].get(k) != made[other].get(k)

@@ -17,6 +17,7 @@ from torch import nn
 from ..cohorts.people_names import hash_subjects, spellings
 from ..cohorts.registry import cohort_of, same_people
 from ..config import RunConfig, dataset_flags, name_run, people_of_dataset
+from ..config.data import made_with
 from ..data.dataset import MriDataset, require_people
 from ..data.run_data import as_made, open_run_data
 from ..errors import CheckpointError, LeakageError, counted
@@ -208,7 +209,8 @@ def _refuse_same_origin(data: MriDataset, content: dict[str, Any], path: Path) -
 
 def _check_fit(data: MriDataset, content: dict[str, Any], path: Path) -> None:
     """Check that the checkpoint saw images made the same way, and none of the test people."""
-    trained, here = content["preprocessing"].get("preprocess"), data.settings.get("preprocess")
+    both = content["preprocessing"].get("preprocess"), data.settings.get("preprocess")
+    trained, here = (made_with(one) if one else one for one in both)
     if trained != here:
         names = [
             k

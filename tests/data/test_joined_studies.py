@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_processed
 
+from src.config.data import made_with
 from src.data.joined import JoinedCache, join_studies
 from src.data.loaders import open_dataset
 from src.errors import ConfigError
@@ -35,6 +36,11 @@ def test_every_image_is_that_of_its_own_study(two):
     for row, image in zip(order, images, strict=True):
         part, place = ("a", row) if row < len(two["a"]) else ("b", row - len(two["a"]))
         assert np.array_equal(image, two[part].read_rows([place]).numpy()[0])
+
+
+def test_settings_that_came_later_were_as_ever_before():
+    assert made_with({"image_size": 64}) == made_with({"image_size": 64, "field": "brain"})
+    assert made_with({"field": "whole"})["field"] == "whole"
 
 
 def test_one_name_in_two_studies_is_two_people(two):
