@@ -190,7 +190,6 @@ class FoldTraining:
 
     def _predict(self, model: Classifier, test: MriDataset) -> Predictions:
         if model.frozen:
-            lay_in_mni(model, self.data)  # one map of the cohort, from images without labels
             return predict_features(model, dataset_features(model, test, self.device), test)
         return predict(model, test, self.device)
 
@@ -211,6 +210,7 @@ class FoldTraining:
             pool=config.model.pool,
         )
         if model.frozen:
+            lay_in_mni(model, self.data)  # one map of the cohort, from images without labels
             self._frozen[config.loss] = place(model, self.device)
             dataset_features(model, self.data, self.device, dask=config.dask)  # of all, once
         return model

@@ -33,6 +33,7 @@ from ..models.registry import MODEL_REGISTRY, ModelEntry
 from ..models.weight_card import WeightCard
 from ..models.wrap import wrapped_again
 from ..predictions import Predictions
+from ..training.laying import lay_in_mni
 from .find_checkpoint import find_checkpoint
 from .pretrained_people import refuse_known
 
@@ -77,6 +78,7 @@ def open_trained(config: RunConfig) -> Trained:
 
     Raises:
         CheckpointError: No checkpoint, a damaged one, or one whose images were made otherwise.
+        ConfigError: Its network sees MNI space, and another study's volumes cannot be laid there.
         LeakageError: People were trained on, or may have been, by it or by its first weights.
     """
     path = find_checkpoint(config)
@@ -95,6 +97,8 @@ def open_trained(config: RunConfig) -> Trained:
     if external:
         _refuse_same_origin(opened, content, path)
     _check_fit(data, content, path)
+    if external:
+        lay_in_mni(model, data, anew=True)  # another study has a frame of its own
     data = refuse_known(
         *(model.learnt_from, f"what {path} started from", data, data.subjects),
         allowed=config.train.allow_leaks,
@@ -134,7 +138,8 @@ def load_trained(
     if entry is None:
         classifier = wrapped_again(content, path, network)
     else:
-        classifier = Classifier(entry, k, ordinal=content["ordinal"])
+        sized = entry.like(content["model"])
+        classifier = Classifier(sized, k, ordinal=content["ordinal"])
     classifier.pool_slices(content.get("pool", "mean"))
     if content.get("tasks"):
         classifier.add_tasks(content["tasks"])

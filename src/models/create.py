@@ -10,7 +10,7 @@ import torch
 
 from ..config import DEFAULT_BACKBONE
 from ..config.training import POOLS, require_dim
-from ..errors import ConfigError, UnknownNameError, require_kind
+from ..errors import CheckpointError, ConfigError, UnknownNameError, require_kind
 from . import (
     backbones_2d,  # noqa: F401 - they register their backbones
     backbones_3d,  # noqa: F401 - they register their backbones
@@ -20,9 +20,10 @@ from . import (
 from .classifier import Classifier
 from .device import choose_device, seed_of
 from .made_again import imported
+from .qiu import laid_of
 from .registry import MODEL_REGISTRY, ModelEntry
 from .weight_card import read_card
-from .weights import card_of_file, load_features, load_weight_file
+from .weights import card_of_file, load_features, load_weight_file, tensors_of
 from .wrap import wrap
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ def create_model(
         num_classes: 4, 3 or 2.
         pretrained: Start from ImageNet in 2D. There are no such weights in 3D.
         device: Where the model goes; None leaves it on the CPU.
-        weights: ``imagenet``, ``none`` or a weight file; wins over `pretrained`.
+        weights: ``imagenet``, ``none``, a weight file, or the folder of ``qiu2022``'s; wins over
+            `pretrained`.
         dropout: Before the classifier.
         freeze_backbone: Train the classifier only.
         ordinal: One score with ordered thresholds; what ``--loss ordinal`` trains.
@@ -204,6 +206,14 @@ def build_classifier(
         ConfigError: ImageNet weights are asked for where there are none.
         CheckpointError: The weights cannot be had, or do not fit.
     """
+    named = weights not in (None, "none", "imagenet") and Path(str(weights)).exists()
+    if named and Path(str(weights)).is_dir() and entry.build_like is None:
+        raise CheckpointError(
+            f"--weights {weights} is a folder: {entry.name} starts from one file",
+            hint="--weights FILE; a folder is for the published networks of --backbone qiu2022",
+        )
+    if named and entry.build_like is not None:
+        entry = entry.like(tensors_of(str(weights)))
     model = Classifier(entry, num_classes, dropout, ordinal=ordinal)
     origin = load_initial_weights(model, entry, weights)
     model.pretrained = not origin.startswith("none")
@@ -226,6 +236,8 @@ def load_initial_weights(model: Classifier, entry: ModelEntry, weights: str | No
     if weights not in (None, "imagenet"):
         loaded = load_weight_file(model, Path(str(weights)), entry.rename)
         model.learnt_from = card_of_file(weights)
+        if laid := laid_of(model):
+            laid.place(None)  # the volumes that it is trained on may lie elsewhere
         card = read_card(str(weights))
         if card is None or card.normalisation is None:
             return loaded

@@ -6,6 +6,8 @@ mean, 0 to 8. Five were trained on five folds of NACC. Their heads are not used.
 
 Volumes of this project lie in a frame of their own cohort. The first module lays them into MNI
 space by one affine map, which training fits to the mean of training people (`training.laying`).
+Of a slab, the mean of the whole head is told by the share that the template has there: divided by
+its own mean over the box, four fifths of a slab of 32 mm would lie above 8.
 
 Arrays: volumes ``(B, 1, X, Y, Z)``; of N networks of n first channels, maps ``(B, 8 n N, 5, 6, 5)``
 and embeddings ``(B, 8 n N * 36)``: means over 3 x 4 x 3 cells, 5,760 of one published network.
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from .registry import register_model
 from .weights import Tensors
 
@@ -36,9 +38,12 @@ SHAPE = (182, 218, 182)
 TO_MNI = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -126], [0, 0, 1, -72], [0, 0, 0, 1]])
 CELLS = (3, 4, 3)
 NETWORKS, FIRST = 5, 20
+_MANY, _WIDEST = 25, 64
 _MOST = 8.0  # of a grey value, in means
 _BLOCKS = ((7, 2, 0, 3), (4, 1, 1, 2), (3, 1, 1, 2), (3, 1, 1, 2))  # kernel, stride, padding, pool
 _PART = re.compile(r"block[1-4]\.(conv|BN)\.")
+#: The first weights of a network: in a folder of several, in a file alone, in a checkpoint of ours.
+_BEGINS = re.compile(r"(?:features\.maps\.networks\.)?(?:\d+\.)?(?:module\.)?block1\.conv\.weight")
 
 
 class LaidInMni(nn.Module):
@@ -64,12 +69,15 @@ class LaidInMni(nn.Module):
         """Whether it is known where the volumes lie."""
         return bool(torch.isfinite(self.to_image).all())
 
-    def place(self, image_to_mni: NDArray[np.float64]) -> None:
-        """Tell where the volumes lie.
+    def place(self, image_to_mni: NDArray[np.float64] | None) -> None:
+        """Tell where the volumes lie; None forgets it.
 
         Args:
             image_to_mni: Their index -> mm in MNI space.
         """
+        if image_to_mni is None:
+            self.to_image.fill_(torch.nan)
+            return
         matrix = np.linalg.inv(image_to_mni) @ self.to_mni
         self.to_image.copy_(torch.from_numpy(matrix))
 
@@ -82,32 +90,57 @@ class LaidInMni(nn.Module):
         return _resampled(x, self._known(), self.shape)
 
     def back(self, maps: Tensor, shape: Sequence[int]) -> Tensor:
-        """Bring maps from the grid of MNI space, or a coarser one of the same box, to the volumes.
+        """Bring maps from the grid of MNI space, or those of a network's blocks, to the volumes.
 
         Args:
-            maps: ``(B, h, w, d)``.
+            maps: ``(B, h, w, d)``. One that is no block's has cells that fill the box evenly.
             shape: Of a volume.
 
         Returns:
             ``(B, *shape)``, zero outside of the box.
         """
-        # The centre of a coarse cell is that of the fine ones it stands for.
-        step = torch.tensor([n / m for n, m in zip(self.shape, maps.shape[1:], strict=True)])
-        coarse = torch.eye(4)
-        coarse[[0, 1, 2], [0, 1, 2]] = step
-        coarse[:3, 3] = (step - 1) / 2
-        matrix = torch.linalg.inv(self._known().double() @ coarse.to(self.to_image).double())
-        return _resampled(maps.unsqueeze(1), matrix.to(maps.dtype), tuple(shape), edge="border")[
-            :, 0
-        ]
+        to_grid = torch.linalg.inv(self._known().double())
+        cells = torch.from_numpy(_cells(self.shape, tuple(maps.shape[1:])))
+        to_cell = torch.linalg.inv(cells.to(to_grid)) @ to_grid
+        shape = tuple(shape)
+        # From its centre to the edge of the box, an outer cell goes on.
+        found = _resampled(maps.unsqueeze(1), to_cell, shape, edge="border")[:, 0]
+        at = _places(to_grid, shape, maps)
+        edges = torch.tensor(self.shape).to(at)
+        return found * ((at > -0.5) & (at < edges - 0.5)).all(dim=-1)
 
     def _known(self) -> Tensor:
         if not self.placed:
             raise ConfigError(
                 f"{NAME} does not know yet where the volumes lie in MNI space",
-                hint="train it first: training lays the volumes into MNI space",
+                hint="train it on volumes that --mode preprocess made: training lays them there",
             )
         return self.to_image
+
+
+def _cells(shape: Sequence[int], cells: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return 4 x 4, index of a cell -> index of its centre in the grid.
+
+    A block's first convolution is not padded, so its cells end before the box does: of 182 voxels
+    the five of the last map have their centres at 21, 53, ... 149.
+    """
+    sizes, step, first = np.array(shape), 1.0, 0.0
+    for kernel, stride, padding, pool in _BLOCKS:
+        sizes = (sizes + 2 * padding - kernel) // stride + 1
+        sizes = (sizes - pool) // 2 + 1
+        first += step * ((kernel - 1) / 2 - padding)
+        step *= stride
+        first += step * (pool - 1) / 2
+        step *= 2
+        if cells == tuple(sizes):
+            steps, centres = np.full(3, step), np.full(3, first)
+            break
+    else:
+        steps = np.array(shape) / np.array(cells)
+        centres = (steps - 1) / 2
+    matrix = np.diag([*steps, 1.0])
+    matrix[:3, 3] = centres
+    return matrix
 
 
 def _resampled(x: Tensor, to_source: Tensor, shape: Sequence[int], edge: str = "zeros") -> Tensor:
@@ -120,14 +153,18 @@ def _resampled(x: Tensor, to_source: Tensor, shape: Sequence[int], edge: str = "
         edge: What lies outside of `x`.
     """
     # grid_sample counts from -1 to 1, and names the axes from the last to the first.
-    steps = [torch.arange(n, dtype=x.dtype, device=x.device) for n in shape]
-    index = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1)
-    matrix = to_source.to(x)
-    at = index @ matrix[:3, :3].T + matrix[:3, 3]
     sizes = torch.tensor(x.shape[2:], dtype=x.dtype, device=x.device)
-    at = (2 * at / (sizes - 1).clamp(min=1) - 1).flip(-1)
+    at = (2 * _places(to_source, shape, x) / (sizes - 1).clamp(min=1) - 1).flip(-1)
     grid = at.expand(len(x), *at.shape)
     return functional.grid_sample(x, grid, padding_mode=edge, align_corners=True)
+
+
+def _places(to_source: Tensor, shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return where the voxels of a grid lie, ``(*shape, 3)``, as `to_source` maps their indices."""
+    steps = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
+    index = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1)
+    matrix = to_source.to(like)
+    return index @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def laid_of(model: nn.Module) -> LaidInMni | None:
@@ -137,12 +174,29 @@ def laid_of(model: nn.Module) -> LaidInMni | None:
 
 
 class ByMean(nn.Module):
-    """Grey values in means of the whole volume, 0 to 8, as the networks were trained on."""
+    """Grey values in means of the whole head's volume, 0 to 8, as the networks were trained on.
+
+    Attributes:
+        shown: Share of a whole head's brightness that the volumes show, above 0 and up to 1.
+    """
+
+    shown: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shown", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` divided by its mean and clipped; an empty volume stays empty."""
-        mean = x.flatten(1).mean(dim=1).clamp(min=1e-6)
+        """Return `x` divided by the mean and clipped; an empty volume stays empty."""
+        mean = (x.flatten(1).mean(dim=1) / self.shown).clamp(min=1e-6)
         return (x / mean[:, None, None, None, None]).clamp(0, _MOST)
+
+
+def grey_of(model: nn.Module) -> ByMean:
+    """Return the module of a network that scales grey values, where `laid_of` gives one."""
+    found = model.get_submodule("features.grey")
+    assert isinstance(found, ByMean)
+    return found
 
 
 class Block(nn.Module):
@@ -204,23 +258,32 @@ def names_of_folds(tensors: Tensors, features: nn.Module) -> dict[str, Tensor]:
             state dict has none. ``module.``, which data parallelism puts before, is taken off.
         features: Of this backbone.
 
-    Raises:
-        CheckpointError: There are more or fewer networks than `features` has.
     """
-    wanted = features.state_dict()
-    found = {"laid.to_image": wanted["laid.to_image"]}
+    own = features.state_dict()
+    found = {name: own[name] for name in ("laid.to_image", "grey.shown")}
     for name, value in tensors.items():
         number, _, rest = name.partition(".") if name[:1].isdigit() else ("0", "", name)
         rest = rest.removeprefix("module.")
         found[f"maps.networks.{number}.{rest}" if _PART.match(rest) else name] = value
-    given = {name.split(".")[2] for name in found if name.startswith("maps.networks.")}
-    count = len({name.split(".")[2] for name in wanted if name.startswith("maps.networks.")})
-    if given and len(given) != count:
-        raise CheckpointError(
-            f"{len(given)} of the {count} published networks are given",
-            hint=f"--weights FOLDER, which holds {count} folders with a backbone_*.pth each",
-        )
     return found
+
+
+def as_many_as(tensors: Tensors) -> tuple[nn.Module, int]:
+    """Build as many networks as there are weights of, each with as many channels.
+
+    Args:
+        tensors: As `names_of_folds` takes them, or of a checkpoint of ours; of none, all five.
+    """
+    begins = [value for name, value in tensors.items() if _BEGINS.fullmatch(name)]
+    # Of a file that claims more than anyone has trained, loading says that it does not fit.
+    found = [min(len(one), _WIDEST) for one in begins if isinstance(one, Tensor) and one.ndim]
+    return _side_by_side(found[:_MANY] or [FIRST] * NETWORKS)
+
+
+def _side_by_side(firsts: Sequence[int]) -> tuple[nn.Module, int]:
+    networks = [published_network(first) for first in firsts]
+    parts = OrderedDict[str, nn.Module](laid=LaidInMni(), grey=ByMean(), maps=SideBySide(networks))
+    return nn.Sequential(parts), 8 * sum(firsts)
 
 
 @register_model(
@@ -231,14 +294,10 @@ def names_of_folds(tensors: Tensors, features: nn.Module) -> dict[str, Tensor]:
     std=1.0,
     cam_layer="features.maps",
     rename=names_of_folds,
+    build_like=as_many_as,
     pool=CellMeans,
     per_channel=int(np.prod(CELLS)),
 )
 def qiu2022() -> tuple[nn.Module, int]:
     """Five CNNs of NACC (Qiu et al. 2022): 5,760 features each, in MNI space."""
-    parts = OrderedDict[str, nn.Module](
-        laid=LaidInMni(),
-        grey=ByMean(),
-        maps=SideBySide([published_network() for _ in range(NETWORKS)]),
-    )
-    return nn.Sequential(parts), 8 * FIRST * NETWORKS
+    return _side_by_side([FIRST] * NETWORKS)

@@ -6,14 +6,14 @@ Axes: feature maps ``(B, F, ...)``, F channels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from torch import nn
 
 from ..registry import Registry
-from .weights import Rename
+from .weights import Rename, Tensors
 
 Dim = Literal["2d", "3d"]
 Build = Callable[[], tuple[nn.Module, int]]
@@ -38,6 +38,7 @@ class ModelEntry:
         rename: Reads a state dict of the published network.
         pool: Makes an embedding of the last map, where that is not what the dimension's do.
         per_channel: Features that `pool` makes of a channel.
+        build_like: Builds, as `build`, what some weights are of, where its size follows them.
     """
 
     name: str
@@ -52,6 +53,12 @@ class ModelEntry:
     rename: Rename | None = None
     pool: Callable[[], nn.Module] | None = None
     per_channel: int = 1
+    build_like: Callable[[Tensors], tuple[nn.Module, int]] | None = None
+
+    def like(self, tensors: Tensors) -> ModelEntry:
+        """Return the entry of the size that these weights are of."""
+        make = self.build_like
+        return self if make is None else replace(self, build=lambda: make(tensors))
 
 
 MODEL_REGISTRY: Registry[ModelEntry] = Registry("backbone")
@@ -70,6 +77,7 @@ def register_model(
     rename: Rename | None = None,
     pool: Callable[[], nn.Module] | None = None,
     per_channel: int = 1,
+    build_like: Callable[[Tensors], tuple[nn.Module, int]] | None = None,
 ) -> Callable[[B], B]:
     """Return a decorator that registers a function ``() -> (features, channels)`` as a backbone.
 
@@ -81,7 +89,7 @@ def register_model(
             name,
             ModelEntry(
                 *(name, dim, build, input_size, mean, std, cam_layer, fine_layers),
-                *(imagenet_file, rename, pool, per_channel),
+                *(imagenet_file, rename, pool, per_channel, build_like),
             ),
         )
         return build

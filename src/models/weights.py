@@ -24,7 +24,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, counted
 from ..files import open_file
 from ..runtime import weight_cache
 from .checkpoint import load_tensors
@@ -130,12 +130,19 @@ def load_weight_file(model: nn.Module, path: str | Path, rename: Rename | None) 
             f"no such weights: {str(path)!r} is neither imagenet, none nor a file",
             hint="--weights imagenet, none, or the path of a weight file",
         )
-    tensors = _tensors_below(path) if path.is_dir() else _tensors_in(path)
+    tensors = tensors_of(path)
     if rename is None or any(name.startswith("head.") for name in tensors):
         return _load_own(model, tensors, path)
-    _load_foreign(model.get_submodule("features"), tensors, path, rename)
+    try:
+        _load_foreign(model.get_submodule("features"), tensors, path, rename)
+    except CheckpointError as error:
+        if path.is_dir():
+            names = ", ".join(str(one.relative_to(path)) for one in _files_below(path))
+            error.hint = f"copy these files again; the networks are, from 0 on, those of {names}"
+        raise
     left = [name for name in tensors if name.removeprefix("module.").startswith(_HEADS)]
-    return f"{path}, fresh head" + (f"; left out: {', '.join(left)}" if left else "")
+    several = f", {counted(len(_files_below(path)), 'file')}" if path.is_dir() else ""
+    return f"{path}{several}, fresh head" + (f"; left out: {', '.join(left)}" if left else "")
 
 
 def card_of_file(weights: str | Path | None) -> WeightCard | None:
@@ -166,6 +173,24 @@ def card_of_file(weights: str | Path | None) -> WeightCard | None:
     return own if beside is None else joined(beside, own)
 
 
+def tensors_of(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a weight file, or of every ``backbone_*.pth`` in a folder.
+
+    In a folder, the names stand behind the number of their file, in the order of their paths.
+
+    Raises:
+        CheckpointError: A file cannot be read, or holds no weights, or there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _tensors_in(path)
+    return {
+        f"{number}.{name}": value
+        for number, file in enumerate(_files_below(path))
+        for name, value in _tensors_in(file).items()
+    }
+
+
 def _tensors_in(path: Path) -> dict[str, Tensor]:
     content: Any = load_tensors(path)
     for part in ("model", "state_dict"):  # of a checkpoint of ours; of MedicalNet's files
@@ -180,24 +205,19 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _tensors_below(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of every ``backbone_*.pth``, their names behind the number of the file."""
+def _files_below(folder: Path) -> list[Path]:
     files = sorted(folder.rglob("backbone_*.pth"))
     if not files:
         raise CheckpointError(
             f"{folder} is a folder without a backbone_*.pth",
-            hint="--weights FILE; a folder is for the published networks of --backbone qiu2022",
+            hint="--weights FOLDER: that which holds CNN_baseline_new_cross0 and the others",
         )
     places = [file.parent for file in files]
     if twice := next((one for one in places if places.count(one) > 1), None):
         raise CheckpointError(
             f"{twice} holds several backbone_*.pth", hint="keep one, the epoch that was chosen"
         )
-    return {
-        f"{number}.{name}": value
-        for number, file in enumerate(files)
-        for name, value in _tensors_in(file).items()
-    }
+    return files
 
 
 def _load_own(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> str:

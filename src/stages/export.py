@@ -25,6 +25,7 @@ from ..inference.onnx import (
     largest_difference,
     to_onnx,
 )
+from ..models.qiu import laid_of
 from ..optional import optional
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         ``model.onnx`` and ``model.json`` in ``results/<run>/export/``.
 
     Raises:
-        ConfigError: A package is missing, or several checkpoints were named.
+        ConfigError: A package is missing, several checkpoints were named, or the network has a step
+            that no ONNX file can hold.
         CheckpointError: There is none, it does not say how its images were made, or the exported
             network says something else.
     """
@@ -56,6 +58,12 @@ def run(config: RunConfig) -> Iterator[Path]:
             f"{member.path} pools slices by {member.model.pooling}, and model.onnx answers on one "
             "slice: what each weighs would be lost",
             hint="export a model of --pool mean",
+        )
+    if laid_of(member.model):
+        raise ConfigError(
+            f"{member.path} is of {member.model.backbone}, which lays volumes into MNI space: ONNX "
+            "files have no such step for volumes",
+            hint=f"--mode predict --checkpoint {member.path} answers with it",
         )
     content = to_onnx(Logits(member).eval(), shape)
     difference = largest_difference(content, Logits(member).eval(), shape)
