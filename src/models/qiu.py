@@ -2,15 +2,16 @@
 
 Each is a backbone of four blocks (convolution, pooling, batch norm, leaky ReLU) on a skull-stripped
 T1 in MNI space, 182 x 218 x 182 voxels of 1 mm as FSL stores them: grey values divided by their
-mean, 0 to 8. Five were trained on five folds of NACC. Their heads are not used.
+mean, 0 to 8. Nothing is padded: the last map has 3 x 4 x 3 cells of 160 channels, 5,760 features.
+Five were trained on five folds of NACC. Their heads are not used.
 
 Volumes of this project lie in a frame of their own cohort. The first module lays them into MNI
 space by one affine map, which training fits to the mean of training people (`training.laying`).
 Of a slab, the mean of the whole head is told by the share that the template has there: divided by
 its own mean over the box, four fifths of a slab of 32 mm would lie above 8.
 
-Arrays: volumes ``(B, 1, X, Y, Z)``; of N networks of n first channels, maps ``(B, 8 n N, 5, 6, 5)``
-and embeddings ``(B, 8 n N * 36)``: means over 3 x 4 x 3 cells, 5,760 of one published network.
+Arrays: volumes ``(B, 1, X, Y, Z)``; of N networks of n first channels, last maps
+``(B, 8 n N, 3, 4, 3)`` and embeddings ``(B, 8 n N * 36)``.
 Matrices are 4 x 4 and act on ``(index, 1)``.
 
 Source: Qiu et al. (2022), doi:10.1038/s41467-022-31037-5; code and weights under the MIT licence.
@@ -40,10 +41,12 @@ CELLS = (3, 4, 3)
 NETWORKS, FIRST = 5, 20
 _MANY, _WIDEST = 25, 64
 _MOST = 8.0  # of a grey value, in means
-_BLOCKS = ((7, 2, 0, 3), (4, 1, 1, 2), (3, 1, 1, 2), (3, 1, 1, 2))  # kernel, stride, padding, pool
-_PART = re.compile(r"block[1-4]\.(conv|BN)\.")
+_BLOCKS = ((7, 2, 3), (4, 1, 2), (3, 1, 2), (3, 1, 2))  # kernel, stride, pooling
+_PART = re.compile(r"(?:(\d+)\.)?(?:module\.)?(block[1-4])\.((?:conv|BN)\..+)")
 #: The first weights of a network: in a folder of several, in a file alone, in a checkpoint of ours.
-_BEGINS = re.compile(r"(?:features\.maps\.networks\.)?(?:\d+\.)?(?:module\.)?block1\.conv\.weight")
+_BEGINS = re.compile(
+    r"features\.block1\.networks\.\d+\.conv\.weight|(?:\d+\.)?(?:module\.)?block1\.conv\.weight"
+)
 
 
 class LaidInMni(nn.Module):
@@ -121,14 +124,14 @@ class LaidInMni(nn.Module):
 def _cells(shape: Sequence[int], cells: tuple[int, ...]) -> NDArray[np.float64]:
     """Return 4 x 4, index of a cell -> index of its centre in the grid.
 
-    A block's first convolution is not padded, so its cells end before the box does: of 182 voxels
-    the five of the last map have their centres at 21, 53, ... 149.
+    Nothing is padded, so cells end before the box does: of 182 voxels the three of the last map
+    have their centres at 49, 81 and 113.
     """
     sizes, step, first = np.array(shape), 1.0, 0.0
-    for kernel, stride, padding, pool in _BLOCKS:
-        sizes = (sizes + 2 * padding - kernel) // stride + 1
+    for kernel, stride, pool in _BLOCKS:
+        sizes = (sizes - kernel) // stride + 1
         sizes = (sizes - pool) // 2 + 1
-        first += step * ((kernel - 1) / 2 - padding)
+        first += step * (kernel - 1) / 2
         step *= stride
         first += step * (pool - 1) / 2
         step *= 2
@@ -202,10 +205,11 @@ def grey_of(model: nn.Module) -> ByMean:
 class Block(nn.Module):
     """Convolution, pooling, batch norm and leaky ReLU, under the published names."""
 
-    def __init__(self, channels_in: int, channels: int, shape: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, kernel: int, stride: int, pool: int
+    ) -> None:
         super().__init__()
-        kernel, stride, padding, pool = shape
-        self.conv = nn.Conv3d(channels_in, channels, kernel, stride, padding, bias=False)
+        self.conv = nn.Conv3d(channels_in, channels, kernel, stride, bias=False)
         self.pooling = nn.MaxPool3d(pool, 2)
         self.BN = nn.BatchNorm3d(channels)
         self.relu = nn.LeakyReLU()
@@ -216,34 +220,45 @@ class Block(nn.Module):
         return out
 
 
-def published_network(first: int = FIRST) -> nn.Module:
-    """Return one backbone with fresh weights.
+class SideBySide(nn.Module):
+    """The same block of several networks; their maps stand one behind the other.
 
     Args:
-        first: Channels of its first block; each block has twice as many as the one before.
+        blocks: One of each network.
+        shared: All see the same input; else each sees the map of its own network.
     """
-    blocks, channels = OrderedDict[str, nn.Module](), 1
-    for number, shape in enumerate(_BLOCKS):
-        width = first * 2**number
-        blocks[f"block{number + 1}"] = Block(channels, width, shape)
-        channels = width
-    return nn.Sequential(blocks)
 
-
-class SideBySide(nn.Module):
-    """Several networks of the same volume; their maps stand one behind the other."""
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, blocks: Sequence[Block], *, shared: bool) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks)
+        self.networks = nn.ModuleList(blocks)
+        self.channels = None if shared else [block.conv.in_channels for block in blocks]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the maps ``(B, N F, x, y, z)``."""
-        return torch.cat([network(x) for network in self.networks], dim=1)
+        """Return the maps ``(B, F, x, y, z)`` of all networks."""
+        parts = torch.split(x, self.channels, dim=1) if self.channels else [x] * len(self.networks)
+        maps = [network(part) for network, part in zip(self.networks, parts, strict=True)]
+        return torch.cat(maps, dim=1)
+
+
+def published_blocks(firsts: Sequence[int]) -> OrderedDict[str, nn.Module]:
+    """Return the four blocks of some networks, by their names, with fresh weights.
+
+    Args:
+        firsts: Channels of each network's first block; each block has twice as many as the one
+            before.
+    """
+    found = OrderedDict[str, nn.Module]()
+    for number, shape in enumerate(_BLOCKS):
+        sizes = [
+            (first * 2 ** (number - 1) if number else 1, first * 2**number) for first in firsts
+        ]
+        blocks = [Block(*size, *shape) for size in sizes]
+        found[f"block{number + 1}"] = SideBySide(blocks, shared=number == 0)
+    return found
 
 
 class CellMeans(nn.Module):
-    """Means over cells of a map: the place stays known, coarsely."""
+    """Means over cells of a map, which on the published grid has just these cells."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, F * 36)``."""
@@ -262,9 +277,10 @@ def names_of_folds(tensors: Tensors, features: nn.Module) -> dict[str, Tensor]:
     own = features.state_dict()
     found = {name: own[name] for name in ("laid.to_image", "grey.shown")}
     for name, value in tensors.items():
-        number, _, rest = name.partition(".") if name[:1].isdigit() else ("0", "", name)
-        rest = rest.removeprefix("module.")
-        found[f"maps.networks.{number}.{rest}" if _PART.match(rest) else name] = value
+        if part := _PART.fullmatch(name):
+            number, block, rest = part.groups()
+            name = f"{block}.networks.{number or 0}.{rest}"
+        found[name] = value
     return found
 
 
@@ -281,8 +297,8 @@ def as_many_as(tensors: Tensors) -> tuple[nn.Module, int]:
 
 
 def _side_by_side(firsts: Sequence[int]) -> tuple[nn.Module, int]:
-    networks = [published_network(first) for first in firsts]
-    parts = OrderedDict[str, nn.Module](laid=LaidInMni(), grey=ByMean(), maps=SideBySide(networks))
+    parts = OrderedDict[str, nn.Module](laid=LaidInMni(), grey=ByMean())
+    parts |= published_blocks(firsts)
     return nn.Sequential(parts), 8 * sum(firsts)
 
 
@@ -292,7 +308,8 @@ def _side_by_side(firsts: Sequence[int]) -> tuple[nn.Module, int]:
     input_size=208,
     mean=0.0,
     std=1.0,
-    cam_layer="features.maps",
+    cam_layer="features.block4",
+    fine_layers=("features.block2",),
     rename=names_of_folds,
     build_like=as_many_as,
     pool=CellMeans,

@@ -176,7 +176,8 @@ def card_of_file(weights: str | Path | None) -> WeightCard | None:
 def tensors_of(path: str | Path) -> dict[str, Tensor]:
     """Return the tensors of a weight file, or of every ``backbone_*.pth`` in a folder.
 
-    In a folder, the names stand behind the number of their file, in the order of their paths.
+    In a folder, the names stand behind the number of their file, in the order of their paths; of
+    ``CNN_baseline_new_cross*``, where there are such folders.
 
     Raises:
         CheckpointError: A file cannot be read, or holds no weights, or there is none.
@@ -206,7 +207,9 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    files = sorted(folder.rglob("backbone_*.pth"))
+    # A clone of the published repository holds other networks, too, under other names.
+    files = sorted(folder.rglob("CNN_baseline_new_cross*/backbone_*.pth"))
+    files = files or sorted(folder.rglob("backbone_*.pth"))
     if not files:
         raise CheckpointError(
             f"{folder} is a folder without a backbone_*.pth",

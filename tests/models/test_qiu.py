@@ -1,12 +1,14 @@
 """The published networks of Qiu et al., against their layout written down once more by itself."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from tiny_runs import run_config
+from torch import nn
 from torch.nn import functional
 
 from src.cohorts.people_names import hash_subjects
@@ -20,7 +22,7 @@ from src.models import qiu
 from src.models.checkpoint import load_checkpoint, save_checkpoint
 from src.models.create import create_model
 from src.models.engine import digest
-from src.models.qiu import LaidInMni, laid_of, published_network
+from src.models.qiu import LaidInMni, laid_of, published_blocks
 from src.models.registry import MODEL_REGISTRY
 from src.models.weights import card_of_file
 from src.preprocessing.space.grid import Frame
@@ -29,7 +31,7 @@ from src.preprocessing.space.template import template
 from src.stages import crossval, evaluate, export, preprocess, train
 from src.training import laying
 
-BLOCKS = ((7, 2, 0, 3), (4, 1, 1, 2), (3, 1, 1, 2), (3, 1, 1, 2))
+BLOCKS = ((7, 2, 3), (4, 1, 2), (3, 1, 2), (3, 1, 2))  # kernel, stride, pooling; no padding
 
 
 def published(first, seed):
@@ -51,9 +53,9 @@ def published(first, seed):
 
 def features_by_hand(x, state):
     """Return the last map, one function after the other."""
-    for number, (_, stride, padding, pool) in enumerate(BLOCKS, start=1):
+    for number, (_, stride, pool) in enumerate(BLOCKS, start=1):
         block = {name.split(".", 1)[1]: v for name, v in state.items() if f"block{number}." in name}
-        x = functional.conv3d(x, block["conv.weight"], None, stride, padding)
+        x = functional.conv3d(x, block["conv.weight"], None, stride)
         x = functional.max_pool3d(x, pool, 2)
         scale = block["BN.weight"] / torch.sqrt(block["BN.running_var"] + 1e-5)
         shift = block["BN.bias"] - block["BN.running_mean"] * scale
@@ -65,15 +67,13 @@ def features_by_hand(x, state):
 @pytest.fixture
 def thin(monkeypatch):
     """Networks of two first channels instead of twenty."""
-    whole = published_network
-    monkeypatch.setattr(qiu, "published_network", lambda first=2: whole(first))
     monkeypatch.setattr(qiu, "FIRST", 2)
 
 
 @pytest.fixture
 def coarse(monkeypatch):
-    """MNI space in voxels of 2 mm: an eighth of the work."""
-    shape, to_mni = tuple(n // 2 for n in qiu.SHAPE), qiu.TO_MNI @ np.diag([2.0, 2.0, 2.0, 1.0])
+    """MNI space in voxels of 1.8 mm, with one cell at the end: a sixth of the work."""
+    shape, to_mni = (101, 121, 101), qiu.TO_MNI @ np.diag([1.8, 1.8, 1.8, 1.0])
     monkeypatch.setattr(LaidInMni.__init__, "__defaults__", (shape, to_mni))
 
 
@@ -85,17 +85,22 @@ def folder(tmp_path):
         own.mkdir(parents=True)
         torch.save(published(2, fold), own / f"backbone_{50 + fold}.pth")
         torch.save({"dense1.1.weight": torch.zeros(3, 4)}, own / f"ADD_{50 + fold}.pth")
+    (tmp_path / "weights" / "CNN_fusion_cross0_fold0").mkdir()
+    torch.save(
+        {"se2.weight": torch.zeros(3)}, own.parent / "CNN_fusion_cross0_fold0/backbone_1.pth"
+    )
     return tmp_path / "weights"
 
 
 @torch.no_grad()
 def test_a_network_computes_what_was_published():
     state = published(3, 0)
-    network = published_network(3).eval()
-    network.load_state_dict(state)
-    x = torch.rand(2, 1, 74, 81, 70)
+    network = nn.Sequential(published_blocks([3])).eval()
+    network.load_state_dict({re.sub(r"(block.)", r"\1.networks.0", k): v for k, v in state.items()})
+    x = torch.rand(2, 1, 131, 140, 101)
+    assert network(x).shape == (2, 24, 2, 2, 1)
     assert torch.allclose(network(x), features_by_hand(x, state), atol=1e-5)
-    whole = published_network().eval()
+    whole = nn.Sequential(published_blocks([20]))
     assert sum(p.numel() for p in whole.parameters()) == sum(
         20 * 2**k * (c * kernel**3 + 2)
         for k, (c, (kernel, *_)) in enumerate(zip((1, 20, 40, 80), BLOCKS, strict=True))
@@ -112,13 +117,12 @@ def test_five_folders_make_five_views_of_5760_features_each(folder):
     x = torch.zeros(1, 1, *qiu.SHAPE)
     x[0, 0, 30:150, 40:180, 20:150] = torch.rand(120, 140, 130)
     maps = model.features(model.normalise(x))
-    assert maps.shape == (1, 80, 5, 6, 5)
+    assert maps.shape == (1, 80, 3, 4, 3)
     grey = (x / x.mean()).clamp(0, 8)
     for fold in range(5):
         own = features_by_hand(grey, published(2, fold))
         assert torch.allclose(maps[:, 16 * fold : 16 * (fold + 1)], own, atol=1e-4)
-    cells = model.embed(x).reshape(1, 80, 3, 4, 3)
-    assert torch.allclose(cells[0, :, 0, 0, 0], maps[0, :, :2, :2, :2].mean(dim=(1, 2, 3)))
+    assert torch.equal(model.embed(x), maps.flatten(1))  # as published, channel by channel
 
 
 @torch.no_grad()
@@ -127,9 +131,7 @@ def test_networks_are_as_many_and_as_wide_as_their_files(folder, coarse):
     torch.save(published(3, 1), folder / "CNN_baseline_new_cross1" / "backbone_51.pth")
     model = create_model("3d", "qiu2022", 2, weights=folder, freeze_backbone=True).eval()
     assert model.width == (3 * 2 + 3) * 8 * 36
-    assert torch.equal(
-        model.features.maps.networks[3].block1.BN.bias, published(2, 4)["block1.BN.bias"]
-    )
+    assert torch.equal(model.features.block1.networks[3].BN.bias, published(2, 4)["block1.BN.bias"])
     alone = folder / "CNN_baseline_new_cross1" / "backbone_51.pth"
     one = create_model("3d", "qiu2022", 2, weights=alone).eval()
     laid_of(model).place(qiu.TO_MNI)
@@ -142,7 +144,7 @@ def test_no_weights_make_five_networks_and_lies_about_their_size_do_not_fit(tmp_
     assert create_model("3d", "qiu2022", 2, weights="none").width == 5 * 5760
     state = published(2, 0) | {"block1.conv.weight": torch.zeros(1).expand(10**6, 1, 7, 7, 7)}
     made, _ = qiu.as_many_as(state)
-    assert len(made.maps.networks[0].block1.conv.weight) == 64
+    assert len(made.block1.networks[0].conv.weight) == 64
     torch.save(published(2, 0) | {"block1.conv.weight": torch.zeros(3)}, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match="of another shape"):
         create_model("3d", "qiu2022", 2, weights=tmp_path / "net.pth")
@@ -161,8 +163,8 @@ def test_folders_that_do_not_fit_are_named(folder, tmp_path):
     state["block3.extra"] = torch.zeros(3)
     torch.save(state, folder / "CNN_baseline_new_cross1" / "backbone_51.pth")
     error = refused("of another network")
-    assert "maps.networks.1.block3.BN.running_var" in str(error)
-    assert "maps.networks.1.block3.extra" in str(error) or "1.block3.extra" in str(error)
+    assert "block3.networks.1.BN.running_var" in str(error)
+    assert "1.block3.extra" in str(error)
     assert "cross0/backbone_50.pth, CNN_baseline_new_cross1/backbone_51.pth" in error.hint
     torch.save(published(2, 9), folder / "CNN_baseline_new_cross1" / "backbone_80.pth")
     refused("holds several backbone_")
@@ -179,7 +181,7 @@ def test_names_of_data_parallelism_are_read_and_the_card_of_a_folder(folder):
     state = {f"module.{name}": value for name, value in published(2, 0).items()}
     torch.save(state, folder / "CNN_baseline_new_cross0" / "backbone_50.pth")
     model = create_model("3d", "qiu2022", 2, weights=folder)
-    own = model.features.maps.networks[0].block4.conv.weight
+    own = model.features.block4.networks[0].conv.weight
     assert torch.equal(own, published(2, 0)["block4.conv.weight"])
     assert card_of_file(folder) is None
     (folder / "weights.json").write_text(json.dumps({"cohorts": ["nacc"]}), encoding="utf-8")
@@ -206,19 +208,19 @@ def test_a_mark_lies_where_it_lay_in_mm():
 def seen_by(cell, blocks):
     """Return the middle of the voxels that a cell of a block's map depends on, along one axis."""
     first = last = cell
-    for kernel, stride, padding, pool in BLOCKS[blocks - 1 :: -1]:
+    for kernel, stride, pool in BLOCKS[blocks - 1 :: -1]:
         first, last = 2 * first, 2 * last + pool - 1
-        first, last = stride * first - padding, stride * last - padding + kernel - 1
+        first, last = stride * first, stride * last + kernel - 1
     return (first + last) / 2
 
 
-@pytest.mark.parametrize(("blocks", "grid"), [(4, (5, 6, 5)), (2, (21, 25, 21))])
+@pytest.mark.parametrize(("blocks", "grid"), [(4, (3, 4, 3)), (2, (20, 24, 20))])
 def test_maps_come_back_to_what_their_cells_saw(blocks, grid):
     image_to_mni = np.diag([1.5, 1.25, 2.0, 1.0])
     image_to_mni[:3, 3] = (-80, -110, -60)
     laid, shape = LaidInMni(), (110, 150, 80)
     laid.place(image_to_mni)
-    cell = np.array(grid) - (2, 3, 1)
+    cell = np.array(grid) - (2, 3, 1)  # where the volume shows it
     maps = torch.zeros(1, *grid)
     maps[0, *cell] = 1
     back = laid.back(maps, shape)[0]
@@ -255,7 +257,9 @@ def test_grey_values_of_a_slab_are_those_of_the_whole_head():
     assert (grey(laid)[inside] >= 8).float().mean() > 0.5
     grey.shown.fill_(share)
     there = torch.zeros_like(inside)
-    there[..., low + 2 : high - 3] = True  # not where interpolation meets the end
+    there[..., round(low / 0.9) + 2 : round(high / 0.9) - 4] = (
+        True  # not where interpolation meets the end
+    )
     there &= inside
     assert torch.allclose(grey(laid)[there], expected[there], rtol=0.05, atol=0.01)
 
@@ -322,7 +326,7 @@ def test_phantoms_are_laid_into_mni_space_trained_and_explained(tmp_path, monkey
     assert np.corrcoef(true, shown.ravel())[0, 1] > 0.9
     mark = torch.zeros(1, 1, *image.shape)
     mark[0, 0, 3 * image.shape[0] // 4, image.shape[1] // 2, image.shape[2] // 2] = 1  # right
-    assert int(laid(mark)[0, 0].argmax()) // shown[0].size < 45  # FSL's first half is the right
+    assert int(laid(mark)[0, 0].argmax()) // shown[0].size < 50  # FSL's first half is the right
     assert float(qiu.grey_of(model).shown) == pytest.approx(1, abs=0.01)
     maps = Attribution(model).maps(torch.from_numpy(image)[None, None], 1)
     assert maps.shape == (1, *image.shape)
@@ -337,7 +341,7 @@ def test_phantoms_are_laid_into_mni_space_trained_and_explained(tmp_path, monkey
     other = save_checkpoint(tmp_path / "other.pth", content)
     asked = replace(config, evaluate=replace(config.evaluate, checkpoint=other))
     anew = laid_of(open_trained(asked).model).to_image
-    assert torch.allclose(anew, laid.to_image, atol=0.5)  # a voxel is 2 mm
+    assert torch.allclose(anew, laid.to_image, atol=0.5)  # voxels, of 4 mm
     fitted = []
     monkeypatch.setattr(laying, "fit_placement", lambda *a: fitted.append(a) or fit_placement(*a))
     folds = replace(config, crossval=replace(config.crossval, folds=2, repeats=2))
