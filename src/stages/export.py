@@ -39,7 +39,7 @@ def run(config: RunConfig) -> Iterator[Path]:
 
     Raises:
         ConfigError: A package is missing, several checkpoints were named, or the network has a step
-            that no ONNX file can hold.
+            that cannot be exported.
         CheckpointError: There is none, it does not say how its images were made, or the exported
             network says something else.
     """
@@ -61,8 +61,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         )
     if laid_of(member.model):
         raise ConfigError(
-            f"{member.path} is of {member.model.backbone}, which lays volumes into MNI space: ONNX "
-            "files have no such step for volumes",
+            f"{member.path} is of {member.model.backbone}, which lays volumes into MNI space: a "
+            "step that torch cannot export",
             hint=f"--mode predict --checkpoint {member.path} answers with it",
         )
     content = to_onnx(Logits(member).eval(), shape)
