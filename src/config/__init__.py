@@ -26,6 +26,7 @@ from .evaluation import (
     EvalConfig,
     ExplainConfig,
     PredictConfig,
+    StressConfig,
 )
 from .run import RunConfig, config_from_args, name_run
 from .training import (
@@ -55,6 +56,7 @@ __all__ = [
     "ModelConfig",
     "PhantomConfig",
     "PredictConfig",
+    "StressConfig",
     "PreprocessConfig",
     "RunConfig",
     "ScanConfig",

@@ -33,13 +33,13 @@ class EvalConfig:
         None,
         "checkpoint to evaluate, explain or predict with (default: the newest of the data "
         "set); predict takes a folder of several, whose answers are averaged",
-        modes=("evaluate", "gradcam", "predict", "export", "audit"),
+        modes=("evaluate", "gradcam", "stress", "predict", "export", "audit"),
     )
     bootstrap: int = option(
         2000,
         "resamples of people for the 95 %% intervals",
         within=Range(100, 100_000),
-        modes=("evaluate", "gradcam", "crossval", "crossdata", "compare"),
+        modes=("evaluate", "gradcam", "stress", "crossval", "crossdata", "compare"),
     )
     permute_labels: int = option(
         0,
@@ -209,6 +209,30 @@ class ExplainConfig:
             (self.atlas is None) == (self.atlas_labels is None),
             "--atlas and --atlas_labels belong together",
         )
+
+
+@checked
+@dataclass(frozen=True)
+class StressConfig:
+    """Which known changes of scans are asked of a model."""
+
+    doses: int = option(
+        10, "stress: steps from none to the full disease", within=Range(2, 100)
+    )
+    people: int = option(
+        50,
+        "stress: test people whose scans are changed, the first of each class by name; 0 takes all",
+        within=Range(0, 1_000_000),
+    )
+    changes: str | None = option(
+        None,
+        "stress: names of changes with commas between, such as disease,noise,blur (default: all)",
+    )
+    raw_dir: Path | None = option(
+        None,
+        "stress: folder of the raw files that the data set was made of (default: where preprocess "
+        "looks for them)",
+    )
 
 
 @checked

@@ -28,6 +28,7 @@ MODES = {
     "train": Mode("a processed data set becomes a checkpoint", "--dataset oasis_3d"),
     "evaluate": Mode("the test people are scored", "--dataset oasis_3d"),
     "gradcam": Mode("maps of the test people are made and tested", "--dataset oasis_3d"),
+    "stress": Mode("known changes of scans are asked of a model", "--dataset oasis_3d"),
     "audit": Mode("a split is checked for leaks", "--dataset kaggle_orig --data_dir DIR"),
     "crossval": Mode("repeated cross-validation by person", "--dataset oasis_2d --freeze_backbone"),
     "crossdata": Mode("models of one study are tested on others", "--datasets STUDY_2d STUDY_2d"),

@@ -20,7 +20,14 @@ from .data import (
     ScanConfig,
     kind_of_dataset,
 )
-from .evaluation import CrossdataConfig, CrossvalConfig, EvalConfig, ExplainConfig, PredictConfig
+from .evaluation import (
+    CrossdataConfig,
+    CrossvalConfig,
+    EvalConfig,
+    ExplainConfig,
+    PredictConfig,
+    StressConfig,
+)
 from .flags import refuse_unread
 from .modes import EVERY, ON_A_RUN, TRAINING
 from .options import build_config, checked, option, part, settings_from_args
@@ -72,6 +79,7 @@ class RunConfig:
     crossval: CrossvalConfig = part(CrossvalConfig, ("crossval",))
     crossdata: CrossdataConfig = part(CrossdataConfig, ("crossdata",))
     explain: ExplainConfig = part(ExplainConfig, ("gradcam",))
+    stress: StressConfig = part(StressConfig, ("stress",))
     predict: PredictConfig = part(PredictConfig, ("predict",))
     runs: tuple[str, ...] = ()  # of --mode compare; named without a flag
     run: str | None = option(

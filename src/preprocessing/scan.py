@@ -36,6 +36,9 @@ from .slice_files import file_of, slice_path, write_files
 from .slices import choose_slices, cut_slice, fit_square, slice_matrix
 
 logger = logging.getLogger(__name__)
+Pictures = tuple[NDArray[np.uint8], ...]
+#: What images are made of.
+Source = Volume | Pictures
 #: Raise when the same settings no longer give the same files, so that old ones are redone.
 VERSION = 4
 RECORDS = ".scans"
@@ -179,8 +182,8 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
 
     try:
         key = scan_key(scan, settings)
-        volume = None if scan.slices else read_volume(scan.sources[0], scan.axes)
-        write_files(contents(_pieces(scan, volume, settings)))
+        source = read_source(scan)
+        write_files(contents(_pieces(scan, source, settings)))
     except (ImageError, FileNotFoundError) as error:
         for written in files:
             file_of(out / str(written["path"])).unlink(missing_ok=True)
@@ -188,13 +191,49 @@ def make_scan(out: Path, scan: Scan, settings: PreprocessConfig) -> str | None:
     # Slices of several sizes are no array: their images can be used, but no map goes back.
     grid = grids[0] if all(grid == grids[0] for grid in grids) else {"grid": None, "stored": None}
     with atomic_file(out / RECORDS / f"{scan.name}.json", "w") as file:
-        record = {"key": key, **grid, "files": files, **_about(scan, volume)}
+        record = {"key": key, **grid, "files": files, **_about(scan, source)}
         file.write(json.dumps(record))  # indents take milliseconds
     return None
 
 
-def _about(scan: Scan, volume: Volume | None) -> dict[str, Any]:
+def read_source(scan: Scan) -> Source:
+    """Return what preprocessing makes images of: a volume, or the 8-bit slices of one.
+
+    Raises:
+        ImageError: A file is damaged, or no scan.
+        FileNotFoundError: A file is gone.
+    """
+    if scan.slices:
+        return tuple(read_slice(path) for path in scan.sources)
+    return read_volume(scan.sources[0], scan.axes)
+
+
+def made_of(
+    scan: Scan, source: Source, settings: PreprocessConfig
+) -> tuple[NDArray[Any], tuple[int, ...]]:
+    """Return the images that become of a source, as the files of `make_scan` hold them.
+
+    Args:
+        scan: Whose; its files are not read.
+        source: As `read_source` returns it, or changed since.
+        settings: How to make them.
+
+    Returns:
+        ``(n, H, W)`` uint8 or ``(1, X, Y, Z)`` float16 in [0, 1], and the slice number of each;
+        none of a volume.
+
+    Raises:
+        ImageError: No image can be made of it.
+    """
+    pieces = list(_pieces(scan, source, settings))
+    if pieces[0].slice is None:
+        return pieces[0].data.astype(np.float16)[None], ()
+    return np.stack([one.data for one in pieces]), tuple(int(one.slice or 0) for one in pieces)
+
+
+def _about(scan: Scan, source: Source) -> dict[str, Any]:
     """Return what the record says beside files: the side, and what was noticed on reading."""
+    volume = source if isinstance(source, Volume) else None
     return {
         "side_known": scan.side_known and (volume is None or volume.side_known),
         "notes": [] if volume is None else list(volume.notes),
@@ -224,11 +263,11 @@ class _Piece:
         return _png(self.data) if self.data.ndim == 2 else _npy(self.data)
 
 
-def _pieces(scan: Scan, volume: Volume | None, settings: PreprocessConfig) -> Iterator[_Piece]:
+def _pieces(scan: Scan, source: Source, settings: PreprocessConfig) -> Iterator[_Piece]:
     """Yield what becomes of the scan, file by file."""
-    if volume is None:
-        return _slab(scan, settings) if scan.dim == "3d" else _pictures(scan, settings)
-    return _cube(scan, volume, settings) if scan.dim == "3d" else _cuts(scan, volume, settings)
+    if isinstance(source, Volume):
+        return _cube(scan, source, settings) if scan.dim == "3d" else _cuts(scan, source, settings)
+    return _slab(scan, source, settings) if scan.dim == "3d" else _pictures(scan, source, settings)
 
 
 def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_Piece]:
@@ -248,10 +287,9 @@ def _cuts(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_P
         yield _Piece(_slice_path(scan, 0, index), index, square, matrix, stored)
 
 
-def _pictures(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
+def _pictures(scan: Scan, pictures: Pictures, settings: PreprocessConfig) -> Iterator[_Piece]:
     """8-bit slices -> slices of one size."""
-    for position, (source, index) in enumerate(zip(scan.sources, scan.slices, strict=True)):
-        pixels = read_slice(source)
+    for position, (pixels, index) in enumerate(zip(pictures, scan.slices, strict=True)):
         scaled = _scaled_picture(pixels)
         square, fit = fit_square(scaled, (1, 1), settings.image_size)
         matrix = np.eye(4)
@@ -278,12 +316,11 @@ def _cube(scan: Scan, volume: Volume, settings: PreprocessConfig) -> Iterator[_P
     yield _Piece(path, None, cube, matrix, _stored_volume(volume))
 
 
-def _slab(scan: Scan, settings: PreprocessConfig) -> Iterator[_Piece]:
+def _slab(scan: Scan, pictures: Pictures, settings: PreprocessConfig) -> Iterator[_Piece]:
     """8-bit axial slices, 1 mm apart, bottom to top -> volume of the slab."""
     gaps = np.diff(scan.slices)
     if len(gaps) < 7 or (gaps != 1).any():
         raise ImageError(f"{len(scan.slices)} slices that are not consecutive make no volume")
-    pictures = [read_slice(path) for path in scan.sources]
     shape = pictures[0].shape
     if any(picture.shape != shape for picture in pictures):
         raise ImageError("its slices differ in size")

@@ -187,7 +187,7 @@ def wide(times):
     data, affine = brain()
     points = affine[:3, :3] @ np.indices(data.shape).reshape(3, -1) + affine[:3, 3:]
     for _ in range(times):
-        points = points + 0.6 * anatomy._radial(points, *anatomy.VENTRICLES)
+        points = points + 0.6 * anatomy.radial(points, *anatomy.VENTRICLES)
     where = np.linalg.inv(affine[:3, :3]) @ (points - affine[:3, 3:])
     deep = ndimage.distance_transform_edt(data > 0, sampling=2) > 20
     parts, count = ndimage.label(deep & (data < 0.45 * data.max()))

@@ -148,7 +148,7 @@ def _grid(voxel: float) -> _Grid:
     return _Grid(
         near,
         coordinates,
-        tuple(_radial(points, *structure) for structure in STRUCTURES),
+        tuple(radial(points, *structure) for structure in STRUCTURES),
         _bases(_NODES, shape),
         _bases(_SULCI_NODES, shape),
         _bases(_BIAS_NODES, shape),
@@ -174,7 +174,7 @@ def _template() -> tuple[Floats, Floats, NDArray[np.float64]]:
     )
 
 
-def _radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floats:
+def radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floats:
     """Return the (C, P) displacement that opens a structure on both sides, at a = 1."""
     total = np.zeros(points.shape)
     for side in (1, -1):

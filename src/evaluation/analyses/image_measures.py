@@ -9,9 +9,11 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ...config.own_files import Column, read_table
 from ...data.image_cache import ImageCache, ImageStore
@@ -108,16 +110,35 @@ def _sessions(
     """Yield dark fractions, log ratio and maps of a session's slices, or of each volume."""
     if len(cache.shape) == 3:
         for place in places:
-            planes, brain = brain_planes(cache.read([place])[0])
+            image = cache.read([place])
+            planes, brain = planes_of(image)
             counts = histogram(planes, brain)
             maps = tissue_maps(planes, brain, counts)
-            yield dark_profile(planes, brain), csf_to_grey(counts), maps
+            yield dark_of(image, planes, brain), csf_to_grey(counts), maps
         return
-    seen = [brain_planes(image) for image in cache.read(places)]
-    planes, brain = (np.concatenate(side) for side in zip(*seen, strict=True))
+    images = cache.read(places)
+    planes, brain = planes_of(images)
     counts = histogram(planes, brain)
-    dark = np.array([dark_share(*one) for one in zip(planes, brain, strict=True)])
-    yield dark, csf_to_grey(counts), tissue_maps(planes, brain, counts, slabs)
+    maps = tissue_maps(planes, brain, counts, slabs)
+    yield dark_of(images, planes, brain), csf_to_grey(counts), maps
+
+
+def planes_of(images: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the planes ``(D, H, W)`` of one session, and where the brain is in them.
+
+    Args:
+        images: Its slices ``(n, H, W)`` uint8, or its volume ``(1, X, Y, Z)`` in [0, 1].
+    """
+    seen = [brain_planes(image) for image in images]
+    planes, brain = (np.concatenate(side) for side in zip(*seen, strict=True))
+    return planes, brain
+
+
+def dark_of(images: NDArray[Any], planes: NDArray[np.uint8], brain: NDArray[np.bool_]) -> Array:
+    """Return the dark fractions of one session: of each slice, or of each slab of its volume."""
+    if images.ndim == 4:
+        return dark_profile(planes, brain)
+    return np.array([dark_share(*one) for one in zip(planes, brain, strict=True)])
 
 
 def _mean(values: list[Array]) -> Array:

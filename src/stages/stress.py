@@ -1,0 +1,87 @@
+"""Stage ``stress``: does a model answer to disease, and not to the scanner?
+
+Known changes are made to the scans of test people, before the model's own preprocessing where that
+can be done, and every answer is kept. Rivals without a network are asked the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+from ..config import RunConfig
+from ..config.options import config_to_dict
+from ..data.run_data import as_made
+from ..evaluation.open_checkpoint import open_trained
+from ..files import atomic_file, write_json
+from ..inference.ensemble import ensemble_of
+from ..models.device import choose_device
+from ..models.engine import digest
+from ..report.stress_figure import stress_figure
+from ..stress.answers import Changer, ask
+from ..stress.people import choose_people, frame_of
+from ..stress.plan import plan
+from ..stress.readers import readers_of
+from ..stress.scans import opener_of
+from ..stress.summary import retest_sd
+from ..stress.told import told
+from .preflight import check_before
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: RunConfig) -> Iterator[Path]:
+    """Change scans of test people in known ways, and say what the model makes of it.
+
+    Yields:
+        ``stress.csv``, a row per reader, scan and change; ``stress.png``; and ``stress.json``.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it does not fit the images.
+        UnknownNameError: A change is none.
+        ImageError: A scan cannot be opened, or images were made of another.
+    """
+    changes = plan(config.stress.doses, _names(config.stress.changes))
+    check_before(config, "stress")
+    trained = open_trained(config)
+    device, why = choose_device(config.device)
+    logger.info("device: %s (%s)", device, why)
+    data, model = trained.data, trained.model
+    opener = opener_of(config, data)
+    if opener.reason:
+        logger.warning("processed images are changed, not stored scans: %s", opener.reason)
+    sessions = choose_people(data, config.stress.people)
+    frame, placement = frame_of(opener, sessions)
+    if frame.reason:
+        logger.warning("disease cannot be laid on these scans: %s", frame.reason)
+    folder = config.results_dir / "stress" / trained.run_name
+    about = [digest(model), opener.changed, data.settings, placement]
+    rows = ask(
+        *(opener, sessions, changes, Changer(frame), ensemble_of([model], device, trained.path)),
+        folder / "scans",
+        hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest(),
+    )
+    bootstrap, seed = config.evaluate.bootstrap, config.data.seed
+    readers = readers_of(rows, trained, bootstrap, seed)
+    with atomic_file(folder / "stress.csv", "w") as file:
+        readers.table.to_csv(file, index=False, float_format="%.6g")
+    yield folder / "stress.csv"
+    content = told(readers, trained, opener, placement, retest_sd(readers.unchanged), sessions)
+    content["settings"] = as_made(config_to_dict(config), data.settings)
+    logger.info("stress: %s", content["verdict"])
+    for one in content["readers"][0]["verdicts"]:
+        logger.info("%s: %s (%s)", one["verdict"], one["name"], one["reason"])
+    yield stress_figure(folder / "stress.png", content)
+    yield write_json(folder / "stress.json", content)
+    shutil.rmtree(folder / "scans")
+
+
+def _names(given: str | None) -> list[str]:
+    return [] if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
