@@ -15,7 +15,7 @@ import torch
 
 Tensor = torch.Tensor
 #: Full width at half maximum of a Gaussian, in standard deviations.
-_WIDTHS = 2 * math.sqrt(2 * math.log(2))
+WIDTHS = 2 * math.sqrt(2 * math.log(2))
 
 
 def bias_field(images: Tensor, strength: Tensor, nodes: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def blur(images: Tensor, fwhm: Tensor) -> Tensor:
     brain = images > 0
     sums, weights = images, brain.to(images.dtype)
     for axis, edge in enumerate(images.shape[2:]):
-        gaussian = _gaussian(fwhm.to(images) / _WIDTHS, edge)
+        gaussian = _gaussian(fwhm.to(images) / WIDTHS, edge)
         sums, weights = _along(axis, gaussian, sums), _along(axis, gaussian, weights)
     return torch.where(brain, sums / weights, images)
 
