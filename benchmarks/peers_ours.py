@@ -158,7 +158,7 @@ def train(plan: Plan) -> Task:
     """An epoch."""
     device, model = torch.device(plan["device"]), _model(plan)
     data = volumes(Path(plan["processed"]), "train")
-    config = TrainConfig(lr=plan["lr"], weight_decay=plan["decay"], warmup_epochs=0, augment=False)
+    config = TrainConfig(lr=plan["lr"], weight_decay=plan["decay"], warmup_epochs=0, augment="none")
     passes = Passes(
         *(make_accelerator(device, "no"), config, "ce", data, data),
         batch_size=plan["batch"],

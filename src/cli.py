@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .config import COHORTS, DATASETS, RunConfig, config_from_args
+from .config.flags import flags_of
 from .config.help import add_flags, mode_called, short_help
 from .config.modes import FULL, MODES
 from .errors import AuditFailed, ConfigError, MriError, nearest
@@ -37,6 +38,12 @@ STAGES = tuple(MODES)
 LATE = ("evaluate", "gradcam")
 REPORTED = ("evaluate", "crossval", "crossdata", "predict")
 SCORED = ("metrics.json", "crossdata.json")  # in a run's folder: there is something to report
+#: How older versions turned a setting off that has several values now.
+_FORMER = {
+    f"--no-{flag.name}": f"--{flag.name}={flag.switch[False]}"
+    for flag in flags_of(RunConfig)
+    if flag.switch
+}
 _PATIENCE = 120.0  # seconds that a report waits for another process to write it
 #: What spreads the stages that torchrun does not.
 SPREAD_BY = {
@@ -333,9 +340,10 @@ def _say(sentence: str) -> None:
 
 
 def _underscored(word: str) -> str:
-    """``--batch-size=4`` -> ``--batch_size=4``; argparse itself makes ``--no-augment``."""
+    """``--batch-size=4`` -> ``--batch_size=4``; argparse itself makes ``--no-report``."""
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
     name = flag[2:].replace("-", "_")
-    return "--" + re.sub("^no_", "no-", name) + equals + value
+    word = "--" + re.sub("^no_", "no-", name) + equals + value
+    return _FORMER.get(word, word)

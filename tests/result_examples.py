@@ -349,7 +349,7 @@ def _settings() -> dict[str, Any]:
         },
         "train": {
             **{"epochs": 30, "batch_size": None, "lr": None, "weight_decay": 0.01, "patience": 10},
-            **{"class_weight_cap": 10.0, "augment": True, "precision": "auto", "seed": 0},
+            **{"class_weight_cap": 10.0, "augment": "mild", "precision": "auto", "seed": 0},
         },
         "evaluate": {"bootstrap": 200},
         "run": None,

@@ -75,5 +75,5 @@ def test_the_canary_falls_when_people_leak(phantom, tmp_path):
     copies["session"] += "-copy"
     table = pd.concat([few, copies], ignore_index=True)
     leaked = MriDataset(Manifest(table, shuffled.manifest.root), "train", shuffled.scheme, {})
-    metrics = score_of(leaked, tmp_path, epochs=20, augment=False)
+    metrics = score_of(leaked, tmp_path, epochs=20, augment="none")
     assert metrics["macro_auc"]["low"] > 0.6

@@ -32,6 +32,7 @@ class Flag:
         choices: The only values; none takes all.
         within: Numbers that it takes.
         modes: Those that read it, ``full`` among them where one of its stages does.
+        switch: What ``--no-NAME`` and a bare ``--NAME`` stand for, of a former switch.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Flag:
     choices: tuple[Any, ...]
     within: Range | None
     modes: tuple[str, ...]
+    switch: tuple[str, str] | None = None
 
     @property
     def shown_default(self) -> str:
@@ -77,6 +79,7 @@ def flags_of(config: type) -> list[Flag]:
                 choices=tuple(known["choices"] or ()),
                 within=known["within"],
                 modes=(*modes, "full") if {*modes} & {*FULL} else modes,
+                switch=known["switch"],
             )
     return list(found.values())
 
@@ -118,8 +121,9 @@ def add_flag(group: argparse._ArgumentGroup, flag: Flag) -> None:
     if flag.kind is tuple:
         group.add_argument(f"--{flag.name}", nargs="+", default=None, help=flag.help)
         return
+    bare: dict[str, Any] = {"nargs": "?", "const": flag.switch[True]} if flag.switch else {}
     group.add_argument(
-        f"--{flag.name}", type=flag.kind, choices=flag.choices or None, help=flag.help
+        f"--{flag.name}", type=flag.kind, choices=flag.choices or None, help=flag.help, **bare
     )
 
 

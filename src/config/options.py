@@ -35,6 +35,7 @@ def option(
     *,
     within: Range | None = None,
     modes: Sequence[str] = (),
+    switch: tuple[str, str] | None = None,
 ) -> Any:
     """Declare a field that is also a flag.
 
@@ -44,8 +45,11 @@ def option(
         choices: The only values; None takes all.
         within: Numbers that it takes; None is looked at by nobody.
         modes: Those that read it; empty for those that read its part of the settings.
+        switch: What False and True stand for, of a setting that was only on or off once: settings
+            files and Python may still say so.
     """
     known = {"help": text, "choices": choices, "within": within, "modes": tuple(modes)}
+    known["switch"] = switch
     return field(default=default, metadata=known)
 
 
@@ -178,6 +182,8 @@ def _converted(item: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     if value is None and isinstance(hint, types.UnionType):
         return None
     kind, choices = plain_type(hint), item.metadata["choices"]
+    if item.metadata["switch"] and isinstance(value, bool):
+        return item.metadata["switch"][value]
     if kind in (int, float) and isinstance(value, Integral) and not isinstance(value, bool):
         try:
             value = kind(value)

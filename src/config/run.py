@@ -40,6 +40,7 @@ from .training import (
     IN_MNI,
     ModelConfig,
     TrainConfig,
+    require_augment,
 )
 
 
@@ -150,6 +151,7 @@ class RunConfig:
             f"--task_weights {self.train.task_weights} has no use with --freeze_backbone: each "
             "head is fitted alone",
         )
+        require_augment(self.train.augment, self.model.freeze_backbone)
         require(
             self.model.pool == "mean" or not self.train.beside or self.model.freeze_backbone,
             f"--tasks {self.train.tasks} takes the mean of a person's slices, and --pool "

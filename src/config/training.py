@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..errors import ConfigError
 from .modes import EVERY, ON_A_RUN, ON_IMAGES, TRAINING
 from .options import checked, option
 from .ranges import Range, require
-from .tasks import LEARNT, read_task_weights, read_tasks
+from .tasks import LEARNT, NO_TASKS, read_task_weights, read_tasks
 
 BACKBONES = {
     "2d": (
@@ -33,6 +34,7 @@ BACKBONES = {
 IN_MNI = ("qiu2022",)
 DEFAULT_BACKBONE = {"2d": "efficientnet_lite0", "3d": "simple"}
 LOSSES = ("ce", "focal", "ordinal")
+AUGMENTATIONS = ("none", "mild", "scanner")
 POOLS = ("mean", "max", "attention")
 DEFAULT_BATCH_SIZE = {"2d": 32, "3d": 4}
 
@@ -98,8 +100,13 @@ class TrainConfig:
     class_weight_cap: float = option(
         10.0, "largest ratio between two class weights; 1 turns weighting off", within=Range(1)
     )
-    augment: bool = option(
-        True, "flip left-right, rotate, shift, scale and vary intensity while training"
+    augment: str = option(
+        "mild",
+        "how training images are varied: flipped left-right, rotated, shifted, scaled, intensity "
+        "changed; scanner: also as by other scanners, with a bias field, gamma, noise, blur and "
+        "thick slices",
+        AUGMENTATIONS,
+        switch=("none", "mild"),
     )
     loss: str | None = option(
         None,
@@ -190,6 +197,30 @@ class TrainConfig:
     def weights_beside(self) -> dict[str, float] | None:
         """The weight of each of them; None where weights are learnt."""
         return read_task_weights(self.task_weights, read_tasks(self.tasks))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Settings by name, as a kept training holds them; older versions told the same so."""
+        kept = asdict(self)
+        if self.augment != "scanner":  # it was on or off
+            kept["augment"] = self.augment == "mild"
+        return kept if self.beside else kept | NO_TASKS
+
+
+def require_augment(augment: str, frozen: bool) -> None:
+    """Refuse changes of images that a frozen backbone would never see.
+
+    Its features are computed once, of images as they are. ``mild``, the default, asks for nothing.
+
+    Raises:
+        ConfigError: ``scanner`` was asked for.
+    """
+    if augment == "scanner" and frozen:
+        raise ConfigError(
+            "--augment scanner has no use with --freeze_backbone: features are computed once, of "
+            "images as they are",
+            hint="leave --augment out, or train the whole network: --no-freeze_backbone",
+        )
 
 
 def require_dim(model_dim: str) -> None:

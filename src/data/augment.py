@@ -15,6 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from .scanner_draws import ScannerConfig, ScannerDraws, vary_scanner
+
 Tensor = torch.Tensor
 #: Interpolation leaves traces beside the brain, under one grey level: they stay as dark.
 _BRAIN = 1 / 255
@@ -34,6 +36,7 @@ class AugmentConfig:
         shift: Largest shift, as a fraction of the image's edge.
         scale: Largest change of size, as a fraction.
         intensity: Largest change of contrast (factor), and of brightness (fraction of range).
+        scanner: Changes as by other scanners, before the others; None makes none.
     """
 
     flip: float = 0.5
@@ -41,6 +44,11 @@ class AugmentConfig:
     shift: float = 0.02
     scale: float = 0.02
     intensity: float = 0.1
+    scanner: ScannerConfig | None = None
+
+
+#: What ``--augment`` names.
+AUGMENTATIONS = {"mild": AugmentConfig(), "scanner": AugmentConfig(scanner=ScannerConfig())}
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -75,6 +83,10 @@ def augment(
     affine = _random_affine(total, images.shape[2:], generator, config)[start:stop]
     draws = torch.rand(2, total, generator=generator)[:, start:stop] * 2 - 1
     light = draws * torch.tensor([[config.intensity], [0.5 * config.intensity]])
+    if config.scanner is not None:
+        edges = tuple(images.shape[2:])
+        others = ScannerDraws.of(total, edges, generator, config.scanner)
+        images = vary_scanner(to_unit(images), others.part(slice(start, stop)))
     if images.device.type == "cpu" and images.ndim == 4:
         return _change_by_opencv(images, affine, light)
     return _change(

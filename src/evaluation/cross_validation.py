@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ import pandas as pd
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import in_short
-from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..data.given_split import folds_of
 from ..data.run_data import as_made, open_run_data
@@ -239,8 +238,7 @@ class Study:
         config = self.config
         prints = sorted(self.data.rows["fingerprint"].astype("str"))
         ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
-        train = {k: v for k, v in asdict(config.train).items() if k not in ignored}
-        train |= {} if config.train.beside else NO_TASKS
+        train = {k: v for k, v in config.train.identity.items() if k not in ignored}
         model = config_to_dict(config)["model"]
         if model["pool"] == "mean":  # folds from before there were others tell nothing
             model["pool"] = None

@@ -1,6 +1,6 @@
 """What an error says, in Python's words: a notebook has no flags, and a fix must work as it stands.
 
-``--classes 3`` becomes ``classes=3``, ``--no-augment`` becomes ``augment=False``, and ``python
+``--classes 3`` becomes ``classes=3``, ``--no-report`` becomes ``report=False``, and ``python
 main.py --mode preprocess --dataset oasis`` becomes ``preprocess("oasis")``. A command that no
 function stands for stays one, and says that it is for a shell. The shell's own words do not change.
 """

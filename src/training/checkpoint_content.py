@@ -5,14 +5,12 @@ Nothing here names a person: people are hashed, and validation people are labels
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from ..cohorts.people_names import hash_subjects
 from ..config import TrainConfig
-from ..config.tasks import NO_TASKS
 from ..data.dataset import MriDataset
 from ..models.classifier import Classifier
 from ..predictions import Predictions
@@ -98,8 +96,7 @@ def run_identity(
         config: Settings, of which those that change no result are left out.
         more: Values that the config leaves open, as they were resolved.
     """
-    kept = {name: value for name, value in asdict(config).items() if name not in FREE}
-    kept |= {} if config.beside else NO_TASKS
+    kept = {name: value for name, value in config.identity.items() if name not in FREE}
     return {
         "backbone": model.backbone,
         **({} if model.network is None else {"network": model.network}),

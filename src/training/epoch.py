@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..config import TrainConfig
-from ..data.augment import augment, to_unit
+from ..data.augment import AUGMENTATIONS, augment, to_unit
 from ..data.dataset import BagBatches, EvenBatches, MriDataset, make_loader
 from ..errors import ConfigError
 from ..models.classifier import Classifier
@@ -249,11 +249,13 @@ class Passes:
             yield Bags(tuple(map(len, bags)), place)
 
     def _vary(self, inputs: Tensor, generator: torch.Generator, size: int) -> Tensor:
-        if not self.config.augment:
+        if self.config.augment == "none":
             return to_unit(inputs)
         own = share_of(size, self.accelerator.process_index, self.accelerator.num_processes)
         return augment(
-            inputs, generator, mirrors=self.train_data.mirrors, share=(own.start, own.stop, size)
+            *(inputs, generator, AUGMENTATIONS[self.config.augment]),
+            mirrors=self.train_data.mirrors,
+            share=(own.start, own.stop, size),
         )
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from ..cohorts.people_names import hash_subjects
 from ..config import RunConfig, TrainConfig
+from ..config.training import require_augment
 from ..data.dataset import MriDataset, own_dataset, require_people, require_slices
 from ..data.loaders import choose_validation
 from ..errors import ConfigError, counted, require_kind
@@ -103,6 +104,7 @@ class Trainer:
         self.on_epoch = LiveCurve() if plot and on_epoch is None else on_epoch
         loss = self.config.loss or ("ordinal" if model.ordinal else "ce")
         _check_fit(model, self.train_data, self.val_data, loss)
+        require_augment(self.config.augment, model.frozen)
         _check_pool(model, self.train_data, self.config, self.accelerator.num_processes)
         self.tasks = add_tasks(model, self.train_data, self.config)
         self.passes = Passes(

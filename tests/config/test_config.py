@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from src import cli as main
-from src.config import BACKBONES, DEFAULT_BACKBONE, DataConfig, RunConfig, config_from_args
+from src.config import (
+    BACKBONES,
+    DEFAULT_BACKBONE,
+    DataConfig,
+    RunConfig,
+    TrainConfig,
+    config_from_args,
+)
 from src.config.options import build_config, config_to_dict
 from src.config.training import IN_MNI
 from src.errors import ConfigError, DataNotFoundError, MriError, UnknownNameError
@@ -75,8 +82,25 @@ def test_a_switch_is_turned_off_with_no(word):
 
 @pytest.mark.parametrize("word", ["--no-augment", "--no_augment"])
 def test_augmentation_can_be_turned_off(word):
-    assert parse().train.augment
-    assert not parse(word).train.augment
+    assert parse().train.augment == "mild"
+    assert parse("--augment", "none").train.augment == "none"
+    assert parse(word).train.augment == "none"  # as older commands say it
+    assert parse("--augment").train.augment == "mild"
+
+
+@pytest.mark.parametrize(("before", "now"), [(True, "mild"), (False, "none")])
+def test_augmentation_of_older_settings_was_on_or_off(before, now):
+    assert build_config(RunConfig, {"train": {"augment": before}}).train.augment == now
+    assert TrainConfig(augment=before) == TrainConfig(augment=now)
+    assert TrainConfig(augment=now).identity["augment"] is before
+    assert TrainConfig(augment="scanner").identity["augment"] == "scanner"
+
+
+def test_changes_of_images_that_a_frozen_backbone_never_sees_are_refused():
+    with pytest.raises(ConfigError, match="no use with --freeze_backbone") as refusal:
+        parse("--freeze_backbone", "--augment", "scanner")
+    assert "--no-freeze_backbone" in refusal.value.hint
+    assert parse("--freeze_backbone", "--augment", "mild").model.freeze_backbone
 
 
 def test_values_keep_their_hyphens():
@@ -201,7 +225,8 @@ def test_numbers_that_are_not_finite_are_refused(settings):
         ({"epochs": None}, "'epochs': None is no int"),
         ({"epochs": True}, "'epochs': True is no int"),
         ({"epochs": 2.5}, "'epochs': 2.5 is no int"),
-        ({"augment": 1}, "'augment': 1 is no bool"),
+        ({"augment": 1}, "'augment': 1 is no str"),
+        ({"augment": "strong"}, "none of none, mild, scanner"),
         ({"data_root": 3}, "'data_root': 3 is no Path"),
         ({"dataset": ["oasis"]}, "is no str"),
         ({"slice_axis": "diagonal"}, "none of axial, coronal, sagittal"),

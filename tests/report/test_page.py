@@ -456,7 +456,13 @@ def test_a_thumbnail_shows_the_peak_where_it_is():
 def test_the_commands_give_the_settings_back():
     config = build_config(
         RunConfig,
-        {"dataset": "oasis_3d", "epochs": 7, "augment": False, "data_root": "a b", "classes": 2},
+        {
+            "dataset": "oasis_3d",
+            "epochs": 7,
+            "augment": "scanner",
+            "data_root": "a b",
+            "classes": 2,
+        },
     )
     lines = commands(config, "evaluate")
     modes = [re.search(r"--mode (\w+)", line)[1] for line in lines]

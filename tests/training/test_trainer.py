@@ -12,10 +12,11 @@ from tiny_runs import run_config
 from torch import nn
 
 from src.config import TrainConfig
+from src.data.augment import to_unit
 from src.data.loaders import create_data_loaders
 from src.errors import AuditFailed, CheckpointError, ConfigError, LeakageError, MriError
 from src.manifest import SAME_PEOPLE, Manifest
-from src.models.checkpoint import load_checkpoint
+from src.models.checkpoint import load_checkpoint, load_tensors
 from src.models.create import create_model
 from src.runtime import Terminated
 from src.stages import train as train_module
@@ -27,7 +28,7 @@ from src.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
-QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, augment=True)
+QUICK = TrainConfig(epochs=3, batch_size=8, lr=2e-3, patience=0, augment="mild")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,35 @@ def test_resume_refuses_other_settings_and_nothing(processed_2d, tmp_path):
     trainer(processed_2d, config=dataclasses.replace(QUICK, epochs=1)).train(save_dir=tmp_path)
     with pytest.raises(CheckpointError, match="other settings: lr"):
         trainer(processed_2d, config=dataclasses.replace(resume, lr=1e-4)).train(save_dir=tmp_path)
+
+
+def test_a_resumed_run_is_augmented_as_it_was(processed_2d, tmp_path):
+    quick = dataclasses.replace(QUICK, epochs=1)
+    trainer(processed_2d, config=quick).train(save_dir=tmp_path)
+    for other in ("scanner", "none"):
+        changed = dataclasses.replace(quick, resume=True, augment=other)
+        with pytest.raises(CheckpointError, match="other settings: augment"):
+            trainer(processed_2d, config=changed).train(save_dir=tmp_path)
+    # Versions before there was a choice kept True.
+    assert load_tensors(tmp_path / "last.pth")["identity"]["augment"] is True
+
+
+@pytest.mark.parametrize(("name", "draws"), [("none", False), ("mild", False), ("scanner", True)])
+def test_augment_says_how_images_are_varied(processed_2d, tmp_path, monkeypatch, name, draws):
+    seen = []
+    monkeypatch.setattr(
+        passes, "augment", lambda images, _, how, **rest: seen.append(how) or to_unit(images)
+    )
+    settings = dataclasses.replace(QUICK, epochs=1, augment=name)
+    trainer(processed_2d, config=settings).train(save_dir=tmp_path)
+    assert bool(seen) == (name != "none")
+    assert all((how.scanner is not None) == draws for how in seen)
+    assert load_checkpoint(tmp_path / "best_model.pth")["config"]["train"]["augment"] == name
+
+
+def test_a_frozen_backbone_refuses_changes_that_it_never_sees(processed_2d):
+    with pytest.raises(ConfigError, match="augment scanner has no use"):
+        trainer(processed_2d, freeze=True, config=dataclasses.replace(QUICK, augment="scanner"))
 
 
 @pytest.mark.parametrize("name", ["compile", "activation_checkpointing"])
@@ -188,7 +218,7 @@ def test_best_epoch_is_the_first_of_highest_score_then_lowest_loss():
 
 
 def test_early_stopping(processed_2d):
-    config = dataclasses.replace(QUICK, epochs=9, patience=2, lr=1e-30, augment=False)
+    config = dataclasses.replace(QUICK, epochs=9, patience=2, lr=1e-30, augment="none")
     one = trainer(processed_2d, config=config)
     for module in one.model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -238,7 +268,7 @@ def test_frozen_backbone_keeps_its_weights_and_fits_the_head(tmp_path, loss):
 
 @pytest.mark.parametrize("loss", ["focal", "ordinal"])
 def test_other_losses_learn(processed_2d, loss):
-    config = dataclasses.replace(QUICK, loss=loss, epochs=6, lr=5e-4, augment=False)
+    config = dataclasses.replace(QUICK, loss=loss, epochs=6, lr=5e-4, augment="none")
     history = trainer(processed_2d, config=config).train()
     assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
 
