@@ -216,9 +216,7 @@ class ExplainConfig:
 class StressConfig:
     """Which known changes of scans are asked of a model."""
 
-    doses: int = option(
-        10, "stress: steps from none to the full disease", within=Range(2, 100)
-    )
+    doses: int = option(10, "stress: steps from none to the full disease", within=Range(2, 100))
     people: int = option(
         50,
         "stress: test people whose scans are changed, the first of each class by name; 0 takes all",

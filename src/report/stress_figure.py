@@ -159,7 +159,6 @@ def _reason(curves: list[Section]) -> str:
 
 def _nothing(axes: Any, reason: str) -> None:
     axes.text(
-        0.5, 0.5, "\n".join(wrapped(reason, 4.5, 9)), transform=axes.transAxes, ha="center", va="center",
-        fontsize=9, color=_GREY,
+        0.5, 0.5, "\n".join(wrapped(reason, 4.5, 9)), transform=axes.transAxes,
+        ha="center", va="center", fontsize=9, color=_GREY,
     )  # fmt: skip
-

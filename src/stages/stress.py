@@ -13,15 +13,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-
 from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..data.run_data import as_made
 from ..evaluation.open_checkpoint import open_trained
-from ..files import atomic_file, write_json
+from ..files import atomic_file, read_text, write_json
 from ..inference.ensemble import ensemble_of
 from ..models.device import choose_device
 from ..models.engine import digest
+from ..report.stress import FIGURE, FILE, with_stress
 from ..report.stress_figure import stress_figure
 from ..stress.answers import Changer, ask
 from ..stress.people import choose_people, frame_of
@@ -32,6 +32,7 @@ from ..stress.summary import retest_sd
 from ..stress.told import told
 from .preflight import check_before
 
+CARD = "model_card.md"
 logger = logging.getLogger(__name__)
 
 
@@ -76,12 +77,14 @@ def run(config: RunConfig) -> Iterator[Path]:
     logger.info("stress: %s", content["verdict"])
     for one in content["readers"][0]["verdicts"]:
         logger.info("%s: %s (%s)", one["verdict"], one["name"], one["reason"])
-    yield stress_figure(folder / "stress.png", content)
-    yield write_json(folder / "stress.json", content)
+    yield stress_figure(folder / FIGURE, content)
+    card = config.results_dir / trained.run_name / CARD
+    if card.is_file():
+        with atomic_file(card, "w") as file:
+            file.write(with_stress(read_text(card), content))
+    yield write_json(folder / FILE, content)
     shutil.rmtree(folder / "scans")
 
 
 def _names(given: str | None) -> list[str]:
     return [] if given is None else [name.strip() for name in given.split(",") if name.strip()]
-
-

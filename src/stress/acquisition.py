@@ -115,7 +115,7 @@ def _motion(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
     moved = lines * np.exp(-2j * np.pi * place * strength / scan.voxel_size[1])
     rng = np.random.default_rng(_seed(scan))
     late = rng.random(image.shape[1]) < _MOVED
-    late[np.abs(place[0, :, 0]) < 0.02] = False  # the middle lines are read at one moment
+    late &= np.abs(place[0, :, 0]) > 0.02  # the middle lines are read at one moment
     read = np.where(late[None, :, None], moved, lines)
     return np.abs(np.fft.ifft(read, axis=1)).astype(np.float32) * scan.inside
 
@@ -186,7 +186,9 @@ def _one_up(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
     """Move everything up; the lowest slices are there twice, as slices taken a little lower."""
     steps = max(round(strength / scan.voxel_size[2]), 1) if strength else 0
     image = _shares(scan)
-    return np.concatenate([image[:, :, :1]] * steps + [image[:, :, : image.shape[2] - steps]], axis=2)
+    return np.concatenate(
+        [image[:, :, :1]] * steps + [image[:, :, : image.shape[2] - steps]], axis=2
+    )
 
 
 #: Name -> what it does, in the order in which they are told.

@@ -1,7 +1,7 @@
 """Every change of every scan, answered: by the model, and measured for its rivals.
 
-A few scans are in memory at a time, and each change of theirs is made once, while the model answers
-the one before. What a person's scans were answered is kept in a file, so that a stopped run goes on.
+A few scans are in memory at a time, and each change of theirs is made once, while the model
+answers the one before. The answers on every scan are kept in a file, so that a stopped run goes on.
 
 Arrays: ``X Y Z`` voxels in RAS+ order; K classes. Matrices are 4 x 4 and act on ``(index, 1)``.
 """
@@ -36,7 +36,17 @@ from ..preprocessing.space.template import EDGE
 from ..runtime import progress
 from .acquisition import NUISANCES, brain_of, outline, region_replaced
 from .fields import STRUCTURES, Warp, field_of, in_view, on_scan, regions
-from .plan import AGEING, BACKGROUND, BLIND, DISEASE, NONE, NUISANCE, OUTLINE, REGION, YOUNGER, Change
+from .plan import (
+    AGEING,
+    BACKGROUND,
+    DISEASE,
+    NONE,
+    NUISANCE,
+    OUTLINE,
+    REGION,
+    YOUNGER,
+    Change,
+)
 from .scans import Opener, OpenScan
 
 logger = logging.getLogger(__name__)
@@ -219,7 +229,7 @@ def _answer(
 def _made(
     changer: Changer, scan: OpenScan, change: Change
 ) -> tuple[Tensor, tuple[int, ...], list[float], float] | str:
-    """Return the changed images with their slices, dark fractions and log(CSF / grey), or why not."""
+    """Return the changed images, their slices, dark fractions and log(CSF / grey), or why not."""
     reason = changer.refused(change, scan)
     if reason:
         return reason

@@ -148,8 +148,8 @@ def in_view(mask: Mask, to_mni: Matrix, shape: tuple[int, ...]) -> float:
     """
     step = np.linalg.inv(to_mni) @ template().affine
     places = np.argwhere(mask) @ step[:3, :3].T + step[:3, 3]
-    seen = ((places > -0.5) & (places < np.array(shape) - 0.5)).all(axis=1)
-    return float(seen.mean()) if len(seen) else 0.0
+    seen = np.all((places > -0.5) & (places < np.array(shape) - 0.5), axis=1)
+    return float(seen.mean()) if seen.size else 0.0
 
 
 class Warp:
@@ -172,17 +172,21 @@ class Warp:
             slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
             for found in (np.flatnonzero(near.any(axis=_others(axis))) for axis in range(3))
         )
-        index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in self.box), indexing="ij"))
+        index = np.stack(
+            np.meshgrid(*(np.arange(s.start, s.stop) for s in self.box), indexing="ij")
+        )
         flat = index.reshape(3, -1)
         at = to_template[:3, :3] @ flat + to_template[:3, 3:]
-        moved = np.stack([ndimage.map_coordinates(one, at, order=1, mode="constant") for one in field])
+        moved = np.stack(
+            [ndimage.map_coordinates(one, at, order=1, mode="constant") for one in field]
+        )
         places = flat + back @ moved
         self.places = places.astype(np.float32).reshape(3, *index.shape[1:])
 
     @property
     def empty(self) -> bool:
         """Whether the scan shows nothing that moves."""
-        return self.places.size == 0
+        return bool(self.places.size == 0)
 
     def apply(self, data: Float) -> Float:
         """Return the changed scan ``(X, Y, Z)``, zero in air."""
@@ -197,7 +201,9 @@ class Warp:
         return made
 
 
-def on_scan(values: NDArray[np.floating], to_mni: Matrix, shape: tuple[int, ...], order: int = 1) -> Float:
+def on_scan(
+    values: NDArray[np.floating], to_mni: Matrix, shape: tuple[int, ...], order: int = 1
+) -> Float:
     """Carry values on the template's grid to a scan's.
 
     Args:
@@ -209,7 +215,9 @@ def on_scan(values: NDArray[np.floating], to_mni: Matrix, shape: tuple[int, ...]
     return _on_scan(values, np.linalg.inv(template().affine) @ to_mni, shape, order)
 
 
-def _on_scan(values: NDArray[np.floating], step: Matrix, shape: tuple[int, ...], order: int) -> Float:
+def _on_scan(
+    values: NDArray[np.floating], step: Matrix, shape: tuple[int, ...], order: int
+) -> Float:
     found: Float = ndimage.affine_transform(
         values.astype(np.float32), step[:3, :3], step[:3, 3], shape, np.float32, order
     )
@@ -262,7 +270,7 @@ def _smooth(values: NDArray[np.floating], sigma: float) -> Float:
 
 
 def _gradient(values: Float) -> Float:
-    return np.stack(np.gradient(values, EDGE)).astype(np.float32)
+    return np.stack([np.gradient(values, EDGE, axis=axis) for axis in range(3)]).astype(np.float32)
 
 
 def _steep(field: Float) -> Float:

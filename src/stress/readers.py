@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
+from ..data.splits import Division
 from ..evaluation.analyses.dark_voxels import PREFIX
 from ..evaluation.analyses.image_measures import CSF_GREY, stored_image_measures
 from ..evaluation.analyses.rivals import RIVALS, rival_predictions
@@ -56,9 +57,7 @@ def readers_of(
     tables = {("model", "the model"): model}
     if not trained.external:
         tables |= _rivals([row for row in rows if not row["reason"]], trained)
-    each = [
-        Reader(*key, _first(table), n_bootstrap, seed) for key, table in tables.items()
-    ]
+    each = [Reader(*key, _first(table), n_bootstrap, seed) for key, table in tables.items()]
     every = pd.concat(list(tables.values()), ignore_index=True)
     return Readers(every, each, model[(model["kind"] == NONE) & model["reason"].isna()])
 
@@ -75,7 +74,11 @@ def _rivals(
     """Fit rivals to the model's development people, and ask them every changed image."""
     data = trained.data
     sides = [data.with_split(split) for split in ("train", "val")]
-    stage = {str(name): int(label) for side in sides for name, label in zip(side.subjects, side.labels)}  # noqa: B905, E501
+    stage: dict[str, int] = {}
+    for side in sides:
+        stage |= {
+            str(name): int(label) for name, label in zip(side.subjects, side.labels, strict=True)
+        }
     measured = stored_image_measures(data.manifest, data.cache)
     dark = [name for name in measured if str(name).startswith(PREFIX)]
     given = pd.DataFrame(profiles(rows, len(dark)), columns=dark)
@@ -92,7 +95,7 @@ def _rivals(
             continue
         columns = [name for name in given if str(name).startswith(rival.measured)]
         covariates = pd.concat([measured.loc[development, columns], given[columns]])
-        division = (tuple(development), tuple(given.index))
+        division = Division(tuple(development), tuple(given.index))
         said = rival_predictions(covariates, labels, [division], len(data.scheme.classes))
         log_p = log_softmax(said.logits, axis=1)
         table = pd.DataFrame(rows)[_KEYS].assign(

@@ -1,4 +1,4 @@
-"""What answers to known changes come to: dose and response, flips, and what is lost without a region.
+"""What answers to known changes come to: response to a dose, flips, what a region is worth.
 
 Every reader, the model and its rivals, is summed up in the same way, with 95 % intervals over
 people. A person counts once, with the first session.

@@ -12,8 +12,9 @@ from typing import Any
 from .plan import ALL
 
 PASS, WARN, FAIL, UNKNOWN = "PASS", "WARN", "FAIL", "not estimable"
-#: Rise of P(demented) of healthy people at the full dose. A model that was trained on labels without
-#: any cause in the image moves by less than a tenth once it is calibrated: it says the same of all.
+#: Rise of P(demented) of healthy people at the full dose: what a model of any use has at least, and
+#: what is wanted. One that was trained on labels without any cause in the image moves by less, once
+#: it is calibrated: it says nearly the same of everyone.
 LEAST_RISE, WANTED_RISE = 0.10, 0.25
 #: Share of people whose stage may change under a nuisance of usual strength. Two sessions of one
 #: person on one scanner change the stage of about one in twenty.
@@ -128,7 +129,9 @@ def _blind(reader: Mapping[str, Any]) -> Section | None:
         auc = one["auc"]
         if auc["value"] is None:
             continue
-        told.append(f"{one['name']}: AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})")
+        told.append(
+            f"{one['name']}: AUC {auc['value']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
+        )
         if auc["low"] > _CHANCE:
             verdict = FAIL if one["name"] == "background alone" or verdict == FAIL else WARN
     return _said(name, verdict if told else UNKNOWN, "; ".join(told) or "one class only")

@@ -18,6 +18,8 @@ from ..failures import failures_in
 from ..find_run import how_to_have
 from ..metrics_schema import read_metrics
 from ..own_results import read_explained, read_maps, read_people, read_predicted
+from ..stress import FILE as STRESS
+from ..stress import read_stress
 
 METRICS, PREDICTIONS = "metrics.json", "predict/predictions.json"
 #: Any of these makes a folder one of results.
@@ -32,12 +34,14 @@ class RunFiles:
         folder: ``results/<run>``.
         figures: Folder of its figures.
         maps: Folder of its maps.
+        stress: Folder of known changes of scans.
         metrics: What ``metrics.json`` holds, or None.
         people: ``people.csv``, checked, or None.
         explained: What ``explain.json`` holds, or None.
         map_rows: ``maps.csv``, checked, or None.
         predicted: What ``predictions.json`` holds, or None.
         crossed: What ``crossdata.json`` holds, or None.
+        stressed: What ``stress.json`` holds, or None.
         config: The run's settings, or None where they cannot be read by this version.
         notes: What was left out, and why.
         failed: Stages that failed, and why.
@@ -46,12 +50,14 @@ class RunFiles:
     folder: Path
     figures: Path
     maps: Path
+    stress: Path
     metrics: dict[str, Any] | None
     people: pd.DataFrame | None
     explained: dict[str, Any] | None
     map_rows: pd.DataFrame | None
     predicted: dict[str, Any] | None
     crossed: dict[str, Any] | None
+    stressed: dict[str, Any] | None
     config: RunConfig | None
     notes: tuple[str, ...]
     failed: dict[str, str]
@@ -85,6 +91,11 @@ def gather(folder: str | Path) -> RunFiles:
     own = folder / "figures"
     figures = own if own.is_dir() else beside / "figures" / name
     maps, notes = beside / "gradcam" / name, []
+    stress = beside / "stress" / name
+    stressed = read_stress(stress / STRESS) if (stress / STRESS).is_file() else None
+    if stressed is not None and stressed["dataset"] != (metrics or {}).get("dataset"):
+        notes.append("Known changes of scans were left out: they are of another data set.")
+        stressed = None
     told, rows = maps / "explain.json", maps / "maps.csv"
     explained = read_explained(told) if told.is_file() else None
     failed = failures_in(folder)
@@ -100,12 +111,13 @@ def gather(folder: str | Path) -> RunFiles:
     except MriError as error:
         notes.append(f"The settings cannot be read by this version: {error.message}.")
     return RunFiles(
-        *(folder, figures, maps, metrics),
+        *(folder, figures, maps, stress, metrics),
         people=read_people(answers, metrics) if metrics and answers.is_file() else None,
         explained=explained,
         map_rows=_map_rows(rows, metrics, explained),
         predicted=predicted,
         crossed=crossed,
+        stressed=stressed,
         config=config,
         notes=tuple(notes),
         failed=failed,

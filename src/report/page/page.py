@@ -30,6 +30,7 @@ from .opening import opening
 from .people import people_of
 from .pictures import colours
 from .scores import score_sections, sentences
+from .stressed import stress_sections
 from .studies import study_sections
 from .text import line_html, shown
 
@@ -90,6 +91,7 @@ def render(files: RunFiles, size: Size) -> str:
     boxes, flow_note = flow(files) if metrics else ([], "")
     sections, absent = score_sections(files, size.width) if metrics else ([], [])
     sections += study_sections(files, size.width)
+    sections += stress_sections(files, size.width)
     content: dict[str, Any] = metrics or files.predicted or files.crossed or {}
     kinds = [str(metrics["kind"])] if metrics else []
     kinds += ["predict"] * bool(files.predicted) + ["crossdata"] * bool(files.crossed)
