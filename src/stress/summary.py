@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from ..evaluation.metrics.intervals import interval, resample_people, wilson_interval
+from ..predictions import ratio
 from .acquisition import NUISANCES
 from .plan import AGEING, BLIND, DISEASE, NONE, NUISANCE, REGION, YOUNGER
 
@@ -175,28 +175,30 @@ class Reader:
     def _auc(self, people: Sequence[str], first: Array, second: Array | None = None) -> Section:
         """Return the AUC of demented, or what it loses from `first` to `second`."""
         truth = (self.labels.loc[list(people)] > 0).to_numpy()
+        if truth.all() or not truth.any():
+            return dict(_UNKNOWN)
         drawn = np.concatenate(
-            list(resample_people(len(truth), min(self.n_bootstrap, 500), self.seed, _CHUNK))
+            [
+                np.ones((1, len(truth))),
+                *resample_people(len(truth), self.n_bootstrap, self.seed, _CHUNK),
+            ]
         )
-        scores = [first] if second is None else [first, second]
-        found = [_loss(truth, scores, None)]
-        found += [_loss(truth, scores, row) for row in drawn]
-        return interval(found[0], np.array(found[1:]))
+        found = _aucs(truth, first, drawn)
+        if second is not None:
+            found = found - _aucs(truth, second, drawn)
+        return interval(found[0], found[1:])
 
 
 _TOLERANCE = 0.01  # of a mean probability that may fall from one dose to the next
 
 
-def _loss(truth: NDArray[np.bool_], scores: Sequence[Array], weights: Array | None) -> float:
-    keep = slice(None) if weights is None else weights > 0
-    own = truth[keep]
-    if own.all() or not own.any():
-        return float("nan")
-    aucs = [
-        roc_auc_score(own, one[keep], sample_weight=None if weights is None else weights[keep])
-        for one in scores
-    ]
-    return float(aucs[0] - aucs[1] if len(aucs) > 1 else aucs[0])
+def _aucs(truth: NDArray[np.bool_], scores: Array, drawn: Array) -> Array:
+    """Return the (B,) AUCs of people drawn ``(B, P)`` times; ties count half."""
+    ill, healthy = scores[truth][:, None], scores[~truth][None]
+    above = (ill > healthy) + 0.5 * (ill == healthy)
+    of_ill, of_healthy = drawn[:, truth], drawn[:, ~truth]
+    pairs = of_ill.sum(axis=1) * of_healthy.sum(axis=1)
+    return ratio(((of_ill @ above) * of_healthy).sum(axis=1), pairs)
 
 
 def _share(which: NDArray[np.bool_]) -> Section:
