@@ -32,7 +32,13 @@ SECTIONS = (
         "What to type, for your own images and for new scans.",
         (
             *("docs/which_command.md", "docs/commands.md", "docs/data.md", "docs/scans.md"),
-            *("docs/studies.md", "docs/stress.md", "docs/phantom.md", "docs/predict.md", "docs/export.md"),
+            *(
+                "docs/studies.md",
+                "docs/stress.md",
+                "docs/phantom.md",
+                "docs/predict.md",
+                "docs/export.md",
+            ),
             *("docs/tracking.md", "docs/coming_from_clinicadl.md"),
         ),
     ),

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..data import scanner
 from ..preprocessing.space.template import template
-from .fields import on_scan
+from .fields import on_scan, resampled
 from .scans import OpenScan
 
 Float = NDArray[np.float32]
@@ -127,11 +127,10 @@ def _placed_anew(scan: OpenScan, matrix: Matrix) -> Float:
     middle = (np.array(image.shape) - 1) / 2
     linear = np.diag(1 / size) @ matrix[:, :3] @ np.diag(size)
     offset = middle - linear @ middle + matrix[:, 3] / size
-    both = (image, scan.inside.astype(np.float32))
-    moved, inside = (
-        ndimage.affine_transform(one, linear, offset, output=np.float32, order=1) for one in both
-    )
-    return np.where(inside > 0.5, moved, np.float32(0))
+    index = np.indices(image.shape).reshape(3, -1)
+    places = (linear @ index + offset[:, None]).astype(np.float32).reshape(3, *image.shape)
+    beyond = ((places < -0.5) | (places > np.array(image.shape).reshape(3, 1, 1, 1) - 0.5)).any(0)
+    return np.where(beyond, np.float32(0), resampled(image, places))
 
 
 def _shift(scan: OpenScan, strength: float, _: Matrix | None) -> Float:

@@ -195,10 +195,28 @@ class Warp:
         if self.empty:
             return data
         made = data.copy()
-        both = np.stack([data, (data > 0).astype(np.float32)])
-        sampled, inside = sample(both, self.places)
-        made[self.box] = np.where(inside > 0.5, sampled, 0)
+        made[self.box] = resampled(data, self.places)
         return made
+
+
+def resampled(data: Float, places: Float) -> Float:
+    """Return a scan at some places, by cubic splines; zero where air was.
+
+    Linear interpolation between voxels takes noise and detail away, which moves a network further
+    than a small disease does: half a voxel of shift made 11 of 19 phantoms another stage.
+
+    Args:
+        data: ``(X, Y, Z)``, zero in air.
+        places: ``(3, x, y, z)``, an index along X, Y and Z of each.
+
+    Returns:
+        ``(x, y, z)``, between zero and the brightest voxel of `data`.
+    """
+    (inside,) = sample((data > 0).astype(np.float32)[None], places)
+    values = ndimage.map_coordinates(data, places, np.float32, order=3, mode="nearest")
+    # Splines ring beside sharp edges: under zero would be air, over the brightest nothing is.
+    least = np.float32(1e-3) * data.max()
+    return np.where(inside > 0.5, np.clip(values, least, data.max()), np.float32(0))
 
 
 def on_scan(

@@ -14,7 +14,7 @@ from .fields import FULL, SHELL, STRUCTURES, WIDEST, YEAR
 NONE, DISEASE, YOUNGER, AGEING = "unchanged", "disease", "younger", "ageing"
 NUISANCE, REGION, BLIND = "nuisance", "region", "blind"
 ALL = "all together"
-YEARS = 30.0  # of ageing, at most
+YEARS = (10.0, 20.0, 30.0)  # of ageing
 OUTLINE, BACKGROUND = "outline alone", "background alone"
 HEALTHY, DEMENTED, EVERYONE = "healthy", "demented", "everyone"
 #: What `--changes` may name.
@@ -83,7 +83,7 @@ def _every(doses: int) -> Iterator[Change]:
         yield from (Change(DISEASE, name, dose, HEALTHY) for dose in few)
     yield from (Change(DISEASE, ALL, dose, HEALTHY) for dose in steps)
     yield from (Change(YOUNGER, ALL, dose, DEMENTED) for dose in few)
-    yield from (Change(AGEING, "ageing", dose * YEARS, HEALTHY) for dose in few)
+    yield from (Change(AGEING, "ageing", years, HEALTHY) for years in YEARS)
     for name, one in NUISANCES.items():
         yield from (Change(NUISANCE, name, strength, EVERYONE) for strength in one.strengths)
     yield from (Change(REGION, name, 1.0, EVERYONE) for name in REGIONS)

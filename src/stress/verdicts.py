@@ -92,8 +92,8 @@ def _ageing(reader: Mapping[str, Any]) -> Section | None:
     before, after = curve["doses"][0]["called_ill"]["value"], at["called_ill"]["value"]
     more = after - before
     told = (
-        f"{at['dose']:.0f} years of ageing alone call {100 * more:.0f} % more of "
-        f"{curve['n']} healthy people ill"
+        f"{at['dose']:.0f} years of ageing alone call {100 * abs(more):.0f} % "
+        f"{'fewer' if more < 0 else 'more'} of {curve['n']} healthy people ill"
     )
     verdict = PASS if more <= FEW_AGED else WARN if more <= MANY_AGED else FAIL
     return _said(name, verdict, told)
