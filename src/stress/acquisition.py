@@ -29,6 +29,7 @@ from .scans import OpenScan
 Float = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 _NODES = 3  # of a bias field, along each axis
+_ANATOMY = (5, 6, 5)  # nodes of a random displacement, as of phantoms
 _GHOSTS = 4  # copies of a head along the phase axis
 _MOVED = 0.35  # share of the lines of k-space that are read after a head has moved
 #: Of the template's brain, mm: a plane through its lower front, towards which faces are cut off.
@@ -148,6 +149,18 @@ def _larger(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
     return _placed_anew(scan, np.c_[np.eye(3) / (1 + strength / 100), np.zeros(3)])
 
 
+def _anatomy(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
+    """Move every place a little, smoothly and at random: another anatomy of the same volumes."""
+    image = _shares(scan)
+    nodes = torch.randn(3, *_ANATOMY, generator=_rng(scan)).numpy()
+    zooms = np.array(image.shape) / np.array(_ANATOMY)
+    places = np.indices(image.shape).astype(np.float32)
+    for axis in range(3):
+        moved = ndimage.zoom(nodes[axis], zooms, order=1, grid_mode=True, mode="nearest")
+        places[axis] += np.float32(strength / scan.voxel_size[axis]) * moved
+    return resampled(image, places)
+
+
 def _flip(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
     return np.ascontiguousarray(_shares(scan)[::-1]) if strength else _shares(scan)
 
@@ -203,6 +216,7 @@ NUISANCES = {
     "shift": Nuisance("shift to the side", "mm", (2.0, 5.0, 10.0), _shift),
     "rotate": Nuisance("head turned", "degrees", (2.0, 5.0, 10.0), _rotate),
     "size": Nuisance("larger head", "%", (2.0, 5.0, 10.0), _larger),
+    "anatomy": Nuisance("another anatomy, at random", "mm (sd)", (0.5, 1.0, 2.0), _anatomy),
     "flip": Nuisance("left and right exchanged", "", (1.0,), _flip),
     "air": Nuisance("air is not black", "% of white matter", (2, 5, 10), _bright_air),
     "crop": Nuisance("field of view ends early, at the top", "mm", (5.0, 10.0, 20.0), _cropped),
