@@ -142,6 +142,13 @@ class RunConfig:
             f"--task_weights {self.train.task_weights} has no use with --freeze_backbone: each "
             "head is fitted alone",
         )
+        if not self.train.learns_stage and self.model.freeze_backbone:
+            raise ConfigError(
+                f"--tasks {self.train.tasks} teaches the backbone, and --freeze_backbone lets it "
+                "learn nothing",
+                hint=f"--tasks stage,{self.train.tasks} fits each head alone, so the stage changes "
+                "nothing of the others; or leave --freeze_backbone out",
+            )
         require(
             self.model.pool == "mean" or not self.train.beside or self.model.freeze_backbone,
             f"--tasks {self.train.tasks} takes the mean of a person's slices, and --pool "

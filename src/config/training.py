@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .modes import EVERY, ON_A_RUN, ON_IMAGES, TRAINING
 from .options import checked, option
 from .ranges import Range, require
-from .tasks import LEARNT, read_task_weights, read_tasks
+from .tasks import LEARNT, STAGE, read_task_weights, read_tasks
 
 BACKBONES = {
     "2d": (
@@ -155,8 +155,8 @@ class TrainConfig:
     )
     tasks: str = option(
         "stage",
-        "what one network learns together, joined by commas: stage, and any of age, mmse, sex; "
-        "where a value is missing, it is left out of the loss",
+        "what one network learns together, joined by commas: any of stage, age, mmse, sex; where a "
+        "value is missing, it is left out of the loss",
         modes=("train", "crossval"),
     )
     task_weights: str = option(
@@ -174,7 +174,11 @@ class TrainConfig:
         read_task_weights(self.task_weights, tasks)
         require(
             self.task_weights == LEARNT or len(tasks) > 1,
-            "--task_weights weighs what is learnt beside the stage, and --tasks names nothing",
+            f"--task_weights weighs tasks against each other, and --tasks names {tasks[0]} alone",
+        )
+        require(
+            self.learns_stage or self.search is None,
+            f"--search chooses by the stage, which --tasks {self.tasks} leaves out",
         )
         require(
             not (self.compile and self.activation_checkpointing),
@@ -184,7 +188,12 @@ class TrainConfig:
     @property
     def beside(self) -> tuple[str, ...]:
         """The tasks beside the stage, in the order of `tasks.BESIDE`."""
-        return read_tasks(self.tasks)[1:]
+        return tuple(name for name in read_tasks(self.tasks) if name != STAGE)
+
+    @property
+    def learns_stage(self) -> bool:
+        """Whether the network learns the stage; else its head is fitted to finished features."""
+        return STAGE in read_tasks(self.tasks)
 
     @property
     def weights_beside(self) -> dict[str, float] | None:
