@@ -24,7 +24,9 @@ from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
 from src.predictions import per_person
 from src.report.metrics_schema import read_metrics
+from src.report.own_results import read_predicted
 from src.stages import crossval, evaluate
+from src.stages import predict as predict_stage
 from src.training.logits import predict
 from src.training.task_alone import fit_stage_head, require_judges, validation_loss
 from src.training.trainer import Trainer
@@ -221,6 +223,23 @@ def test_a_scored_run_tells_age_and_mmse_of_everyone(folder, tmp_path):
         assert value == pytest.approx(own["age_gap_corrected"].mean(), abs=1e-3)
     assert (tmp_path / "results" / "figures" / "mine" / "brain_age_gap.png").is_file()
     assert "the backbone is frozen" in (results / "metrics.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("few_pixels")
+def test_a_processed_data_set_is_told_the_ages_of_evaluate(folder, tmp_path):
+    path = train_once(folder, tmp_path, run="mine", **TASKS)
+    list(evaluate.run(run_config(folder, tmp_path, run="mine", freeze_backbone=True)))
+    people = pd.read_csv(tmp_path / "results" / "mine" / "people.csv").set_index("subject")
+    asked = {"input": folder, "checkpoint": path, "maps": False, "workers": 1, "report": False}
+    *_, written = predict_stage.run(run_config(folder, tmp_path, run="new", **asked))
+    content = read_predicted(written)
+    assert content["model"]["tasks"] == ["age", "mmse"]
+    told = {one["subject"]: one["tasks"] for one in content["answers"] if not one["outside"]}
+    both = sorted(set(told) & set(people.index))
+    assert len(both) > 5
+    for name in both:
+        for column in ("age_predicted", "age_gap", "age_gap_corrected", "mmse_predicted"):
+            assert told[name][column] == pytest.approx(people.loc[name, column], abs=0.02)
 
 
 def test_folds_answer_the_tasks_of_people_whom_they_never_saw(folder, tmp_path, monkeypatch):
