@@ -111,7 +111,7 @@ class TrainConfig:
         None,
         "train this many candidates, the settings as they are and drawn ones, and keep what "
         "validation people choose; learning rate, weight decay and dropout, or with "
-        "--freeze_backbone the loss",
+        "--freeze_backbone the loss; and of several slices their mean or attention",
         within=Range(2, 1000),
     )
     calibration: str = option(
