@@ -152,6 +152,13 @@ class RunConfig:
             "head is fitted alone",
         )
         require_augment(self.train.augment, self.model.freeze_backbone)
+        if not self.train.learns_stage and self.model.freeze_backbone:
+            raise ConfigError(
+                f"--tasks {self.train.tasks} teaches the backbone, and --freeze_backbone lets it "
+                "learn nothing",
+                hint=f"--tasks stage,{self.train.tasks} fits each head alone, so the stage changes "
+                "nothing of the others; or leave --freeze_backbone out",
+            )
         require(
             self.model.pool == "mean" or not self.train.beside or self.model.freeze_backbone,
             f"--tasks {self.train.tasks} takes the mean of a person's slices, and --pool "

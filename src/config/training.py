@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from .modes import EVERY, ON_A_RUN, ON_IMAGES, TRAINING
 from .options import checked, option
 from .ranges import Range, require
-from .tasks import LEARNT, NO_TASKS, read_task_weights, read_tasks
+from .tasks import LEARNT, NO_TASKS, STAGE, read_task_weights, read_tasks
 
 BACKBONES = {
     "2d": (
@@ -118,7 +118,7 @@ class TrainConfig:
         None,
         "train this many candidates, the settings as they are and drawn ones, and keep what "
         "validation people choose; learning rate, weight decay and dropout, or with "
-        "--freeze_backbone the loss",
+        "--freeze_backbone the loss; and of several slices their mean or attention",
         within=Range(2, 1000),
     )
     calibration: str = option(
@@ -162,8 +162,8 @@ class TrainConfig:
     )
     tasks: str = option(
         "stage",
-        "what one network learns together, joined by commas: stage, and any of age, mmse, sex; "
-        "where a value is missing, it is left out of the loss",
+        "what one network learns together, joined by commas: any of stage, age, mmse, sex; where a "
+        "value is missing, it is left out of the loss",
         modes=("train", "crossval"),
     )
     task_weights: str = option(
@@ -181,7 +181,11 @@ class TrainConfig:
         read_task_weights(self.task_weights, tasks)
         require(
             self.task_weights == LEARNT or len(tasks) > 1,
-            "--task_weights weighs what is learnt beside the stage, and --tasks names nothing",
+            f"--task_weights weighs tasks against each other, and --tasks names {tasks[0]} alone",
+        )
+        require(
+            self.learns_stage or self.search is None,
+            f"--search chooses by the stage, which --tasks {self.tasks} leaves out",
         )
         require(
             not (self.compile and self.activation_checkpointing),
@@ -191,7 +195,12 @@ class TrainConfig:
     @property
     def beside(self) -> tuple[str, ...]:
         """The tasks beside the stage, in the order of `tasks.BESIDE`."""
-        return read_tasks(self.tasks)[1:]
+        return tuple(name for name in read_tasks(self.tasks) if name != STAGE)
+
+    @property
+    def learns_stage(self) -> bool:
+        """Whether the network learns the stage; else its head is fitted to finished features."""
+        return STAGE in read_tasks(self.tasks)
 
     @property
     def weights_beside(self) -> dict[str, float] | None:

@@ -255,13 +255,18 @@ def require_people(dataset: MriDataset) -> None:
         )
 
 
+def has_slices(dataset: MriDataset) -> bool:
+    """Return whether a scan has several images, which can then weigh differently."""
+    return len(dataset) > len(np.unique(dataset.scans))
+
+
 def require_slices(dataset: MriDataset, pool: str) -> None:
     """Refuse to weigh slices of people who have one each.
 
     Raises:
         ConfigError: With the flag that gives more.
     """
-    if pool != "mean" and len(dataset) == len(np.unique(dataset.scans)):
+    if pool != "mean" and not has_slices(dataset):
         raise ConfigError(
             f"--pool {pool} weighs the slices of a person, and each scan in "
             f"{dataset.manifest.root} has one image",

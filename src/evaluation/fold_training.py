@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..config import RunConfig
 from ..config.options import config_to_dict
-from ..data.dataset import MriDataset, make_loader
+from ..data.dataset import MriDataset, has_slices, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made
 from ..data.splits import Fold, with_fold
@@ -62,7 +62,7 @@ class FoldTraining:
     ) -> None:
         self.config, self.data, self.name, self.unrated = config, data, name, unrated
         self.device, _ = choose_device(config.device)
-        self._frozen: dict[str, Classifier] = {}
+        self._frozen: dict[tuple[str, str], Classifier] = {}
 
     def fit(self, manifest: Manifest, fold: Fold, seed: int, *, keep: bool = True) -> Unit:
         """Train on one fold and answer its test people.
@@ -80,7 +80,10 @@ class FoldTraining:
         config, tried = self.config, list[dict[str, Any]]()
         if config.train.search:
             config, tried = search(
-                config, lambda one: self._validated(one, data, fold, seed), config.train.seed + seed
+                config,
+                lambda one: self._validated(one, data, fold, seed),
+                config.train.seed + seed,
+                slices=all(has_slices(part) for part in (data, data.with_split("val"))),
             )
         if config.crossval.harmonise:
             model, images, _ = self._harmonised(config, data, test, seed)
@@ -198,8 +201,9 @@ class FoldTraining:
 
         A frozen backbone is built once for each kind of head, as only its weights change.
         """
-        if config.loss in self._frozen:
-            return self._frozen[config.loss]
+        kind = (config.loss, config.model.pool)
+        if kind in self._frozen:
+            return self._frozen[kind]
         model = create_model(
             *(config.data.model_dim, config.backbone, config.data.num_classes),
             weights=config.model.weights,
@@ -211,7 +215,7 @@ class FoldTraining:
         )
         if model.frozen:
             lay_in_mni(model, self.data)  # one map of the cohort, from images without labels
-            self._frozen[config.loss] = place(model, self.device)
+            self._frozen[kind] = place(model, self.device)
             dataset_features(model, self.data, self.device, dask=config.dask)  # of all, once
         return model
 

@@ -211,7 +211,11 @@ def fold_scores(people: Predictions) -> dict[str, float]:
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Return the rows of all parts, one after the other."""
+    """Return the rows of all parts, one after the other.
+
+    Where some parts weigh rows and others take the mean, as folds do whose search chose between
+    the two, each row of these counts one of its person's rows: that is what the mean does.
+    """
     return Predictions(
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.logits for part in parts]),
@@ -221,8 +225,14 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _joined_weights(parts: Sequence[Predictions]) -> Array | None:
-    found = [part.weights for part in parts if part.weights is not None]
-    return np.concatenate(found) if len(found) == len(parts) else None
+    if all(part.weights is None for part in parts):
+        return None
+    return np.concatenate([_equal(one) if one.weights is None else one.weights for one in parts])
+
+
+def _equal(part: Predictions) -> Array:
+    """Return the weights (n,) of a mean over each person's rows; of a person they sum to 1."""
+    return np.asarray(1 / np.bincount(part.people)[part.people])
 
 
 def mean_calibration(calibrations: Sequence[Calibration]) -> Calibration:

@@ -31,7 +31,7 @@ from .inputs import Input
 
 logger = logging.getLogger(__name__)
 #: Raise when the same scan, checkpoint and settings no longer give the same answer.
-VERSION = 3
+VERSION = 4
 FOLDER = "answers"
 
 
@@ -130,7 +130,7 @@ class AnswerRecords:
 
     def _key(self, item: Input) -> str:
         """Return a hash of everything that the answer depends on."""
-        who = [item.name, item.kind, str(item.source), item.subject, item.session]
+        who = [item.name, item.kind, str(item.source), item.subject, item.session, item.age]
         about = [self._about, who, item.name in self._let_in, _digest(item.files())]
         text = json.dumps(about, default=str, sort_keys=True)
         return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).hexdigest()

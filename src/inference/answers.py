@@ -10,6 +10,8 @@ import pandas as pd
 
 from ..errors import counted
 from ..files import atomic_file
+from ..models.task_values import TASK_COLUMNS, TaskValues
+from ..report.estimates import beside_in_words
 from ..training.changes import CHANGES, changes_of
 from .ensemble import OLDER, Ensemble, Said, combined
 from .inputs import Input
@@ -19,6 +21,11 @@ OUTSIDE = "outside what this model has seen"
 #: Flag of a scan whose answer is memory.
 TRAINED_ON = "the model was trained or chosen on a person of this name"
 Answer = dict[str, Any]
+#: What can be said beside the stage, in years and points: the age known, gaps, probability of M.
+_BESIDE = (
+    *("age_predicted", "age", "age_gap", "age_gap_corrected"),
+    *("mmse_predicted", "p_sex_M"),
+)
 _MEASURED = {
     "detail": "finest detail",
     "grey": "grey matter's brightness",
@@ -45,6 +52,7 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         "stage": None if outside else best,
         "probabilities": None if outside else probabilities,
         "prediction_set": None if outside else held,
+        "tasks": None if outside or said.tasks is None else _beside(said.tasks, prepared.item.age),
         "outside": outside,
         "reasons": reasons,
         "differs": [] if outside else kinds,
@@ -59,6 +67,23 @@ def make_answer(ensemble: Ensemble, prepared: Prepared, said: Said) -> Answer:
         "n_checkpoints": len(ensemble.members),
         "spread": None if outside else spread,
     }
+
+
+def _beside(said: TaskValues, age: float | None) -> dict[str, float]:
+    """Return what is said beside the stage, named as in ``people.csv``.
+
+    Args:
+        said: Of one scan.
+        age: The true one in years, where it is known; then the brain-age gap is told, too.
+    """
+    found = {TASK_COLUMNS[name]: round(float(said.column(name)[0]), 2) for name in said.names}
+    if "age" in said.names and age is not None:
+        gap = float(said.column("age")[0]) - age
+        intercept, slope = said.lines[0]
+        found |= {"age": round(age, 2), "age_gap": round(gap, 2)}
+        if np.isfinite(intercept):
+            found["age_gap_corrected"] = round(gap - float(intercept + slope * age), 2)
+    return found
 
 
 def _caution(ensemble: Ensemble, prepared: Prepared, kind: str) -> str:
@@ -93,7 +118,7 @@ def no_answer(item: Input, reason: str, n_checkpoints: int) -> Answer:
     )
     return {
         **_who(item),
-        **dict.fromkeys(("stage", "probabilities", "prediction_set")),
+        **dict.fromkeys(("stage", "probabilities", "prediction_set", "tasks")),
         "outside": True,
         "reasons": [reason],
         "differs": [],
@@ -117,8 +142,10 @@ def in_words(answer: Answer) -> str:
     p = answer["probabilities"][answer["stage"]]
     held = " or ".join(answer["prediction_set"]) or "no class"
     but = "".join(f"; {one}" for one in answer["caution"])
+    beside = f"; {beside_in_words(answer['tasks'])}" if answer["tasks"] else ""
     return (
-        f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}{but}"
+        f"{answer['name']}: most probable stage {answer['stage']} (p = {p:.2f}); set: {held}"
+        f"{beside}{but}"
     )
 
 
@@ -211,7 +238,12 @@ def _flags(ensemble: Ensemble, prepared: Prepared) -> list[str]:
 
 
 def table_of(answers: list[Answer], classes: tuple[str, ...]) -> pd.DataFrame:
-    """Return a row per scan, as ``predictions.csv`` has it."""
+    """Return a row per scan, as ``predictions.csv`` has it.
+
+    What is said beside the stage has columns where it is said of a scan.
+    """
+    told = [answer["tasks"] or {} for answer in answers]
+    beside = [name for name in _BESIDE if any(name in one for one in told)]
     rows = []
     for answer in answers:
         probabilities = answer["probabilities"] or {}
@@ -222,6 +254,7 @@ def table_of(answers: list[Answer], classes: tuple[str, ...]) -> pd.DataFrame:
                 "stage": answer["stage"] or "",
                 **{f"p_{name}": probabilities.get(name) for name in classes},
                 "prediction_set": "" if held is None else " ".join(held),
+                **{name: (answer["tasks"] or {}).get(name) for name in beside},
                 "outside": answer["outside"],
                 "reasons": "; ".join(answer["reasons"]),
                 "differs": "; ".join(answer["differs"]),

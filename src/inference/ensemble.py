@@ -30,11 +30,13 @@ from ..models.classifier import Classifier
 from ..models.conformal import estimable, prediction_sets
 from ..models.engine import Pass
 from ..models.pooling import slice_places, slice_weights
+from ..models.task_values import TaskValues, joined_values
 from ..models.weight_card import card_of_checkpoint, known_to
 from ..predictions import Predictions
 from ..training.checkpoint_content import BEST
 from ..training.likeness import Likeness, Reference, embed_images
 from ..training.logits import place
+from ..training.task_answers import task_values
 
 logger = logging.getLogger(__name__)
 #: Of the prediction set: of 100 people of a class, this share have a set that holds it.
@@ -76,6 +78,8 @@ class Said:
         held: (K,) whether each class is in the prediction set.
         likeness: Of each checkpoint that can tell.
         logits: (M, K) of each checkpoint, not calibrated, pooled over the images.
+        tasks: One row of what is said beside the stage, the mean over images and checkpoints; None
+            of models that know the stage alone.
     """
 
     probabilities: NDArray[np.float64]
@@ -84,6 +88,7 @@ class Said:
     held: NDArray[np.bool_]
     likeness: tuple[Likeness, ...]
     logits: NDArray[np.float64]
+    tasks: TaskValues | None = None
 
 
 class Ensemble:
@@ -101,6 +106,12 @@ class Ensemble:
     @cached_property
     def _passes(self) -> list[Pass]:
         return [Pass(member.model, _COMING) for member in self.members]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the checkpoints say beside the stage."""
+        heads = self.members[0].model.task_heads
+        return heads.names if heads is not None else ()
 
     @property
     def content(self) -> dict[str, Any]:
@@ -164,6 +175,7 @@ class Ensemble:
             CheckpointError: Scores are not finite.
         """
         rows, votes, likeness, means = [], [], [], []
+        beside: list[TaskValues] = []
         for member, run in zip(self.members, self._passes, strict=True):
             features = embed_images(run, images, self.device)
             logits = member.model.classify(torch.from_numpy(features).to(self.device)).float()
@@ -177,13 +189,20 @@ class Ensemble:
             rows.append(person.probabilities[0])
             if member.model.conformal is not None:
                 votes.append(prediction_sets(member.model.conformal, person, LEVEL)[0])
+            told = task_values(member.model, features)
+            if told is not None:
+                beside.append(told)
             if member.reference is not None:
                 likeness.append(member.reference.judge(features, images))
         members = np.stack(rows)
         held = np.mean(votes, axis=0) > 0.5 if votes else np.ones(members.shape[1], bool)
         spread = members.std(axis=0) if len(members) > 1 else None
         mean_row = members.mean(axis=0)
-        return Said(mean_row, spread, members, held, tuple(likeness), np.stack(means))
+        said = joined_values(beside) if beside else None
+        return Said(
+            *(mean_row, spread, members, held, tuple(likeness), np.stack(means)),
+            tasks=said.per_person(["new"] * len(said.values)) if said else None,
+        )
 
     def probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (K,) calibrated probabilities of mean logits (M, K), the mean over checkpoints."""
@@ -260,6 +279,8 @@ def ensemble_of(models: Sequence[Classifier], device: torch.device, source: Path
     first = members[0]
     for other in members[1:]:
         different = [key for key in _SHARED if other.content[key] != first.content[key]]
+        asked = [one.content.get("tasks", []) for one in (first, other)]
+        different += ["tasks"] if asked[0] != asked[1] else []
         ways = [one.content["preprocessing"].get("preprocess") for one in (first, other)]
         different += ["preprocessing"] if ways[0] != ways[1] else []
         if different:

@@ -35,6 +35,7 @@ class Input:
         subject: Person, where a data set or the name tells it (`people_names`).
         session: Session, in the same way.
         beside: Files that say how the sources lie.
+        age: In years, where a processed data set's table tells it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Input:
     subject: str | None = None
     session: str | None = None
     beside: tuple[Path, ...] = ()
+    age: float | None = None
 
     @property
     def source(self) -> Path:
@@ -167,7 +169,9 @@ def _processed(path: Path) -> Iterator[Input]:
         name = f"{subject}_{session}"
         beside = (path / SETTINGS, path / RECORDS / f"{name}.json")
         told = tuple(file for file in beside if file.is_file())
-        yield Input(safe_name(name), "processed", files, str(subject), str(session), told)
+        known = rows["age"].dropna()
+        age = float(known.iloc[0]) if len(known) else None
+        yield Input(safe_name(name), "processed", files, str(subject), str(session), told, age)
 
 
 def _distinct(found: Iterator[Input]) -> list[Input]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..config.tasks import STAGE
 from ..errors import counted
 from ..predictions import FEW_PEOPLE
 from .estimates import counts_of, ends_of, of_metric, smallest_group
-from .titles import TITLES
+from .titles import TASK_NAMES, TITLES
 
 METRIC = "balanced_accuracy"
 STRONGEST = "dark_voxels"
@@ -42,9 +43,21 @@ def answer(results: Results) -> str:
         )
     constant = float(person["majority"][METRIC]["value"])
     beyond = {end: None if own[end] is None else own[end] - constant for end in own}
-    said = f"On {who} the network {_held(own, constant, beyond, always, TITLES[METRIC])}"
+    instead = learnt_instead(results)
+    network = (
+        f"the network, which learnt {instead} and not the stage," if instead else "the network"
+    )
+    said = f"On {who} {network} {_held(own, constant, beyond, always, TITLES[METRIC])}"
     luck = f"; with {fewest}, this can be luck" if n_fewest < FEW_PEOPLE else ""
     return f"{said}{_dark_voxels(results, own)}{luck}."
+
+
+def learnt_instead(results: Results) -> str:
+    """Return what a network learnt that did not learn the stage: ``age and MMSE``; else nothing."""
+    train = results["settings"].get("train")
+    tasks = train.get("tasks") if isinstance(train, dict) else None
+    names = str(tasks or STAGE).split(",")
+    return "" if STAGE in names else " and ".join(TASK_NAMES.get(name, name) for name in names)
 
 
 def _dark_voxels(results: Results, own: Mapping[str, Any]) -> str:

@@ -133,3 +133,26 @@ def of_metric(
 def marked(text: str, few: bool) -> str:
     """Return `text` with `FEW_MARK`, where it rests on few people."""
     return f"{text}{FEW_MARK}" if few else text
+
+
+def beside_in_words(tasks: Mapping[str, float]) -> str:
+    """Return ``age 71.3 years (known: 68.0, gap +3.3, corrected +1.2); MMSE 27.1 points``.
+
+    Args:
+        tasks: As an answer has them.
+    """
+    parts = []
+    if "age_predicted" in tasks:
+        known = ""
+        if "age_gap" in tasks:
+            known = f" (known: {tasks['age']:.1f}, gap {tasks['age_gap']:+.1f}"
+            if "age_gap_corrected" in tasks:
+                known += f", corrected {tasks['age_gap_corrected']:+.1f}"
+            known += ")"
+        parts.append(f"age {tasks['age_predicted']:.1f} years{known}")
+    if "mmse_predicted" in tasks:
+        parts.append(f"MMSE {tasks['mmse_predicted']:.1f} points")
+    if "p_sex_M" in tasks:
+        p = tasks["p_sex_M"]
+        parts.append(f"sex {'M' if p >= 0.5 else 'F'} (p = {max(p, 1 - p):.2f})")
+    return "; ".join(parts)

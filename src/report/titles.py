@@ -37,5 +37,7 @@ METRIC_TITLES = {
     "log_loss": Title("log-loss", less_is_better=True),
 }
 TITLES = {name: title.text for name, title in METRIC_TITLES.items()}
+#: What a network says beside the stage, as it is written inside a sentence.
+TASK_NAMES = {"age": "age", "mmse": "MMSE", "sex": "sex"}
 COLUMNS = tuple(name for name, title in METRIC_TITLES.items() if title.column)
 LESS_IS_BETTER = frozenset(name for name, title in METRIC_TITLES.items() if title.less_is_better)

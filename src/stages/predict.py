@@ -193,6 +193,7 @@ def _described(ensemble: Ensemble) -> dict[str, Any]:
         "backbone": content["backbone"],
         "dim": content["dim"],
         "classes": list(ensemble.classes),
+        "tasks": list(ensemble.tasks),
         "train_counts": content["train_counts"],
         "stamps": content.get("stamps", []),
         "side_known": bool(content["preprocessing"].get("side_known")),

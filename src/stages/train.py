@@ -20,7 +20,7 @@ from ..config import RunConfig
 from ..config.options import config_to_dict
 from ..config.own_files import read_own
 from ..data.class_people import require_classes
-from ..data.dataset import MriDataset, make_loader
+from ..data.dataset import MriDataset, has_slices, make_loader
 from ..data.loaders import reader_workers
 from ..data.run_data import as_made, open_run_data
 from ..data.split_files import split_rows, write_split
@@ -132,7 +132,8 @@ def _searched(
         assert trainer.validation is not None
         return trainer.validation
 
-    chosen, tried = search(config, fit, config.train.seed, tried, keep)
+    slices = all(has_slices(data.with_split(split)) for split in ("train", "val"))
+    chosen, tried = search(config, fit, config.train.seed, tried, keep, slices=slices)
     keep(tried)
     last = config.checkpoint_dir / config.run_name / LAST
     resume = config.train.resume and last.is_file()  # a search may have been stopped before it

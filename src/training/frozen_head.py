@@ -82,6 +82,17 @@ def gather_people(
         "backbone frozen: the head is fitted to the mean features of each person%s", weighted
     )
     features = np.concatenate([dataset_features(model, data, device) for data in datasets])
+    return people_of(datasets, features, model.pooling)
+
+
+def people_of(datasets: Sequence[MriDataset], features: Floats, pool: str) -> People:
+    """Return the people of some data sets with features ``(n, F)`` of all their images, in order.
+
+    Args:
+        datasets: No person in two of them.
+        features: Of the images of the first, then of the next.
+        pool: How the images of a person become one answer.
+    """
     rows = pd.concat([data.rows for data in datasets], ignore_index=True)
     labels = np.concatenate([data.labels for data in datasets])
     names, first, person = np.unique(
@@ -90,8 +101,8 @@ def gather_people(
     kind = kind_of_label(str(rows["label"].iloc[0]))
     scheme = class_scheme(3 if kind == "stage" else None, kind)
     stages = np.array([scheme.index(stage) for stage in rows["label"].iloc[first]])
-    people = People(features, person, labels[first], names, stages, model.pooling)
-    if model.pooling == "mean":
+    people = People(features, person, labels[first], names, stages, pool)
+    if pool == "mean":
         return people
     sessions = rows.groupby(["subject", "session"], dropna=False, sort=False).ngroup()
     places = np.concatenate([data.places.double().numpy() for data in datasets])

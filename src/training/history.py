@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..errors import ConfigError, counted
 from ..report.score_figures.training import penalty_figure, training_figure
+from .state import rank
 
 
 class History(dict[str, Any]):
@@ -42,7 +43,11 @@ class History(dict[str, Any]):
             best, score = f"{self['best_strength']:.2g}", self["val_balanced_accuracy"]
         elif self.get("best_epoch"):
             tried, best = counted(len(self["epoch"]), "epoch"), str(self["best_epoch"])
-            score = self["val_balanced_accuracy"][self["epoch"].index(self["best_epoch"])]
+            place = self["epoch"].index(self["best_epoch"])
+            if "val_balanced_accuracy" not in self:
+                loss = self["val_loss"][place]
+                return f"History({tried}, best {best}: validation loss {loss:.2f})"
+            score = self["val_balanced_accuracy"][place]
         else:
             return f"History({dict(self)!r})"
         return f"History({tried}, best {best}: validation balanced accuracy {score:.2f})"
@@ -76,10 +81,7 @@ class LiveCurve:
         """Draw the epochs so far and this one, a row of the history."""
         self._rows.append(row)
         history = History({name: [one[name] for one in self._rows] for name in row})
-        best = max(
-            self._rows, key=lambda one: (one["val_balanced_accuracy"], -one.get("val_loss", 0))
-        )
-        history["best_epoch"] = best["epoch"]
+        history["best_epoch"] = max(self._rows, key=rank)["epoch"]
         if self._handle is None:
             self._handle = self._display(history.plot(), display_id=True)
         else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ WEIGHT_DECAYS = (1e-4, 0.3)
 DROPOUTS = (0.0, 0.6)
 #: Losses of the head of a frozen backbone. Its penalty is chosen inside, without epochs.
 HEAD_LOSSES = ("ordinal", "ce")
+#: How slices become one answer, of images that have several.
+DRAWN_POOLS = ("mean", "attention")
 
 
 def search(
@@ -38,6 +41,8 @@ def search(
     seed: int,
     tried: Sequence[dict[str, Any]] = (),
     kept: Callable[[list[dict[str, Any]]], object] = lambda tried: None,
+    *,
+    slices: bool = False,
 ) -> tuple[RunConfig, list[dict[str, Any]]]:
     """Train every candidate and return the best one's settings.
 
@@ -45,15 +50,20 @@ def search(
         config: As it was asked for, with ``train.search`` candidates.
         fit: Trains with a config, and returns what the model says of validation people.
         seed: Of the draws.
-        tried: What an earlier call of the same search had tried; it is not trained again.
+        tried: What an earlier call of the same search had tried; as far as these are the same
+            candidates, it is not trained again.
         kept: Called with all that was tried, after each candidate.
+        slices: Whether a scan has several images, so that `DRAWN_POOLS` differ.
 
     Returns:
         The settings to train with, and what was tried: ``settings``, ``balanced_accuracy``,
         ``log_loss``, ``n_people`` and whether it was ``chosen``.
     """
-    drawn = list(candidates(config, seed))
-    found = list(tried)[: len(drawn)]
+    drawn = list(candidates(config, seed, slices=slices))
+    same = takewhile(lambda one: one[0]["settings"] == settings_of(one[1]), zip(tried, drawn))  # noqa: B905
+    found = [one for one, _ in same]
+    if len(found) < len(tried):
+        logger.warning("what an older version tried were other candidates: they are trained again")
     for candidate in progress(drawn[len(found) :], desc="search"):
         said = fit(candidate)
         found.append(
@@ -74,8 +84,13 @@ def search(
     return drawn[best], [one | {"chosen": place == best} for place, one in enumerate(found)]
 
 
-def candidates(config: RunConfig, seed: int) -> Iterator[RunConfig]:
+def candidates(config: RunConfig, seed: int, *, slices: bool = False) -> Iterator[RunConfig]:
     """Yield the config as it is, then drawn ones; none of them searches again.
+
+    Args:
+        config: As `search`.
+        seed: As `search`.
+        slices: As `search`.
 
     Raises:
         ConfigError: There are fewer different candidates than were asked for.
@@ -84,10 +99,12 @@ def candidates(config: RunConfig, seed: int) -> Iterator[RunConfig]:
     count = (config.train.search or 1) - 1
     yield asked
     rng = np.random.default_rng(seed)
+    pools = _pools(config) if slices else (config.model.pool,)
     if config.model.freeze_backbone:
-        yield from _heads(asked, count, rng)
+        yield from _heads(asked, count, rng, pools)
         return
     usual = _usual_lr(config)
+    draw_pool = np.random.default_rng([seed, 1])  # of its own: other draws are as without pools
     for _ in range(count):
         train = replace(
             asked.train,
@@ -95,15 +112,33 @@ def candidates(config: RunConfig, seed: int) -> Iterator[RunConfig]:
             weight_decay=float(f"{_log_uniform(rng, *WEIGHT_DECAYS):.3g}"),
         )
         dropout = round(float(rng.uniform(*DROPOUTS)), 2)
-        yield replace(asked, train=train, model=replace(asked.model, dropout=dropout))
+        pool = pools[int(draw_pool.integers(len(pools)))]
+        yield replace(asked, train=train, model=replace(asked.model, dropout=dropout, pool=pool))
 
 
-def _heads(asked: RunConfig, count: int, rng: np.random.Generator) -> Iterator[RunConfig]:
+def _pools(config: RunConfig) -> tuple[str, ...]:
+    """Return how slices may become one answer: what a run of `config` could be asked for.
+
+    A network that learns weighs the slices of a person in one part of a batch, and for the stage
+    alone.
+    """
+    if config.data.model_dim == "3d":
+        return (config.model.pool,)
+    learns = not config.model.freeze_backbone
+    if learns and (config.train.beside or config.train.accumulate > 1):
+        return (config.model.pool,)
+    return DRAWN_POOLS
+
+
+def _heads(
+    asked: RunConfig, count: int, rng: np.random.Generator, pools: Sequence[str]
+) -> Iterator[RunConfig]:
     """Yield other heads of a frozen backbone, in a drawn order."""
     others = [
-        replace(asked, train=replace(asked.train, loss=loss))
+        replace(asked, train=replace(asked.train, loss=loss), model=replace(asked.model, pool=pool))
+        for pool in pools
         for loss in HEAD_LOSSES
-        if loss != asked.loss
+        if (loss, pool) != (asked.loss, asked.model.pool)
     ]
     if count > len(others):
         raise ConfigError(
@@ -124,6 +159,8 @@ def _usual_lr(config: RunConfig) -> float:
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """Return the values that a search may change."""
     found: dict[str, Any] = {"loss": config.loss}
+    if config.data.model_dim == "2d":
+        found["pool"] = config.model.pool
     if not config.model.freeze_backbone:
         found |= {
             "lr": config.train.lr,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from ..predictions import Predictions
 
 logger = logging.getLogger(__name__)
 LAST, HISTORY = "last.pth", "history.json"
-SERIES = ("epoch", "lr", "train_loss", "val_loss", "val_balanced_accuracy", "val_accuracy")
+#: What is told of an epoch of any network, and of one that learns the stage.
+TASK_SERIES = ("epoch", "lr", "train_loss", "val_loss")
+SERIES = (*TASK_SERIES, "val_balanced_accuracy", "val_accuracy")
 
 
 class TrainState:
@@ -27,17 +30,28 @@ class TrainState:
 
     Random numbers need no place here: every epoch draws from its own seed.
 
+    Args:
+        net: Network.
+        optimizer: Of its weights.
+        scheduler: Of the optimiser.
+        series: `SERIES`, or `TASK_SERIES` of a network that does not learn the stage.
+
     Attributes:
-        history: A list per name of `SERIES`, and ``best_epoch`` (0 before the first).
+        history: A list per name of `series`, and ``best_epoch`` (0 before the first).
         best: State dict of the best epoch on the CPU, or None before the first.
         kept: Whole epochs that are in the folder of the run.
     """
 
     def __init__(
-        self, net: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LambdaLR,
+        series: tuple[str, ...] = SERIES,
     ) -> None:
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
-        self.history: dict[str, Any] = {name: [] for name in SERIES} | {"best_epoch": 0}
+        self.series = series
+        self.history: dict[str, Any] = {name: [] for name in series} | {"best_epoch": 0}
         self.best: dict[str, torch.Tensor] | None = None
         self.kept = 0
 
@@ -46,17 +60,22 @@ class TrainState:
         """Number of whole epochs done."""
         return len(self.history["epoch"])
 
-    def row(self, loss: float, people: Predictions) -> dict[str, float]:
-        """Return the next epoch's row of the history: a value per name of `SERIES`.
+    def row(self, loss: float, people: Predictions | float) -> dict[str, float]:
+        """Return the next epoch's row of the history: a value per name of its series.
 
         Args:
             loss: Mean loss of the training images.
-            people: What the network says of validation people now.
+            people: What the network says of the stage of validation people now; of a network that
+                does not learn it, the loss of its tasks.
         """
-        return {
+        row = {
             "epoch": self.epoch + 1,
             "lr": float(self.scheduler.get_last_lr()[0]),
             "train_loss": loss,
+        }
+        if not isinstance(people, Predictions):
+            return row | {"val_loss": people}
+        return row | {
             "val_loss": people.log_loss,
             "val_balanced_accuracy": people.balanced_accuracy,
             "val_accuracy": people.accuracy,
@@ -65,22 +84,24 @@ class TrainState:
     def record(self, row: dict[str, float]) -> bool:
         """Append an epoch; return whether it is the best, and keep its weights if so.
 
-        Better is a higher balanced accuracy of validation people; among equals, a lower loss.
+        Better is a higher balanced accuracy of validation people, where the stage is learnt; among
+        equals, a lower loss.
         """
         best, better = self.history["best_epoch"], True
         if best:
-            score, loss = (
-                self.history[name][best - 1] for name in ("val_balanced_accuracy", "val_loss")
-            )
-            better = (row["val_balanced_accuracy"], -row["val_loss"]) > (score, -loss)
-        for name in SERIES:
+            better = rank(row) > rank({name: self.history[name][best - 1] for name in self.series})
+        for name in self.series:
             self.history[name].append(row[name])
         if better:
             self.history["best_epoch"] = self.epoch
-            self.best = {
-                name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()
-            }
+            self.keep_best()
         return better
+
+    def keep_best(self) -> None:
+        """Keep the weights as they are now as those of the best epoch."""
+        self.best = {
+            name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()
+        }
 
     def waited(self) -> int:
         """Return how many epochs have passed since the best one."""
@@ -151,7 +172,7 @@ class TrainState:
         own = self.net.state_dict()
         check_tensors(last["net"], own)
         check_optimizer(last["optimizer"], self.optimizer)
-        epochs, best = _check_history(last["history"])
+        epochs, best = _check_history(last["history"], self.series)
         if (last["best"] is None) != (best == 0):
             raise ValueError("the best epoch and its weights do not fit each other")
         if last["best"] is not None:
@@ -173,14 +194,19 @@ class TrainState:
                 raise ValueError(f"the schedule's {name} is another")
 
 
-def _check_history(history: Any) -> tuple[int, int]:
+def rank(row: Mapping[str, float]) -> tuple[float, float]:
+    """Return what tells epochs apart by validation people; the best has the highest."""
+    return row.get("val_balanced_accuracy", 0.0), -row.get("val_loss", 0.0)
+
+
+def _check_history(history: Any, series: tuple[str, ...]) -> tuple[int, int]:
     """Return how many epochs a history has, and the best one; 0 where it has none."""
-    if not isinstance(history, dict) or history.keys() != {*SERIES, "best_epoch"}:
+    if not isinstance(history, dict) or history.keys() != {*series, "best_epoch"}:
         raise ValueError("the history has other columns")
     epochs, best = history["epoch"], history["best_epoch"]
     if epochs != list(range(1, len(epochs) + 1)) or not epochs:
         raise ValueError("the epochs of the history are not 1, 2, 3 ...")
-    for name in SERIES:
+    for name in series:
         if not isinstance(history[name], list) or len(history[name]) != len(epochs):
             raise ValueError(f"{name} is not a number for each epoch")
         for value in history[name]:

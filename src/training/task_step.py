@@ -79,18 +79,27 @@ class TaskStep(Step):
     Args:
         heads: Of the network.
         set_weights: Of the tasks beside the stage, by name; None where they are learnt.
+        learns_stage: Without, the stage's loss counts nothing: it teaches neither head nor
+            backbone, and has no weight to learn.
         given: What `Step` takes.
         named: What `Step` takes by name.
     """
 
     def __init__(
-        self, heads: TaskHeads, set_weights: dict[str, float] | None, *given: Any, **named: Any
+        self,
+        heads: TaskHeads,
+        set_weights: dict[str, float] | None,
+        *given: Any,
+        learns_stage: bool = True,
+        **named: Any,
     ) -> None:
         super().__init__(*given, **named)
         self.heads, self.learnt = heads, set_weights is None
         known = set_weights or dict.fromkeys(heads.names, 1.0)
         weights = [1.0, *(known[name] for name in heads.names)]
         self.task_weights = torch.tensor(weights, device=heads.centre.device)
+        self.asked = torch.ones_like(self.task_weights)
+        self.asked[0] = float(learns_stage)
 
     def amount(self, answers: Tensor) -> Tensor:
         """Return ``(2 + T,)``: class weights of rated images, known answers of tasks, images."""
@@ -119,11 +128,11 @@ class TaskStep(Step):
                 truth = (truth - self.heads.centre[place]) / self.heads.scale[place]
                 loss = (said - truth).square().sum() / 2
             sums.append(loss)
-        means = torch.stack(sums) / amount[:-1]
+        means = torch.stack(sums) / amount[:-1] * self.asked
         if not self.learnt:
             return (self.task_weights * means).sum()
         s = self.heads.log_variances
         # s / 2 belongs to the batch: each part of it and each process has a share.
         share = len(answers) / amount[-1]
-        answered = amount[:-1] > _NOTHING
+        answered = (amount[:-1] > _NOTHING) * self.asked
         return (torch.exp(-s) * means).sum() + share * (s * answered).sum() / 2

@@ -42,7 +42,8 @@ from .logits import place, predict
 from .memory import recompute_activations
 from .optimisation import make_optimizer
 from .processes import from_main, main_first, others_needed, spread, what_is_kept
-from .state import HISTORY, TrainState
+from .state import HISTORY, SERIES, TASK_SERIES, TrainState
+from .task_alone import fit_stage_head, require_judges, validation_loss
 from .task_answers import fit_gap_line, keep_gap_line, line_state
 from .task_ridge import fit_task_heads
 from .task_step import AllHeads, TaskStep, add_tasks
@@ -107,6 +108,8 @@ class Trainer:
         require_augment(self.config.augment, model.frozen)
         _check_pool(model, self.train_data, self.config, self.accelerator.num_processes)
         self.tasks = add_tasks(model, self.train_data, self.config)
+        if not self.config.learns_stage:
+            require_judges(self.val_data, self.config.beside)
         self.passes = Passes(
             *(self.accelerator, self.config, loss, self.tasks or self.train_data, self.val_data),
             batch_size=self.config.batch_size or -(-len(self.train_data) // len(train_loader)),
@@ -123,9 +126,9 @@ class Trainer:
                 the best weights in memory only.
 
         Returns:
-            Lists by epoch (``epoch, lr, train_loss, val_loss, val_balanced_accuracy,
-            val_accuracy``), ``best_epoch``, and ``test`` when a test loader was given; it draws
-            itself with ``plot()``.
+            Lists by epoch (``epoch, lr, train_loss, val_loss``, and where the stage is learnt
+            ``val_balanced_accuracy, val_accuracy``), ``best_epoch``, and ``test`` when a test
+            loader was given; it draws itself with ``plot()``.
 
         Raises:
             CheckpointError: ``resume`` was asked for and there is nothing that fits.
@@ -183,6 +186,12 @@ class Trainer:
                 state.restore_best()
                 self.model.eval()
             self._calibrate(self.passes.validate(self.model))
+            if not self.config.learns_stage and self.validation is not None:
+                logger.info(
+                    "the stage, told from what %s taught: balanced accuracy %.3f of %s",
+                    *(" and ".join(self.config.beside), self.validation.balanced_accuracy),
+                    counted(self.validation.n_people, "validation person"),
+                )
             if self.tasks is not None:
                 fit_gap_line(self.model, self.val_data, self.device)
             if folder and self.accelerator.is_main_process:
@@ -201,13 +210,15 @@ class Trainer:
         net = spread(whole, self.accelerator)
         if self.tasks is not None:
             heads, weights = self.model.more_heads, self.config.weights_beside
-            self.passes.make_step = partial(TaskStep, heads, weights)
+            stage = self.config.learns_stage
+            self.passes.make_step = partial(TaskStep, heads, weights, learns_stage=stage)
         if self.config.compile:
             # Dropout draws what it draws uncompiled, so the flag does not change the result.
             whole.compile(options={"fallback_random": True})
         kind = "pretrained" if self.model.pretrained else "scratch"
         steps = make_optimizer(self.model, kind, self.config, epochs, len(self.passes))
-        return net, TrainState(self.model, *steps)
+        series = SERIES if self.config.learns_stage else TASK_SERIES
+        return net, TrainState(self.model, *steps, series)
 
     def _should_stop(self, state: TrainState) -> bool:
         if not 0 < self.config.patience <= state.waited():
@@ -217,16 +228,25 @@ class Trainer:
 
     def _end_epoch(self, state: TrainState, loss: float, epochs: int, folder: Path | None) -> None:
         """Score validation people; record the epoch, save it, and tell of it."""
-        people, main = self.passes.validate(self.model), self.accelerator.is_main_process
-        row = from_main(state.row(loss, people), self.accelerator)
+        main, people = self.accelerator.is_main_process, None
+        if self.config.learns_stage:
+            people = self.passes.validate(self.model)
+        row = from_main(state.row(loss, people or self._loss_of_tasks()), self.accelerator)
         better = state.record(row)
+        score = (
+            ""
+            if people is None
+            else (
+                f", balanced accuracy {row['val_balanced_accuracy']:.3f} of "
+                f"{counted(people.n_people, 'person')}"
+            )
+        )
         logger.info(
-            "epoch %d/%d: loss %.3f; validation loss %.3f, balanced accuracy %.3f of %s%s",
-            *(state.epoch, epochs, row["train_loss"], row["val_loss"]),
-            *(row["val_balanced_accuracy"], counted(people.n_people, "person"), ", best" * better),
+            "epoch %d/%d: loss %.3f; validation loss %.3f%s%s",
+            *(state.epoch, epochs, row["train_loss"], row["val_loss"], score, ", best" * better),
         )
         if better:
-            self._calibrate(people)
+            self._calibrate(people or self._stage_from_features(state))
         if folder and main:
             if better:
                 save_checkpoint(folder / BEST, self._content(state.epoch))
@@ -235,6 +255,25 @@ class Trainer:
         state.kept = state.epoch if folder else 0  # in every process
         if self.on_epoch is not None and main:
             self.on_epoch(row)
+
+    def _loss_of_tasks(self) -> float:
+        sides = (self.model, self.val_data, self.device)
+        return validation_loss(*sides, self.config.weights_beside)
+
+    def _stage_from_features(self, state: TrainState) -> Predictions:
+        """Fit the stage's head to features that it has not taught; answer validation people.
+
+        Every best epoch has it, so that the checkpoint of a stopped training is whole.
+        """
+        config = self.config
+        fit_stage_head(
+            *(self.model, self.train_data, self.device),
+            loss=self.passes.loss_name,
+            cap=config.class_weight_cap,
+            seed=config.seed,
+        )
+        state.keep_best()
+        return self.passes.validate(self.model)
 
     def _calibrate(self, people: Predictions) -> None:
         """Fit probabilities and prediction sets to validation people; the model carries them."""

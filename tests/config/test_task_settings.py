@@ -11,18 +11,24 @@ def test_any_order_of_the_names_is_one_setting():
     config = TrainConfig(tasks="sex, age,stage")
     assert (config.tasks, config.beside) == ("stage,age,sex", ("age", "sex"))
     assert TrainConfig().beside == ()
+    alone = TrainConfig(tasks="mmse,age")
+    assert (alone.tasks, alone.beside, alone.learns_stage) == ("age,mmse", ("age", "mmse"), False)
 
 
 def test_weights_are_learnt_unless_they_are_set():
     assert TrainConfig(tasks="stage,age").weights_beside is None
     config = TrainConfig(tasks="stage,age,mmse", task_weights="mmse=0.25")
     assert config.weights_beside == {"age": 1.0, "mmse": 0.25}
+    assert TrainConfig(tasks="age,sex").weights_beside is None
+    assert TrainConfig(tasks="age").weights_beside == {"age": 1.0}
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"tasks": "age"}, "--tasks age leaves out the stage"),
+        ({"tasks": "age", "freeze_backbone": True}, "--freeze_backbone lets it learn nothing"),
+        ({"tasks": "age", "search": 3}, "--search chooses by the stage"),
+        ({"tasks": "age", "task_weights": "age=2"}, "--tasks names age alone"),
         ({"tasks": "stage,age,age"}, "names age twice"),
         ({"task_weights": "age=1"}, "weighs age, which --tasks does not name"),
         ({"tasks": "stage,age", "task_weights": "age=1,age=2"}, "names age twice"),

@@ -33,7 +33,8 @@ def answered(unusual, *likes, n_changed=20):
     item = Input("one", "scan", (Path("one.nii"),), "", "")
     prepared = Prepared(item, torch.zeros(3, 1, 8, 9), (), None, None, np.eye(4), True, unusual)
     said = SimpleNamespace(
-        likeness=list(likes), probabilities=np.array([0.3, 0.7]), held=[False, True], spread=None
+        **{"likeness": list(likes), "probabilities": np.array([0.3, 0.7]), "tasks": None},
+        **{"held": [False, True], "spread": None},
     )
     return make_answer(ensemble, prepared, said)
 

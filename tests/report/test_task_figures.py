@@ -7,7 +7,10 @@ import pytest
 from matplotlib.image import imread
 from result_examples import CLASSES, evaluate_result, span, unavailable
 
+from src.report.answer import answer
 from src.report.documents.markdown import join_lines
+from src.report.documents.run_facts import main_scores
+from src.report.documents.study_facts import facts
 from src.report.documents.task_section import tasks
 from src.report.documents.write import metrics_markdown
 from src.report.metrics_schema import ResultError, check_metrics
@@ -105,6 +108,20 @@ def test_whether_the_second_task_helps_is_said_or_how_it_is_known():
     folds = text(result(frozen=False, kind="crossval"))
     assert f"`python main.py --mode crossval --config {own} --tasks stage --run {other}`" in folds
     assert "`x`" not in text(result(frozen=False, run="`x`"))
+
+
+def test_a_run_without_the_stage_says_what_its_stage_is_worth():
+    told = result(frozen=False)
+    told["settings"].setdefault("train", {})["tasks"] = "age,mmse"
+    check_metrics(told)
+    said = text(told)
+    assert said.startswith("## Learnt without the stage")
+    assert "**Is the stage told from features learnt for age and MMSE?**" in said
+    assert f"this question: {main_scores(told, ('balanced_accuracy', 'macro_auc'))}; al" in said
+    assert "--tasks stage --run oasis_2d_resnet18_stage" in said
+    assert "the network, which learnt age and MMSE and not the stage, is" in answer(told)
+    assert "learns age and MMSE alone; then the stage" in facts(told)["training"]
+    assert "not the stage" not in answer(result())
 
 
 def test_what_is_absent_is_said():

@@ -1,8 +1,11 @@
 """A search sees validation people only, tries what it says, and goes on where it was stopped."""
 
+import dataclasses
 import json
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_processed
 from tiny_runs import run_config
@@ -10,14 +13,23 @@ from tiny_runs import run_config
 from src.config.options import build_config
 from src.config.run import RunConfig
 from src.errors import ConfigError, ManifestError
+from src.evaluation import fold_training
 from src.evaluation.out_of_fold import Unit
 from src.labels import class_scheme
 from src.models.checkpoint import load_checkpoint
 from src.predictions import Predictions
 from src.report.documents.result_sections import crossval as crossval_words
+from src.report.documents.run_facts import pooled_by
 from src.stages import crossval, train
 from src.training import search as search_module
-from src.training.search import DROPOUTS, LR_FACTORS, WEIGHT_DECAYS, candidates, search
+from src.training.search import (
+    DROPOUTS,
+    LR_FACTORS,
+    WEIGHT_DECAYS,
+    candidates,
+    search,
+    settings_of,
+)
 
 
 def config_of(**settings):
@@ -97,6 +109,53 @@ def test_heads_of_a_frozen_backbone_differ_in_their_loss():
     assert next(candidates(config_of(search=2, freeze_backbone=True, loss="ce"), 0)).loss == "ce"
 
 
+def test_slices_are_pooled_as_drawn_and_nothing_else_changes():
+    config = config_of(search=9)
+    drawn, plain = (list(candidates(config, 0, slices=one)) for one in (True, False))
+    pools = [one.model.pool for one in drawn]
+    assert pools[0] == "mean"
+    assert set(pools[1:]) == {"mean", "attention"}
+    assert {one.model.pool for one in plain} == {"mean"}
+    assert [one.train for one in drawn] == [one.train for one in plain]
+    assert [one.model.dropout for one in drawn] == [one.model.dropout for one in plain]
+    assert settings_of(drawn[0])["pool"] == "mean"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dataset": "phantom_3d"},
+        {"tasks": "stage,age"},
+        {"accumulate": 2},
+        {"dataset": "phantom_3d", "freeze_backbone": True, "search": 2},
+    ],
+)
+def test_what_cannot_weigh_slices_is_not_drawn(settings):
+    drawn = candidates(config_of(**settings), 0, slices=True)
+    assert {one.model.pool for one in drawn} == {"mean"}
+
+
+def test_heads_of_a_frozen_backbone_differ_in_their_pool_too():
+    frozen = {"freeze_backbone": True, "tasks": "stage,age"}
+    drawn = list(candidates(config_of(search=4, **frozen), 0, slices=True))
+    assert (drawn[0].loss, drawn[0].model.pool) == ("ordinal", "mean")
+    assert len({(one.loss, one.model.pool) for one in drawn}) == 4
+    with pytest.raises(ConfigError, match="there are 4 candidates"):
+        list(candidates(config_of(search=5, **frozen), 0, slices=True))
+    asked = list(candidates(config_of(search=5, pool="max", **frozen), 0, slices=True))
+    assert [one.model.pool for one in asked].count("max") == 1
+
+
+def test_what_an_older_version_tried_is_no_other_candidate(caplog):
+    config, fits = config_of(search=3), []
+    _, tried = search(config, lambda one: said(9), 0, slices=True)
+    older = [one | {"settings": {**one["settings"], "pool": "mean"}} for one in tried]
+    changed = [one["settings"]["pool"] for one in tried].index("attention")
+    search(config, lambda one: fits.append(one) or said(9), 0, tried=older, slices=True)
+    assert len(fits) == 3 - changed
+    assert "other candidates" in caplog.text
+
+
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     root = tmp_path_factory.mktemp("search") / "phantom_2d"
@@ -156,3 +215,46 @@ def test_every_fold_searches_inside_itself_and_tells_what_it_tried(few, tmp_path
     content["search"][0]["chosen"] = content["search"][1]["chosen"] = True
     with pytest.raises(ValueError, match="or several"):
         Unit.from_dict(content, class_scheme(2))
+
+
+@pytest.mark.slow
+def test_folds_that_weigh_slices_are_joined_with_folds_that_do_not(
+    tmp_path, few_pixels, monkeypatch
+):
+    folder = make_processed(tmp_path / "phantom_2d", "2d", people=(9, 8, 0, 0), images=3)
+    folds = []
+
+    def first_by_mean_second_by_max(config, fit, seed, **more):
+        assert more == {"slices": True}
+        pool = ("mean", "max")[len(folds)]  # of the largest slice, weights are far from equal
+        folds.append(pool)
+        train = dataclasses.replace(config.train, search=None)
+        model = dataclasses.replace(config.model, pool=pool)
+        one = dataclasses.replace(config, train=train, model=model)
+        people = fit(one)
+        score = {"balanced_accuracy": people.balanced_accuracy, "log_loss": people.log_loss}
+        told = {"settings": settings_of(one), "n_people": people.n_people, "chosen": True}
+        return one, [told | score]
+
+    monkeypatch.setattr(fold_training, "search", first_by_mean_second_by_max)
+    settings = {"freeze_backbone": True, "folds": 2, "repeats": 1, "search": 4}
+    config = run_config(folder, tmp_path, run="cv", **settings)
+    list(crossval.run(config))
+    results = tmp_path / "results" / "cv"
+    images = pd.read_csv(results / "predictions.csv").set_index("subject")
+    people = pd.read_csv(results / "people.csv").set_index("subject")
+    assert images["weight"].groupby("subject").sum().to_numpy() == pytest.approx(1, abs=1e-4)
+    for name, own in images.groupby("subject"):
+        equal = np.allclose(own["weight"], 1 / 3, atol=1e-5)
+        assert equal == (people.loc[name, "fold"] == 0)
+        # The weighted mean of logits, up to a number that all classes share, is the person's.
+        log_odds = np.log(own["p_Demented"] / own["p_NonDemented"])
+        said = np.log(people.loc[name, "p_Demented"] / people.loc[name, "p_NonDemented"])
+        assert (log_odds * own["weight"]).sum() == pytest.approx(said, abs=0.01)
+    metrics = json.loads((results / "metrics.json").read_text("utf-8"))
+    words = pooled_by(metrics)
+    assert words == (
+        "as the search of each of 2 trainings chose: the logit of a person's most demented slice "
+        "in 1; mean logit over a person's images in 1"
+    )
+    assert words in (results / "metrics.md").read_text("utf-8")

@@ -62,16 +62,20 @@ def step_of(net, weights=None, kind=TaskStep, lr=1e-2, **settings):
     return TaskStep(net.task_heads, weights, *given, net=AllHeads(net), grad_clip=1e9, **settings)
 
 
-def by_hand(net, learnt):
-    """Return the three losses of the batch and their sum, from the formulas alone."""
+def losses_by_hand(net):
+    """Return the three losses of the batch, from the formulas alone."""
     embedding, heads = net.embed(images()), net.task_heads
     said = heads(embedding)
     stage = functional.cross_entropy(net.classify(embedding)[:5], ANSWERS[:5, 0].long(), WEIGHTS)
     aged, sexed = ANSWERS[:, 1].isfinite(), ANSWERS[:, 2].isfinite()
     off = said[aged, 0] - (ANSWERS[aged, 1] - heads.centre[0]) / heads.scale[0]
     sex = functional.binary_cross_entropy_with_logits(said[sexed, 1], ANSWERS[sexed, 2])
-    losses = torch.stack([stage, (off**2).mean() / 2, sex])
-    s = heads.log_variances
+    return torch.stack([stage, (off**2).mean() / 2, sex])
+
+
+def by_hand(net, learnt):
+    """Return their sum, weighed."""
+    losses, s = losses_by_hand(net), net.task_heads.log_variances
     if learnt:
         return (torch.exp(-s) * losses).sum() + s.sum() / 2
     return losses[0] + 0.5 * losses[1] + 2 * losses[2]
@@ -91,6 +95,18 @@ def test_the_loss_and_its_gradient_are_those_of_the_formulas(net, weights, parts
     found = step_of(net, weights, parts=parts)(images(), ANSWERS)
     torch.testing.assert_close(found, expected.detach())
     torch.testing.assert_close(gradients(net), gradients(oracle), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, {"age": 0.5, "sex": 2.0}])
+def test_without_the_stage_its_loss_and_its_weight_count_nothing(net, weights):
+    s, losses = net.task_heads.log_variances, losses_by_hand(net)[1:]
+    expected = 0.5 * losses[0] + 2 * losses[1]
+    if weights is None:
+        expected = (torch.exp(-s[1:]) * losses).sum() + s[1:].sum() / 2
+    found = step_of(net, weights, learns_stage=False)(images(), ANSWERS)
+    torch.testing.assert_close(found, expected.detach())
+    assert not net.head.weight.grad.any()
+    assert weights is not None or s.grad[0] == 0
 
 
 def test_people_without_a_rating_never_teach_the_stage(net):

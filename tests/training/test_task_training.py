@@ -22,8 +22,13 @@ from src.files import read_json, write_json
 from src.manifest import Manifest
 from src.models.checkpoint import load_checkpoint
 from src.models.create import create_model
+from src.predictions import per_person
 from src.report.metrics_schema import read_metrics
+from src.report.own_results import read_predicted
 from src.stages import crossval, evaluate
+from src.stages import predict as predict_stage
+from src.training.logits import predict
+from src.training.task_alone import fit_stage_head, require_judges, validation_loss
 from src.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -99,6 +104,73 @@ def test_a_resumed_training_of_several_tasks_has_the_same_bits(folder, tmp_path)
     assert not torch.equal(kept["model"]["more_heads.log_variances"], torch.zeros(3))
 
 
+AGE = dataclasses.replace(QUICK, tasks="age", epochs=4)
+
+
+def test_without_the_stage_no_rating_teaches_the_backbone(folder):
+    plain, mixed = trainer(folder, AGE), trainer(folder, AGE)
+    known = mixed.tasks.labels >= 0
+    mixed.tasks.labels[known] = np.random.default_rng(0).permutation(mixed.tasks.labels[known])
+    mixed.train_data.labels = mixed.tasks.labels[known]
+    first, second = (weights_of(one) for one in (plain, mixed))
+    assert same(*({k: v for k, v in w.items() if k[:4] != "head"} for w in (first, second)))
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+    assert len(plain.tasks) == len(plain.train_data) + 3  # unrated people train
+
+
+def test_without_the_stage_the_tasks_choose_the_epoch_and_the_head_is_fitted(folder, tmp_path):
+    training = trainer(folder, AGE)
+    history = training.train(save_dir=tmp_path)
+    losses = history["val_loss"]
+    assert losses[history["best_epoch"] - 1] == min(losses)
+    assert "val_balanced_accuracy" not in history
+    assert f"validation loss {min(losses):.2f}" in repr(history)
+    model, val = training.model, training.val_data
+    said = predict(model, val, training.device)
+    kept = load_checkpoint(tmp_path / "best_model.pth")
+    assert same(kept["model"], model.state_dict())
+    np.testing.assert_allclose(kept["validation"]["logits"], per_person(said).logits, atol=1e-5)
+    # The head is the penalised fit to the features of rated training people.
+    before = model.head.weight.clone()
+    torch.nn.init.zeros_(model.head.weight)
+    given = {"loss": "ce", "cap": AGE.class_weight_cap, "seed": AGE.seed}
+    fit_stage_head(model, training.train_data, training.device, **given)
+    assert before.abs().max() > 0
+    torch.testing.assert_close(model.head.weight, before)
+    assert validation_loss(model, val, training.device, None) == pytest.approx(min(losses), 1e-5)
+
+
+def test_a_resumed_training_without_the_stage_has_the_same_bits(folder, tmp_path):
+    expected = weights_of(trainer(folder, AGE), save_dir=tmp_path / "whole")
+    stopped = trainer(folder, AGE)
+    stopped.on_epoch = lambda row: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(save_dir=tmp_path / "parts")
+    left = load_checkpoint(tmp_path / "parts" / "best_model.pth")
+    assert left["calibration"] is not None  # a stopped training answers the stage, too
+    resumed = trainer(folder, dataclasses.replace(AGE, resume=True))
+    assert same(weights_of(resumed, save_dir=tmp_path / "parts"), expected)
+
+
+def test_validation_people_without_an_age_cannot_choose(folder):
+    training = trainer(folder, AGE)
+    training.val_data.rows["age"] = pd.NA
+    with pytest.raises(ManifestError, match="--tasks age: no validation person has a known age"):
+        require_judges(training.val_data, ("age",))
+
+
+@pytest.mark.usefixtures("few_pixels")
+def test_a_brain_age_run_is_scored_and_says_what_its_stage_is_worth(folder, tmp_path):
+    train_once(folder, tmp_path, run="age", tasks="age")
+    list(evaluate.run(run_config(folder, tmp_path, run="age")))
+    results = tmp_path / "results" / "age"
+    section = read_metrics(results / "metrics.json")["tasks"]
+    assert [one["name"] for one in section["tasks"]] == ["age"]
+    text = (results / "metrics.md").read_text(encoding="utf-8")
+    assert "## Learnt without the stage" in text
+    assert "which learnt age and not the stage" in text
+
+
 def test_the_stage_alone_is_learnt_as_if_nobody_else_were_there(rated, folder):
     config = dataclasses.replace(QUICK, tasks="stage", epochs=1)
     alone = weights_of(trainer(rated, config))
@@ -151,6 +223,23 @@ def test_a_scored_run_tells_age_and_mmse_of_everyone(folder, tmp_path):
         assert value == pytest.approx(own["age_gap_corrected"].mean(), abs=1e-3)
     assert (tmp_path / "results" / "figures" / "mine" / "brain_age_gap.png").is_file()
     assert "the backbone is frozen" in (results / "metrics.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("few_pixels")
+def test_a_processed_data_set_is_told_the_ages_of_evaluate(folder, tmp_path):
+    path = train_once(folder, tmp_path, run="mine", **TASKS)
+    list(evaluate.run(run_config(folder, tmp_path, run="mine", freeze_backbone=True)))
+    people = pd.read_csv(tmp_path / "results" / "mine" / "people.csv").set_index("subject")
+    asked = {"input": folder, "checkpoint": path, "maps": False, "workers": 1, "report": False}
+    *_, written = predict_stage.run(run_config(folder, tmp_path, run="new", **asked))
+    content = read_predicted(written)
+    assert content["model"]["tasks"] == ["age", "mmse"]
+    told = {one["subject"]: one["tasks"] for one in content["answers"] if not one["outside"]}
+    both = sorted(set(told) & set(people.index))
+    assert len(both) > 5
+    for name in both:
+        for column in ("age_predicted", "age_gap", "age_gap_corrected", "mmse_predicted"):
+            assert told[name][column] == pytest.approx(people.loc[name, column], abs=0.02)
 
 
 def test_folds_answer_the_tasks_of_people_whom_they_never_saw(folder, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from ...data.splits import Division
 from ...errors import counted
 from ...models.task_values import LEAST_FOR_LINE, SEX, person_means
 from ...predictions import FEW_PEOPLE, Array, Integers, Predictions
+from ...report.titles import TASK_NAMES
 from ..answers import Answers
 from ..metrics.intervals import Interval, estimate_and_resample, interval, resample_people
 from ..metrics.significance import paired_bootstrap
@@ -34,7 +35,6 @@ UNITS = {"age": "years", "mmse": "points"}
 _ALPHAS = tuple(10.0**power for power in np.arange(-2, 4.1, 0.5))
 _CHUNK = 1_000_000  # weights held at once
 _MEAN, _DARK = "mean", "dark_voxels"
-_NAMES = {"age": "age", "mmse": "MMSE", "sex": "sex"}
 _TITLES = {_MEAN: "mean of training people", _DARK: "{} from dark voxels"}
 
 
@@ -169,7 +169,7 @@ def _number(
     entry: dict[str, Any] = {"unit": UNITS[name], "metrics": _intervals(scores["model"])}
     entry["rivals"] = []
     for key, value in rivals.items():
-        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(_NAMES[name])}
+        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(TASK_NAMES[name])}
         if isinstance(value, str):
             entry["rivals"].append(one | {"available": False, "reason": value})
             continue
@@ -208,7 +208,7 @@ def _sex(
     auc = estimate_and_resample(seen(odds), [metrics], rest["n_bootstrap"], rest["seed"])["auc"]
     entry: dict[str, Any] = {"metrics": {"auc": interval(auc[0], auc[1])}, "rivals": []}
     for key, value in rivals.items():
-        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(_NAMES[name])}
+        one: dict[str, Any] = {"name": key, "title": _TITLES[key].format(TASK_NAMES[name])}
         if isinstance(value, str):
             entry["rivals"].append(one | {"available": False, "reason": value})
             continue
@@ -334,7 +334,7 @@ def _group_means(values: Array, own: Any, people: Integers, n_bootstrap: int, se
 
 def _sentence(name: str, entry: dict[str, Any], n: int) -> str:
     """Say how far off the model is and whether it gains on its best rival."""
-    off, title = f"{entry['metrics']['mae']['value']:.2f} {entry['unit']}", _NAMES[name]
+    off, title = f"{entry['metrics']['mae']['value']:.2f} {entry['unit']}", TASK_NAMES[name]
     text = f"{title[0].upper()}{title[1:]} is off by {off} on average in {counted(n, 'person')}"
     known = [rival for rival in entry["rivals"] if rival["available"]]
     if not known:

@@ -49,8 +49,15 @@ def pooled_by(results: dict[str, Any]) -> str:
         "max": "the logit of a person's most demented slice",
         "attention": "mean logit over a person's slices, weighted by gated attention",
     }
-    pool = str(setting(results, "model", "pool"))
-    return words.get(pool, "mean logit over a person's images")
+    mean = "mean logit over a person's images"
+    searched = (results.get("crossval") or {}).get("search") or []
+    tried = [one for fold in searched for one in fold["tried"] if one["chosen"]]
+    chosen = [str(one["settings"].get("pool")) for one in tried]
+    if len(set(chosen)) > 1:
+        each = (f"{words.get(pool, mean)} in {chosen.count(pool)}" for pool in sorted(set(chosen)))
+        return f"as the search of each of {len(chosen)} trainings chose: {'; '.join(each)}"
+    pool = chosen[0] if chosen else str(setting(results, "model", "pool"))
+    return words.get(pool, mean)
 
 
 def dimension(results: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...cohorts.registry import Cohort
 from ...manifest import PEOPLE_UNKNOWN, SAME_PEOPLE
+from ..answer import learnt_instead
 from ..titles import TITLES
 from .markdown import escape, p_value, people
 from .run_facts import (
@@ -134,12 +135,21 @@ def _training(results: dict[str, Any], frozen: bool | None, loss: str) -> str:
             f"head fitted by L-BFGS to the mean features of each person, loss {escape(loss)}, "
             f"seed {seed}"
         )
+    instead = learnt_instead(results)
+    if instead:
+        return (
+            f"backbone learns {escape(instead)} alone; then the stage's head is fitted by L-BFGS "
+            f"to the mean features of each training person, loss {escape(loss)}; {settings}"
+        )
     return f"loss {escape(loss)}; {settings}"
 
 
 def _selection(results: dict[str, Any], frozen: bool | None) -> str:
     if SAME_PEOPLE in results["stamps"]:
         return "by the score of validation images; test images are of the same people"
+    instead = learnt_instead(results)
+    if instead:
+        return f"by the loss of {escape(instead)} of validation people; test people had no part"
     if frozen:
         return "penalty by inner folds of training and validation people; test people had no part"
     return "by the score of validation people; test people had no part"

@@ -5,35 +5,39 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..answer import learnt_instead
+from ..titles import TASK_NAMES
 from .markdown import escape, estimate, number, people, table
 from .result_sections import ABSENT, Blocks
-from .run_facts import available, setting
+from .run_facts import available, main_scores, setting
 
 _SCORES = {"mae": "MAE", "r2": "R2", "r": "r", "bias": "bias"}
-_NAMES = {"age": "age", "mmse": "MMSE", "sex": "sex"}
 _TITLE = "## Beside the stage"
+_ALONE = "## Learnt without the stage"
 _NONE = "-"
+_OF_STAGE = ("balanced_accuracy", "macro_auc")
 _HELPS = "**Does the second task help the first?**"
 
 
 def tasks(results: dict[str, Any]) -> Blocks:
-    """Return what was said beside the stage; nothing of a run that learnt the stage alone."""
+    """Return what was said beside the stage, or in its place; nothing of the stage alone."""
     section = results.get("tasks")
     if section is None:
         return []
+    title = _ALONE if learnt_instead(results) else _TITLE
     if not available(section):
-        return [[_TITLE], [f"{ABSENT}{escape(section['reason'], 300).rstrip('.')}."]]
+        return [[title], [f"{ABSENT}{escape(section['reason'], 300).rstrip('.')}."]]
     known = [one for one in section["tasks"] if one["available"]]
     absent = [one for one in section["tasks"] if not one["available"]]
     lines = [escape(one["sentence"], 400) for one in known if "sentence" in one]
     lines += [_sex(one) for one in known if one["name"] == "sex"]
-    lines += [f"{escape(_NAMES[one['name']])}: {escape(one['reason'], 200)}." for one in absent]
+    lines += [f"{escape(TASK_NAMES[one['name']])}: {escape(one['reason'], 200)}." for one in absent]
     return [
-        [_TITLE],
+        [title],
         lines,
         *_scores([one for one in known if one["name"] != "sex"]),
         *_gap(next((one["gap"] for one in known if "gap" in one), None)),
-        [_second_task(results)],
+        [_stage_from_tasks(results) if learnt_instead(results) else _second_task(results)],
     ]
 
 
@@ -41,7 +45,7 @@ def _scores(known: list[dict[str, Any]]) -> Blocks:
     """Return the table of what is a number, rivals below each."""
     rows = []
     for one in known:
-        name = _NAMES[one["name"]]
+        name = TASK_NAMES[one["name"]]
         said = f"**{name} [{one['unit']}]**, {people(one['n_people'])}"
         rows.append([said, *(estimate(one["metrics"][key]) for key in _SCORES), _NONE])
         for rival in one["rivals"]:
@@ -103,6 +107,31 @@ def _second_task(results: dict[str, Any]) -> str:
             f"{_HELPS} Here it cannot: the backbone is frozen and each head is fitted alone, so "
             "the stage is answered as with `--tasks stage`. Without `--freeze_backbone` it can."
         )
+    commands = _commands_of_the_stage(results)
+    return (
+        f"{_HELPS} This run alone cannot say. The same people learnt from for the stage alone, "
+        f"and the two runs told apart: {commands}. The difference in balanced "
+        "accuracy, with its interval, is the answer."
+    )
+
+
+def _stage_from_tasks(results: dict[str, Any]) -> str:
+    """Say what the stage's scores are worth where the stage taught the network nothing."""
+    learnt = escape(learnt_instead(results))
+    majority = results["person"]["majority"]
+    return (
+        f"**Is the stage told from features learnt for {learnt}?** The network learnt {learnt} "
+        "alone, from its first weights on. The stage's head was fitted afterwards to its features "
+        "of rated training people, so every score of the stage here answers this question: "
+        f"{main_scores(results, _OF_STAGE)}; always answering "
+        f"{escape(majority['class'])} reaches balanced accuracy "
+        f"{number(majority['balanced_accuracy']['value'])}. Compare with the same network, "
+        f"learning the stage: {_commands_of_the_stage(results)}."
+    )
+
+
+def _commands_of_the_stage(results: dict[str, Any]) -> str:
+    """Return the commands that learn the stage alone from the same people, and compare."""
     run = str(results["run"])
     run = run if re.fullmatch(r"[\w.+-]+", run) else "RUN"
     modes = ("crossval",) if results["kind"] == "crossval" else ("train", "evaluate")
@@ -113,8 +142,4 @@ def _second_task(results: dict[str, Any]) -> str:
         for mode in modes
     ]
     commands.append(f"`python main.py --mode compare {run} {other}`")
-    return (
-        f"{_HELPS} This run alone cannot say. The same people learnt from for the stage alone, "
-        f"and the two runs told apart: {', then '.join(commands)}. The difference in balanced "
-        "accuracy, with its interval, is the answer."
-    )
+    return ", then ".join(commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..estimates import beside_in_words
 from .gather import PREDICTIONS, RunFiles, inside
 from .maps import figure_of
 from .pictures import volume
@@ -118,6 +119,7 @@ def _card(answer: dict[str, Any], number: int) -> dict[str, Any]:
             for name, p in probabilities.items()
         ],
         "held": None if held is None else [shown(name) for name in held],
+        "beside": beside_in_words(answer.get("tasks") or {}),
         "outside": bool(answer["outside"]),
         "reasons": [shown(reason, 400) for reason in answer["reasons"]],
         "differs": [shown(kind) for kind in answer.get("differs", [])],

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from ...predictions import FEW_PEOPLE
 from ..canvas import COLOURS, write_figure
+from ..titles import TASK_NAMES
 from .forest import (
     GREY,
     NOT_ASKED,
@@ -30,7 +31,6 @@ from .forest import (
     tidy,
 )
 
-_NAMES = {"age": "age", "mmse": "MMSE"}
 _MARKERS = ("o", "s", "^", "D")
 _SPREAD = 0.13  # of a class's place, over which its people are spread
 
@@ -78,7 +78,7 @@ def tasks_figure(
     notes = []
     for axes, task in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         _draw_points(axes, task, classes)
-        name = _NAMES[task["name"]]
+        name = TASK_NAMES[task["name"]]
         rivals = [one for one in task["rivals"] if one["available"]]
         each = ", ".join(f"{one['title']} {said(one['metrics']['mae'], ' to ')}" for one in rivals)
         notes.append(
@@ -181,7 +181,7 @@ def _draw_points(axes: Any, task: Mapping[str, Any], classes: Sequence[str]) -> 
                 label=label_of(name),
             )  # fmt: skip
     axes.set(xlim=ends, ylim=ends, box_aspect=1)
-    name, unit, own_scores = _NAMES[task["name"]], task["unit"], task["metrics"]
+    name, unit, own_scores = TASK_NAMES[task["name"]], task["unit"], task["metrics"]
     error = as_interval(own_scores["mae"])["value"]
     axes.set_title(
         f"{people(task['n_people'])}: MAE {error:.1f} {unit}\nr {said(own_scores['r'], ' to ')}",

@@ -31,21 +31,21 @@ def training_figure(
         path: PNG to write.
         history: Lists ``epoch``, ``train_loss``, ``val_loss``, ``val_balanced_accuracy``,
             ``val_accuracy`` (None where unknown; all but the first two may be missing), and the
-            number ``best_epoch``, one of ``epoch``.
+            number ``best_epoch``, one of ``epoch``. Without the scores, as of a network that does
+            not learn the stage, there is no panel of them.
         title: Above the figure.
         stamps: Warnings, drawn in red above the title.
 
     Returns:
         `path`.
     """
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    loss, score = figure.subplots(1, 2)
+    losses = [("train_loss", "training"), ("val_loss", "validation")]
+    scores = [(f"val_{name}", TITLES[name]) for name in ("balanced_accuracy", "accuracy")]
+    panels = [losses, scores] if any(history.get(key) for key, _ in scores) else [losses]
+    figure = Figure(figsize=(4.75 * len(panels), 3.8), layout="constrained")
+    drawn = figure.subplots(1, len(panels), squeeze=False)[0]
     epoch = list(history["epoch"])
-    panels = (
-        (loss, (("train_loss", "training"), ("val_loss", "validation"))),
-        (score, [(f"val_{name}", TITLES[name]) for name in ("balanced_accuracy", "accuracy")]),
-    )
-    for axes, lines in panels:
+    for axes, lines in zip(drawn, panels, strict=True):
         for (key, name), look in zip(lines, _LOOKS, strict=True):
             _history_line(axes, epoch, history.get(key), name, look)
         if history.get("best_epoch") in epoch:
@@ -57,9 +57,10 @@ def training_figure(
         axes.grid(color="0.9")
         if axes.lines:
             axes.legend(fontsize=9)
-    loss.set_ylabel("loss", fontsize=11)
-    score.set_ylabel("validation, per person", fontsize=11)
-    score.set_ylim(-0.05, 1.05)  # a mark at 0 or 1 is drawn whole
+    drawn[0].set_ylabel("loss", fontsize=11)
+    for score in drawn[1:]:
+        score.set_ylabel("validation, per person", fontsize=11)
+        score.set_ylim(-0.05, 1.05)  # a mark at 0 or 1 is drawn whole
     return write_figure(figure, path, title, "", stamps)
 
 
