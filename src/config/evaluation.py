@@ -175,12 +175,12 @@ class ExplainConfig:
         "hirescam",
         f"maps: {', '.join(MAP_METHODS)} (docs/maps.md compares them)",
         MAP_METHODS,
-        modes=("gradcam", "predict"),
+        modes=("gradcam", "stress", "predict"),
     )
     layer: str = option(
         "AUTO",
         "maps: layer to explain, or several joined by + to fuse them; AUTO: the best known",
-        modes=("gradcam", "predict"),
+        modes=("gradcam", "stress", "predict"),
     )
     target: str = option(
         "predicted",

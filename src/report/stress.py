@@ -12,7 +12,7 @@ from ..errors import counted
 from .documents.markdown import escape
 from .documents.markdown import table as markdown_table
 
-FILE, FIGURE = "stress.json", "stress.png"
+FILE, FIGURE, MAPS_FIGURE = "stress.json", "stress.png", "stress_maps.png"
 _HINT = "--mode stress writes it again"
 _HEADING = "## Known changes of scans"
 Section = Mapping[str, Any]
@@ -122,6 +122,24 @@ def region_table(content: Section) -> Table:
         "AUC lost",
         "Shift",
     ], rows
+
+
+def maps_table(content: Section) -> Table:
+    """Return a row per structure and dose: how much of the map lies in what was changed."""
+    rows = []
+    for one in (content["maps"] or {}).get("structures", []):
+        if one["reason"]:
+            rows.append([one["name"], str(one["n"]), one["reason"], "", "", ""])
+            continue
+        for dose in one["doses"]:
+            side = "" if dose["side"] is None else _interval(dose["side"])
+            told = [_interval(dose[key]) for key in ("before", "ratio")]
+            rows.append([one["name"], str(one["n"]), f"{dose['dose']:g}", *told, side])
+    head = [
+        *("Changed", "People", "Dose", "Energy ratio of the unchanged scan's map"),
+        *("Of the changed scan's map", "More than on the other side"),
+    ]
+    return head, rows
 
 
 def as_markdown(table: Table) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from .canvas import COLOURS, plain, wrapped, write_figure
 
@@ -15,6 +17,8 @@ _ALL = "all together"
 _GREY = "0.45"
 _SIZE = (13.5, 8.2)
 _STYLES = (("o", "-"), ("s", "--"), ("^", ":"))
+_FAINT = 0.15  # share of the largest value under which a map is not drawn
+_EDGE = 0.35  # of the largest difference, where its outline is drawn
 _FLIPS = (0.05, 0.15)  # where the verdict changes
 
 
@@ -36,6 +40,38 @@ def stress_figure(path: str | Path, content: Section) -> Path:
         f"{content['changed']}. Bars are 95 % intervals over people. A dose of 1 is the full "
         "disease: see docs/stress.md. It is a question to the model, not to the people."
     )
+    return write_figure(figure, path, plain(title, 200), caption, content["stamps"])
+
+
+def maps_figure(path: str | Path, pictures: Sequence[Mapping[str, Any]], content: Section) -> Path:
+    """Draw one person's maps, changed on one side and then on the other.
+
+    Args:
+        path: PNG to write.
+        pictures: ``title``, ``subject``, and ``image``, ``map`` and ``difference`` ``(H, W)``, row
+            0 on top.
+        content: As ``stress.json`` holds it.
+    """
+    figure = Figure(figsize=(3.3 * len(pictures), 3.9), layout="constrained")
+    for axes, one in zip(
+        figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True
+    ):
+        axes.imshow(one["image"], cmap="gray", vmin=0, vmax=1)
+        shown = np.ma.masked_less(one["map"], _FAINT)
+        axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+        difference = ndimage.gaussian_filter(one["difference"], 1.0)
+        if difference.max() > 0:
+            axes.contour(
+                difference, levels=[_EDGE * difference.max()], colors="#00e5ff", linewidths=1.2
+            )
+        axes.set_title(plain(one["title"]), fontsize=11)
+        axes.set_axis_off()
+    caption = (
+        f"{plain(pictures[0]['subject'])}, a healthy test person whose scan was changed; the slice "
+        "that differs most. Blue: where the images differ from the unchanged ones. Hot: the map of "
+        "demented. Right and left are of template space."
+    )
+    title = f"{content['run']}: do maps follow the change?"
     return write_figure(figure, path, plain(title, 200), caption, content["stamps"])
 
 

@@ -19,17 +19,19 @@ from ..data.run_data import as_made
 from ..evaluation.open_checkpoint import open_trained
 from ..files import atomic_file, read_text, write_json
 from ..inference.ensemble import ensemble_of
+from ..maps.attribution import Attribution
 from ..models.device import choose_device
 from ..models.engine import digest
-from ..report.stress import FIGURE, FILE, with_stress
-from ..report.stress_figure import stress_figure
+from ..report.stress import FIGURE, FILE, MAPS_FIGURE, with_stress
+from ..report.stress_figure import maps_figure, stress_figure
 from ..stress.answers import Changer, ask
+from ..stress.maps import follow, pictures_of, summed_up
 from ..stress.people import choose_people, frame_of
-from ..stress.plan import plan
+from ..stress.plan import map_changes, plan
 from ..stress.readers import readers_of
 from ..stress.scans import opener_of
 from ..stress.summary import retest_sd
-from ..stress.told import told
+from ..stress.told import told, with_maps
 from .preflight import check_before
 
 CARD = "model_card.md"
@@ -47,7 +49,8 @@ def run(config: RunConfig) -> Iterator[Path]:
         UnknownNameError: A change is none.
         ImageError: A scan cannot be opened, or images were made of another.
     """
-    changes = plan(config.stress.doses, _names(config.stress.changes))
+    named = _names(config.stress.changes)
+    changes, on_maps = plan(config.stress.doses, named), map_changes(named)
     check_before(config, "stress")
     trained = open_trained(config)
     device, why = choose_device(config.device)
@@ -62,8 +65,9 @@ def run(config: RunConfig) -> Iterator[Path]:
         logger.warning("disease cannot be laid on these scans: %s", frame.reason)
     folder = config.results_dir / "stress" / trained.run_name
     about = [digest(model), opener.changed, data.settings, placement]
+    changer, ensemble = Changer(frame), ensemble_of([model], device, trained.path)
     rows = ask(
-        *(opener, sessions, changes, Changer(frame), ensemble_of([model], device, trained.path)),
+        *(opener, sessions, changes, changer, ensemble),
         folder / "scans",
         hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest(),
     )
@@ -73,10 +77,15 @@ def run(config: RunConfig) -> Iterator[Path]:
         readers.table.to_csv(file, index=False, float_format="%.6g")
     yield folder / "stress.csv"
     content = told(readers, trained, opener, placement, retest_sd(readers.unchanged), sessions)
+    attribution = Attribution(model, config.explain.method, config.explain.layer)
+    followed, reasons = follow(opener, sessions, on_maps, changer, attribution)
+    with_maps(content, summed_up(followed, reasons, bootstrap, seed), attribution)
     content["settings"] = as_made(config_to_dict(config), data.settings)
     logger.info("stress: %s", content["verdict"])
     for one in content["readers"][0]["verdicts"]:
         logger.info("%s: %s (%s)", one["verdict"], one["name"], one["reason"])
+    if followed:
+        yield maps_figure(folder / MAPS_FIGURE, pictures_of(followed), content)
     yield stress_figure(folder / FIGURE, content)
     card = config.results_dir / trained.run_name / CARD
     if card.is_file():

@@ -40,6 +40,7 @@ from .plan import (
     AGEING,
     BACKGROUND,
     DISEASE,
+    MAPS,
     NONE,
     NUISANCE,
     OUTLINE,
@@ -96,11 +97,12 @@ class Changer:
 
     def refused(self, change: Change, scan: OpenScan) -> str | None:
         """Return why a change cannot be made of a scan; None where it can."""
-        needs = change.kind in (DISEASE, YOUNGER, AGEING, REGION) or change.name == BACKGROUND
+        needs = change.kind in (DISEASE, YOUNGER, AGEING, REGION, MAPS)
+        needs |= change.name == BACKGROUND
         needs |= change.kind == NUISANCE and NUISANCES[change.name].placed
         if needs and self.frame.placement is None:
             return self.frame.reason
-        region = change.name if change.kind == REGION else STRUCTURES.get(change.name)
+        region = change.name if change.kind == REGION else STRUCTURES.get(change.structure)
         if needs and region in regions() and self._in_view(str(region), scan) < _NOT_IN_VIEW:
             return "not in view"
         if change.kind == REGION and self.frame.healthy is None:

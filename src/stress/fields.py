@@ -49,6 +49,8 @@ STRUCTURES: Mapping[str, str] = {
     "sulci": "other CSF",
     "cortex": "cortex",
 }
+#: Where x lies in MNI space.
+SIDES = {"right": 1, "left": -1}
 _STEEPEST = 0.6  # largest gradient of the two fields that follow the template, mm per mm
 _SULCI, _CORTEX = 4.0, 2.0  # mm: standard deviations of the smoothing
 _SMALL = 0.02  # mm: no move
@@ -68,6 +70,10 @@ def fields() -> Mapping[str, Float]:
         "temporal horns": radial(points, *TEMPORAL_HORNS).reshape(3, *shape),
         "hippocampi": -radial(points, *HIPPOCAMPI).reshape(3, *shape),
     }
+    for side, sign in SIDES.items():
+        opened, shrunk = radial(points, *VENTRICLES, (sign,)), radial(points, *HIPPOCAMPI, (sign,))
+        made[f"{side} ventricle"] = opened.reshape(3, *shape)
+        made[f"{side} hippocampus"] = -shrunk.reshape(3, *shape)
     tissue = np.clip(head.grey + head.white, 0, 1)
     region = {name: atlas.labels == number + 1 for number, name in enumerate(atlas.names)}
     inner = region["lateral ventricles"] | region["temporal horns"]

@@ -47,6 +47,7 @@ class Followed:
     Attributes:
         subject: Person.
         change: What was changed.
+        solid: Whether the images are a volume.
         image: Changed images.
         difference: |changed - unchanged|.
         map: Of the changed images.
@@ -58,6 +59,7 @@ class Followed:
 
     subject: str
     change: Change
+    solid: bool
     image: Float
     difference: Float
     map: Float
@@ -129,7 +131,7 @@ def _of_one(
         other = targets.get((_other_side(change.name), change.strength))
         found.append(
             Followed(
-                *(scan.subject, change, _volume(images), difference, own_map),
+                *(scan.subject, change, not scan.slices, _volume(images), difference, own_map),
                 ratio=wanted.score(own_map).energy_ratio,
                 before=wanted.score(before).energy_ratio,
                 elsewhere=None if other is None else other.score(own_map).energy_ratio,
@@ -149,6 +151,38 @@ def _volume(images: Tensor) -> Float:
     """Return ``(n, H, W)`` or ``(X, Y, Z)``."""
     array: Float = images.numpy().astype(np.float32)
     return array.reshape(-1, *array.shape[-2:])
+
+
+def pictures_of(found: Sequence[Followed]) -> list[dict[str, Any]]:
+    """Return what a figure shows of the first person: each structure at its full dose.
+
+    Returns:
+        ``title``, ``subject``, and of the slice that differs most ``image``, ``map`` (in shares of
+        its largest value) and ``difference``, each ``(H, W)``, row 0 on top.
+    """
+    first = found[0].subject
+    last = {one.change.name: one for one in found if one.subject == first}
+    pictures = []
+    for name, one in last.items():
+        image, difference, map = (
+            _planes(values, one.solid) for values in (one.image, one.difference, one.map)
+        )
+        at = int(difference.sum(axis=(1, 2)).argmax())
+        pictures.append(
+            {
+                "title": name,
+                "subject": one.subject,
+                "image": image[at],
+                "map": map[at] / max(float(map.max()), 1e-12),
+                "difference": difference[at],
+            }
+        )
+    return pictures
+
+
+def _planes(values: Float, solid: bool) -> Float:
+    """Return planes ``(n, H, W)``, upright: slices as they are, axial ones of a volume."""
+    return np.moveaxis(values, 2, 0).transpose(0, 2, 1)[:, ::-1] if solid else values
 
 
 def _other_side(name: str) -> str:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from ..errors import UnknownNameError
 from ..maps.regions.coarse_atlas import REGIONS
 from .acquisition import NUISANCES
-from .fields import FULL, SHELL, STRUCTURES, WIDEST, YEAR
+from .fields import FULL, SHELL, SIDES, STRUCTURES, WIDEST, YEAR
 
 #: Kinds of changes, as tables name them.
 NONE, DISEASE, YOUNGER, AGEING = "unchanged", "disease", "younger", "ageing"
-NUISANCE, REGION, BLIND = "nuisance", "region", "blind"
+NUISANCE, REGION, BLIND, MAPS = "nuisance", "region", "blind", "maps"
 ALL = "all together"
 YEARS = (10.0, 20.0, 30.0)  # of ageing
 OUTLINE, BACKGROUND = "outline alone", "background alone"
 HEALTHY, DEMENTED, EVERYONE = "healthy", "demented", "everyone"
 #: What `--changes` may name.
-NAMES = (DISEASE, YOUNGER, AGEING, *NUISANCES, REGION, BLIND)
+NAMES = (DISEASE, YOUNGER, AGEING, *NUISANCES, REGION, BLIND, MAPS)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,14 @@ class Change:
         sign = -1 if self.kind == YOUNGER else 1
         return {name: sign * self.strength * most(name) for name in names}
 
+    @property
+    def structure(self) -> str:
+        """Name in `STRUCTURES` of what is changed, also on one side alone; else its own name."""
+        whole = {"ventricle": "ventricles", "hippocampus": "hippocampi"}
+        return (
+            whole.get(self.name.rpartition(" ")[2], self.name) if self.kind == MAPS else self.name
+        )
+
     def counts(self, label: int) -> bool:
         """Return whether a person of this class is changed so."""
         return self.who == EVERYONE or (label > 0) == (self.who == DEMENTED)
@@ -54,6 +62,22 @@ class Change:
 def most(field: str) -> float:
     """Return the amplitude of a field at the full dose."""
     return WIDEST if field in SHELL else FULL
+
+
+def map_changes(wanted: Sequence[str] = ()) -> list[Change]:
+    """Return what maps have to follow: one structure on one side, dose by dose.
+
+    Args:
+        wanted: As `plan` takes them.
+    """
+    if wanted and MAPS not in wanted:
+        return []
+    return [
+        Change(MAPS, f"{side} {structure}", dose, HEALTHY)
+        for structure in ("ventricle", "hippocampus")
+        for side in SIDES
+        for dose in (0.5, 1.0)
+    ]
 
 
 def plan(doses: int, wanted: Sequence[str] = ()) -> list[Change]:

@@ -10,8 +10,10 @@ import numpy as np
 
 from ..data.sessions import Session
 from ..evaluation.open_checkpoint import Trained
+from ..maps.attribution import Attribution
 from ..preprocessing.space.template import template
 from .fields import STRUCTURES, field_of, jacobian, regions, volume_of
+from .maps import verdict_of
 from .plan import ALL, most
 from .readers import Readers
 from .scans import Opener
@@ -68,6 +70,25 @@ def told(
         "readers": sections,
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
+
+
+def with_maps(content: Section, rows: list[Section], attribution: Attribution) -> None:
+    """Add to `content` how well maps follow a change, and the verdict on it.
+
+    Args:
+        content: From `told`; changed in place.
+        rows: From `maps.summed_up`.
+        attribution: What made the maps.
+    """
+    own = content["readers"][0]
+    content["maps"] = {
+        "method": attribution.method,
+        "layers": list(attribution.layers),
+        "structures": rows,
+    }
+    if verdict := verdict_of(rows):
+        own["verdicts"].append(verdict)
+        content["verdict"] = own["verdict"] = overall(own["verdicts"])
 
 
 def _structure(name: str) -> Section:

@@ -174,10 +174,22 @@ def _template() -> tuple[Floats, Floats, NDArray[np.float64]]:
     )
 
 
-def radial(points: NDArray[np.float64], centre: Triple, widths: Triple) -> Floats:
-    """Return the (C, P) displacement that opens a structure on both sides, at a = 1."""
+def radial(
+    points: NDArray[np.float64],
+    centre: Triple,
+    widths: Triple,
+    sides: tuple[int, ...] = (1, -1),
+) -> Floats:
+    """Return the (C, P) displacement that opens a structure, at a = 1.
+
+    Args:
+        points: (C, P) MNI mm.
+        centre: Of the structure on the right, MNI mm.
+        widths: Of the Gaussian along each axis, mm.
+        sides: 1 for the right one, -1 for the left.
+    """
     total = np.zeros(points.shape)
-    for side in (1, -1):
+    for side in sides:
         offset = points - np.array([[side * centre[0]], [centre[1]], [centre[2]]])
         weight = np.exp(-((offset / np.array(widths)[:, None]) ** 2).sum(axis=0) / 2)
         total -= offset * weight

@@ -5,9 +5,11 @@ from __future__ import annotations
 from ..documents.markdown import escape
 from ..stress import (
     FIGURE,
+    MAPS_FIGURE,
     about,
     as_markdown,
     disease_table,
+    maps_table,
     nuisance_table,
     region_table,
     verdict_table,
@@ -28,11 +30,14 @@ def stress_sections(files: RunFiles, width: int) -> list[Section]:
     content = files.stressed
     if content is None:
         return []
-    drawn = files.stress / FIGURE
-    shows = "Answers over the dose of disease, and stages that change where there is none."
-    pictures = [picture(drawn, shows, width)] if drawn.is_file() else []
+    figures = (
+        (FIGURE, "Answers over the dose of disease, and stages that change where there is none."),
+        (MAPS_FIGURE, "Maps of one person's scan, changed on one side and then on the other."),
+    )
+    there = [(files.stress / name, shows) for name, shows in figures]
+    pictures = [picture(path, shows, width) for path, shows in there if path.is_file()]
     title = f"Known changes of scans: {content['verdict']}"
-    tables = (verdict_table, disease_table, nuisance_table, region_table)
+    tables = (verdict_table, disease_table, nuisance_table, region_table, maps_table)
     blocks = [[escape(about(content), 600)]]
     for table in tables:
         made = table(content)
