@@ -96,12 +96,12 @@ def _curves(axes: Any, content: Section) -> None:
             )  # fmt: skip
             axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
             drawn = True
+    if not drawn:
+        _nothing(axes, f"Disease: {_reason(content['readers'][0]['disease'])}")
+        return
     axes.set(xlabel="dose, of the full disease", ylabel="mean P(demented)", ylim=(-0.02, 1.02))
     axes.set_title("All structures together", fontsize=11, loc="left")
-    if drawn:
-        axes.legend(fontsize=8, frameon=False, loc="best")
-    else:
-        _nothing(axes, _reason(content["readers"][0]["disease"]))
+    axes.legend(fontsize=8, frameon=False, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -110,7 +110,7 @@ def _structures(axes: Any, content: Section) -> None:
     reader = content["readers"][0]
     rows = [*reader["disease"], *(one | {"name": "ageing, 30 years"} for one in reader["ageing"])]
     if not rows:
-        _nothing(axes, "not asked")
+        _nothing(axes, "One structure at a time: not asked")
         return
     for place, one in enumerate(rows):
         y = len(rows) - 1 - place
@@ -146,7 +146,7 @@ def _nuisance(axes: Any, content: Section) -> None:
     reader = content["readers"][0]
     rows = reader["nuisance"]
     if not rows:
-        _nothing(axes, "not asked")
+        _nothing(axes, "What is no disease: not asked")
         return
     for number, (each, colour) in enumerate(zip(content["readers"], COLOURS, strict=False)):
         named = {one["name"]: one for one in each["nuisance"]}
@@ -194,6 +194,8 @@ def _reason(curves: list[Section]) -> str:
 
 
 def _nothing(axes: Any, reason: str) -> None:
+    axes.clear()
+    axes.set_axis_off()
     axes.text(
         0.5, 0.5, "\n".join(wrapped(reason, 4.5, 9)), transform=axes.transAxes,
         ha="center", va="center", fontsize=9, color=_GREY,
