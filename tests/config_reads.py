@@ -147,7 +147,8 @@ class Function:
             if isinstance(node, ast.Attribute) and (owner := self.kind(node.value)):
                 yield from field_or_property(owner, node.attr)
             elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in WHOLE:
-                owner = self.kind(node.args[0])
+                # A function of our own may have the name of one of them, and take nothing.
+                owner = self.kind(node.args[0]) if node.args else None
                 if owner and owner[0].startswith("src.config."):
                     yield from fields_of(owner)
 

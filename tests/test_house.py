@@ -53,9 +53,9 @@ def test_a_circle_is_found():
 
 
 def test_the_house_is_small():
-    assert len(ROOMS) == 13
+    assert len(ROOMS) == 14
     assert len(FLAT) == 12
-    assert len(floors()) == 13
+    assert len(floors()) == 14
 
 
 def test_every_room_and_flat_file_has_its_floor():

@@ -44,7 +44,7 @@ FULL_ABOUT = Mode(f"{', '.join(FULL)}, then report; the default", "--dataset pha
 EVERY = tuple(MODES)
 ON_A_RUN = tuple(mode for mode in MODES if mode != "compare")
 ON_ONE_DATASET = tuple(mode for mode in ON_A_RUN if mode != "crossdata")
-ON_IMAGES = ("train", "evaluate", "gradcam", "crossval")
+ON_IMAGES = ("train", "evaluate", "gradcam", "stress", "crossval")
 TRAINING = ("train", "crossval", "crossdata")
 #: Flags of the short help.
 COMMON = (

@@ -95,13 +95,13 @@ class RunConfig:
         None,
         "parallel processes for preprocessing, and for loading on a GPU (default: all cores)",
         within=Range(1, 1024),
-        modes=("preprocess", *TRAINING, "predict"),
+        modes=("preprocess", *TRAINING, "stress", "predict"),
     )
     dask: str | None = option(
         None,
         "address of a running Dask scheduler, such as tcp://host:8786, whose workers preprocess "
         "scans and compute features",
-        modes=("preprocess", *TRAINING, "predict"),
+        modes=("preprocess", *TRAINING, "stress", "predict"),
     )
     keep_memory: bool = option(
         True,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cohorts.registry import COHORT_REGISTRY
-from ..config import PreprocessConfig, RunConfig
+from ..config import PreprocessConfig, RunConfig, ScanConfig
 from ..config.data import made_with
 from ..config.options import build_config
 from ..data.augment import to_unit
@@ -160,7 +160,9 @@ def _sources(config: RunConfig, data: MriDataset, root: Path) -> dict[str, Scan]
     raw = cohort.index(root)
     unsided: set[str] = set()
     if cohort.raw:
-        own = replace(config, data=replace(config.data, data_dir=root))
+        # As the data set was made, whatever the command says: others would be made anew, over it.
+        scan = build_config(ScanConfig, data.settings["scan"])
+        own = replace(config, data=replace(config.data, data_dir=root), scan=scan)
         raw, _, unsided = standard_scans(raw, own, workers_of(config))
     dim = str(data.settings["dim"])
     return {scan.name: scan for scan in list_scans(raw, cohort, dim, unsided)}

@@ -28,6 +28,7 @@ OF_A_FILE = {
     **{mode: set(_IMAGES) for mode in ("train", "crossval", "crossdata", "predict")},
     "export": {*_IMAGES, "let_in"},
     "gradcam": {name for name in FLAGS if name.startswith("phantom_")},
+    "stress": {*_IMAGES, "n4", "brain", "register", "crop", "let_in"},
     "report": set(FLAGS),
 }
 #: Named in order to be left out: a cross-validation resumes by itself and is not tracked.
@@ -102,6 +103,7 @@ def test_flags_that_name_a_run_are_taken_by_every_mode_but_compare():
         ("--folds 3", "folds", "crossval"),
         ("--mode train --no-report", "report", "evaluate, crossval, crossdata, predict or full"),
         ("--mode predict --data_dir x", "data_dir", "preprocess, train, evaluate, gradcam"),
+        ("--mode train --doses 3", "doses", "stress"),
         ("--mode full --input x", "input", "predict"),
     ],
 )
