@@ -54,7 +54,7 @@ def answer(results: Results) -> str:
 
 def learnt_instead(results: Results) -> str:
     """Return what a network learnt that did not learn the stage: ``age and MMSE``; else nothing."""
-    train = results["settings"].get("train")
+    train = (results.get("settings") or {}).get("train")
     tasks = train.get("tasks") if isinstance(train, dict) else None
     names = str(tasks or STAGE).split(",")
     return "" if STAGE in names else " and ".join(TASK_NAMES.get(name, name) for name in names)
