@@ -141,7 +141,9 @@ def test_a_healthy_phantom_becomes_the_ill_one_and_is_taken_back(phantom):
 def test_what_takes_a_change_back_leads_to_the_same_places():
     field, back = field_of(WHOLE), field_of({name: -one for name, one in WHOLE.items()})
     index = np.indices(field.shape[1:]) + back / 2
-    there = np.stack([ndimage.map_coordinates(one, index, order=1, mode="nearest") for one in field])
+    there = np.stack(
+        [ndimage.map_coordinates(one, index, order=1, mode="nearest") for one in field]
+    )
     assert np.abs(there).max() > 10  # mm
     assert np.abs(back + there).max() < 0.02
 

@@ -80,9 +80,10 @@ def test_the_dose_at_which_half_have_changed_sides_lies_between_doses():
     rows = [*people([-1.0] * 5), *changed(DISEASE, ALL, doses, np.array(ill, float))]
     assert summed(rows)["disease"][0]["half"] == pytest.approx(0.4 + 0.2 * (0.5 - 0.4) / 0.4)
     never = np.full((5, 3), -1.0)
-    assert summed([*people([-1.0] * 5), *changed(DISEASE, ALL, doses, never)])["disease"][0][
-        "half"
-    ] is None
+    assert (
+        summed([*people([-1.0] * 5), *changed(DISEASE, ALL, doses, never)])["disease"][0]["half"]
+        is None
+    )
     back = [*people([1.0] * 5, 1), *changed(YOUNGER, ALL, doses, -np.array(ill, float), 1)]
     assert summed(back)["younger"][0]["half"] == pytest.approx(0.45)
     at_once = [*people([1.0] * 5), *changed(DISEASE, ALL, doses, np.ones((5, 3)))]
@@ -149,9 +150,7 @@ def test_too_few_people_and_nothing_in_view_are_said():
         assert one["reason"].startswith("4 test people are too few")
     nobody = people([-1.0] * 6)
     for n in range(6):
-        nobody += [
-            row(f"h{n}", 0, DISEASE, ALL, dose, 0.0, "not in view") for dose in (0.5, 1.0)
-        ]
+        nobody += [row(f"h{n}", 0, DISEASE, ALL, dose, 0.0, "not in view") for dose in (0.5, 1.0)]
         nobody += [row(f"h{n}", 0, AGEING, "ageing", 15.0, 0.0, "not in view")]
     found = summed(nobody)
     assert found["disease"][0]["reason"] == "not in view"
