@@ -150,7 +150,7 @@ def _nuisance(axes: Any, content: Section) -> None:
         return
     for number, (each, colour) in enumerate(zip(content["readers"], COLOURS, strict=False)):
         named = {one["name"]: one for one in each["nuisance"]}
-        marker = _STYLES[number % 3][0]
+        marker, label = _STYLES[number % 3][0], each["title"]
         for place, row in enumerate(rows):
             y = len(rows) - 1 - place - 0.2 * number + 0.2
             one = named.get(row["name"])
@@ -164,8 +164,9 @@ def _nuisance(axes: Any, content: Section) -> None:
                 axes.plot(
                     strength["flips"]["value"], y, marker, color=colour,
                     markersize=4 + 2 * at, markerfacecolor=colour if usual else "white",
-                    label=each["title"] if usual and place == 0 else None,
+                    label=label if usual else None,
                 )  # fmt: skip
+                label = None if usual else label  # a reader is named once
     for level, colour in zip(_FLIPS, ("#b86b00", "#c1121f"), strict=True):
         axes.axvline(level, color=colour, linewidth=1, linestyle=":")
     axes.set_yticks(range(len(rows)), labels=[_named(one) for one in rows][::-1], fontsize=9)
@@ -173,7 +174,8 @@ def _nuisance(axes: Any, content: Section) -> None:
     axes.set_xlim(-0.02, max(0.3, axes.get_xlim()[1]))
     axes.set_xlabel("share of people whose stage changes; filled: usual strength, verdict")
     axes.set_title("What is no disease", fontsize=11, loc="left")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
 
 

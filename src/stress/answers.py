@@ -177,7 +177,7 @@ def ask(
         ImageError: A scan cannot be opened, or its images were made of another.
     """
     seen: set[str] = set()
-    rows: list[Row] = []
+    answered: dict[str, list[Row]] = {}  # in the order of the sessions, whichever came first
     todo: list[tuple[Session, bool, Path, str]] = []
     for session in sessions:
         again = session.subject in seen
@@ -187,8 +187,8 @@ def ask(
         kept = _kept(path, key)
         if kept is None:
             todo.append((session, again, path, key))
-        rows += kept or []
-    if rows:
+        answered[session.name] = kept or []
+    if any(answered.values()):
         logger.info("%d of %d scans were answered before", len(sessions) - len(todo), len(sessions))
     bar = iter(progress(range(len(todo)), total=len(todo), desc="stress"))
     for start in range(0, len(todo), _AT_ONCE):
@@ -199,10 +199,10 @@ def ask(
             made[row["name"]].append(row)
         for session, _, path, key in some:
             write_json(path, {"key": key, "rows": made[session.name]})
-            rows += made[session.name]
+            answered[session.name] = made[session.name]
             next(bar, None)
     next(bar, None)
-    return rows
+    return [row for rows in answered.values() for row in rows]
 
 
 def _answer(

@@ -136,9 +136,11 @@ def volume_of(mask: Mask, field: Float | None = None) -> float:
     if field is None:
         return float(mask.sum()) * cell
     box = _around(mask, field)
-    # Half a voxel in is the first of two samples along an edge.
-    steps = [np.arange(s.start, s.stop, 1 / _FINE) - 0.5 + 0.5 / _FINE for s in box]
-    at = np.stack(np.meshgrid(*steps, indexing="ij")).astype(np.float32)
+    steps = [np.arange(s.start, s.stop, 1 / _FINE, np.float32) - np.float32(0.5) for s in box]
+    at = np.stack(np.meshgrid(*steps, indexing="ij"))
+    # Each sample lies anywhere in its cell: were all in the middle, none of those beside a face
+    # would cross it under a small move, and a thin region would not change.
+    at += np.random.default_rng(0).random(at.shape, np.float32) / np.float32(_FINE)
     moved = [ndimage.map_coordinates(one, at, order=1, mode="nearest") / EDGE for one in field]
     held = ndimage.map_coordinates(mask.astype(np.float32), at + np.stack(moved), order=0)
     return float(held.sum(dtype=np.float64)) * cell / _FINE**3
