@@ -20,7 +20,7 @@ from ..models.device import choose_device
 
 #: Stages that train, that read a checkpoint, and that make maps of test people.
 TRAINING = {"train", "crossval", "crossdata"}
-SCORING, MAPPING = {"evaluate", "gradcam"}, {"gradcam"}
+SCORING, MAPPING = {"evaluate", "gradcam", "stress"}, {"gradcam"}
 
 
 def check_before(config: RunConfig, *stages: str) -> None:
