@@ -191,6 +191,11 @@ class ExplainConfig:
     graded: int = option(
         8, "maps: people whose maps are tested; 0 tests none", within=Range(0, 1000)
     )
+    out_of_fold: bool = option(
+        False,
+        "maps: of everyone in a cross-validation, which --run names, each by the fold's model that "
+        "never saw the person",
+    )
     convention: str = option(
         "neurological",
         "maps: which side of a picture shows the person's left; neurological: the left, "
