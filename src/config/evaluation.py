@@ -81,8 +81,8 @@ class CrossvalConfig:
     )
     keep_models: bool = option(
         False,
-        "crossval, with --freeze_backbone: keep the checkpoints of the first repeat, for predict; "
-        "it takes minutes (networks that learn are kept in any case)",
+        "crossval, with --freeze_backbone: keep the checkpoints of the first repeat, for predict "
+        "and gradcam --out_of_fold; it takes minutes (networks that learn are kept in any case)",
     )
     learning_curve: bool = option(
         False,

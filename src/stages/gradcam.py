@@ -91,7 +91,6 @@ def _write_json(maps: MapRun, sections: dict[str, Any]) -> Path:
         "target": maps.config.explain.target,
         "cell": list(maps.attribution.resolution(maps.data[0][0].shape[1:])),
         "side_known": maps.side_known,
-        "out_of_fold": maps.out_of_fold,
         "n_models": len(maps.models),
         "n_people": len({case.subject for case in maps.cases}),
         "n_maps": len(maps.cases),

@@ -21,6 +21,7 @@ from src.maps import map_run
 from src.maps.attribution import Attribution, in_steps
 from src.maps.cases import map_of
 from src.report.page.gather import gather
+from src.report.page.maps import maps_of
 from src.stages import crossval, gradcam
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
@@ -68,8 +69,7 @@ def test_everyone_has_one_map_of_the_fold_that_left_the_person_out(written, root
     assert table["fold"].tolist() == fold[table["subject"]].tolist()
     assert table["fold"].nunique() == 2
     content = read_json(written["explain.json"])
-    assert (content["out_of_fold"], content["n_models"]) == (True, 2)
-    assert (content["n_people"], content["n_maps"]) == (14, 14)
+    assert (content["n_models"], content["n_people"], content["n_maps"]) == (2, 14, 14)
     assert content["run"] == "mine"
 
 
@@ -128,6 +128,9 @@ def test_the_report_takes_the_maps_as_those_of_the_cross_validation(written, roo
     assert files.explained is not None
     assert len(files.map_rows) == 14
     assert files.notes == ()
+    about = maps_of(files, width=200, voxels=20, most=1).about
+    assert "14 maps of 14 people. Each person by the fold's model that never saw" in about
+    assert "of 2 models; tested: the first" in about
 
 
 def test_a_person_who_was_trained_on_is_refused(data, mine):
