@@ -57,14 +57,14 @@ def find_folds(config: RunConfig) -> tuple[SplitFile, list[Path]]:
     missing = [path for path in paths if not path.is_file()]
     if not missing:
         return given, paths
-    if _settings(folder).get("crossval", {}).get("harmonise"):
+    if _settings(folder)["crossval"].get("harmonise"):
         raise ConfigError(
             f"{folder} was made with --harmonise, which keeps no checkpoints",
             hint="cross-validate without --harmonise, under another --run",
         )
     raise CheckpointError(
-        f"{len(missing)} of {counted(len(paths), 'fold')} of {folder} have no checkpoint: "
-        f"{missing[0]} is not there",
+        f"checkpoints are missing for {len(missing)} of {counted(len(paths), 'fold')} of {folder}, "
+        f"such as {missing[0]}",
         hint=_again(folder),
     )
 
@@ -113,8 +113,9 @@ def _name(config: RunConfig) -> str:
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the settings that the cross-validation was made with."""
     try:
-        return dict(read_json(folder / "config.json"))
-    except (ValueError, TypeError):
+        settings = dict(read_json(folder / "config.json"))
+        return settings | {part: dict(settings[part]) for part in ("model", "train", "crossval")}
+    except (ValueError, TypeError, KeyError):
         raise CheckpointError(
             f"{folder / 'config.json'} is damaged",
             hint="--mode crossval with the same flags writes it again",
@@ -134,13 +135,18 @@ def _check_of_study(
         name
         for part in ("model", "train")
         for name, value in content["config"].get(part, {}).items()
-        if name not in open_to and settings[part].get(name, value) != value
+        if name not in open_to and not _same(settings[part].get(name, value), value)
     ]
     if different:
         raise CheckpointError(
             f"{path} was trained with other settings than the results: {', '.join(different)}",
             hint=f"remove {path.parents[1]}, then: {again}",
         )
+
+
+def _same(asked: object, value: object) -> bool:
+    """Compare two settings; what an older version told as on or off says nothing of a name."""
+    return asked == value or (isinstance(value, bool) and not isinstance(asked, bool))
 
 
 def _again(folder: Path) -> str:

@@ -73,6 +73,16 @@ def test_everyone_has_one_map_of_the_fold_that_left_the_person_out(written, root
     assert content["run"] == "mine"
 
 
+def test_what_is_explained_is_what_the_cross_validation_answered(written, root):
+    people = pd.read_csv(root / "results" / "mine" / "people.csv")
+    said = people[people["repeat"] == 0].set_index("subject")
+    table = pd.read_csv(written["maps.csv"]).set_index("subject")
+    said = said.loc[table.index]
+    assert table["predicted"].tolist() == said["predicted"].tolist()
+    told = [row[f"p_{row['predicted']}"] for _, row in said.iterrows()]
+    assert table["p"].tolist() == pytest.approx(told, abs=1e-4)
+
+
 @pytest.mark.parametrize("fold", [0, 1])
 def test_a_map_is_that_of_its_folds_checkpoint(written, root, data, fold):
     path = root / "checkpoints" / "mine" / f"repeat0_fold{fold}_seed0" / "best_model.pth"
@@ -144,12 +154,17 @@ def test_a_person_who_was_trained_on_is_refused(data, mine):
 def test_missing_checkpoints_are_named_with_a_command_that_makes_them(data, mine):
     gone = mine / "checkpoints" / "mine" / "repeat0_fold1_seed0" / "best_model.pth"
     gone.unlink()
-    with pytest.raises(CheckpointError, match=r"1 of 2 folds .*fold1_seed0") as caught:
+    with pytest.raises(CheckpointError, match=r"missing for 1 of 2 folds .*fold1_seed0") as caught:
         list(gradcam.run(run_config(data, mine, **MAPS)))
     config = mine / "results" / "mine" / "config.json"
     assert caught.value.hint == (
         f"python main.py --mode crossval --config {config} --run mine --keep_models"
     )
+    settings = read_json(config)
+    settings["crossval"]["harmonise"] = "combat"
+    write_json(config, settings)
+    with pytest.raises(ConfigError, match="with --harmonise, which keeps no checkpoints"):
+        list(gradcam.run(run_config(data, mine, **MAPS)))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(data, mine):
@@ -162,6 +177,9 @@ def test_a_checkpoint_of_other_settings_is_refused(data, mine):
     settings["train"] |= {"epochs": settings["train"]["epochs"] - 1, "search": 2, "loss": "ce"}
     write_json(path, settings)  # a search may choose another loss in each fold
     assert len(open_folds(run_config(data, mine, **MAPS))) == 2
+    write_json(path, {"train": {}})
+    with pytest.raises(CheckpointError, match=r"config.json is damaged"):
+        open_folds(run_config(data, mine, **MAPS))
 
 
 def test_a_run_that_is_no_cross_validation_is_told_apart(data, root):
