@@ -81,8 +81,8 @@ class CrossvalConfig:
     )
     keep_models: bool = option(
         False,
-        "crossval, with --freeze_backbone: keep the checkpoints of the first repeat, for predict; "
-        "it takes minutes (networks that learn are kept in any case)",
+        "crossval, with --freeze_backbone: keep the checkpoints of the first repeat, for predict "
+        "and gradcam --out_of_fold; it takes minutes (networks that learn are kept in any case)",
     )
     learning_curve: bool = option(
         False,
@@ -190,6 +190,11 @@ class ExplainConfig:
     samples: int = option(4, "maps: people per class in the figures", within=Range(1, 100))
     graded: int = option(
         8, "maps: people whose maps are tested; 0 tests none", within=Range(0, 1000)
+    )
+    out_of_fold: bool = option(
+        False,
+        "maps: of everyone in a cross-validation, which --run names, each by the fold's model that "
+        "never saw the person",
     )
     convention: str = option(
         "neurological",

@@ -164,6 +164,14 @@ class RunConfig:
             f"--tasks {self.train.tasks} takes the mean of a person's slices, and --pool "
             f"{self.model.pool} weighs them; --freeze_backbone does both",
         )
+        for flag, given in (
+            ("--checkpoint", self.evaluate.checkpoint),
+            ("--split", self.data.split),
+        ):
+            require(
+                not self.explain.out_of_fold or given is None,
+                f"--out_of_fold takes models and people of a cross-validation: it takes no {flag}",
+            )
         if self.model.backbone is not None:
             _check_backbone(self.model.backbone, self.data.model_dim)
 

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 #: Of a fold -> the flag that says how many there are.
 _COUNTED = {"fold": "folds", "repeat": "repeats"}
+FOLDS = "folds.csv"
+#: Settings of a training that change nothing of what it learns.
+NO_MATTER = ("resume", "allow_leaks", "tensorboard", "mlflow")
 VERSION = 1  # raise it when the same settings would give other answers
 
 
@@ -157,7 +160,7 @@ class Study:
         """
         people = counted(len(set(self.data.subjects)), "person")
         logger.info("folds: %s, hash %s", people, folds_hash(self.folds))
-        path = folder / "folds.csv"
+        path = folder / FOLDS
         text = folds_table(self.folds).to_csv(index=False, lineterminator="\n")
         if path.is_file() and not _holds(path, text):
             if _trained_with_others(folder, folds_hash(self.folds)):
@@ -237,8 +240,7 @@ class Study:
         """Return what all folds of a study must share."""
         config = self.config
         prints = sorted(self.data.rows["fingerprint"].astype("str"))
-        ignored = ("resume", "allow_leaks", "tensorboard", "mlflow")
-        train = {k: v for k, v in config.train.identity.items() if k not in ignored}
+        train = {k: v for k, v in config.train.identity.items() if k not in NO_MATTER}
         model = config_to_dict(config)["model"]
         if model["pool"] == "mean":  # folds from before there were others tell nothing
             model["pool"] = None

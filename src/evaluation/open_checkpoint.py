@@ -83,19 +83,51 @@ def open_trained(config: RunConfig) -> Trained:
     """
     path = find_checkpoint(config)
     model, content = load_trained(path, config.data.model_dim, config.own_network)
-    stored, trained_on = content["config"].get("data", {}), content["dataset"]
-    min_age = config.data.min_age or stored.get("min_age", 0)
-    asked = {"classes": len(content["classes"]), "min_age": min_age}
-    opened = open_run_data(config, **asked)
-    external = opened.name != trained_on
-    if (own := stored.get("split")) and config.data.split is None and not external:
+    opened = open_as_trained(config, content)
+    external = opened.name != content["dataset"]
+    own = content["config"].get("data", {}).get("split")
+    if own and config.data.split is None and not external:
         logger.info("people are divided as for the training, by %s", own)
-        opened = open_run_data(config, **asked, split=own)
+        opened = open_as_trained(config, content, split=own)
     every = external and config.data.split is None
     data = opened.everyone("test") if every else opened.with_split("test")
+    return allowed_on(data, model, content, config)
+
+
+def open_as_trained(config: RunConfig, content: dict[str, Any], **overrides: Any) -> MriDataset:
+    """Open the data set that `config` names with the classes and ages of a checkpoint.
+
+    Args:
+        config: Of the run.
+        content: The checkpoint's, of `load_trained`.
+        overrides: ``split``, in place of the config's.
+    """
+    min_age = config.data.min_age or content["config"].get("data", {}).get("min_age", 0)
+    asked = {"classes": len(content["classes"]), "min_age": min_age}
+    return open_run_data(config, **asked, **overrides)
+
+
+def allowed_on(
+    data: MriDataset, model: Classifier, content: dict[str, Any], config: RunConfig
+) -> Trained:
+    """Return a model with people that it may be shown, after checking that it may.
+
+    Args:
+        data: The people, as one split.
+        model: Of `load_trained`.
+        content: Of `load_trained`.
+        config: Of the run.
+
+    Raises:
+        CheckpointError: The images were made otherwise, or have other classes.
+        LeakageError: People were trained on, or may have been, by it or by its first weights.
+    """
+    assert model.origin is not None
+    path, trained_on = model.origin.path, content["dataset"]
+    external = data.name != trained_on
     require_people(data)
     if external:
-        _refuse_same_origin(opened, content, path)
+        _refuse_same_origin(data, content, path)
     _check_fit(data, content, path)
     if external:
         lay_in_mni(model, data, anew=True)  # another study has a frame of its own

@@ -38,6 +38,7 @@ class Case(Session):
         target: What is explained: a class, or `DEMENTED`.
         scores: (n,) how much each image speaks for the target.
         weights: (n,) what each image weighs in the person's answer; None: all the same.
+        model: Number of the model that said so, where several explain other people each.
     """
 
     truth: int
@@ -46,6 +47,7 @@ class Case(Session):
     target: int | str
     scores: NDArray[np.float64]
     weights: NDArray[np.float64] | None = None
+    model: int = 0
 
     @property
     def correct(self) -> bool:

@@ -65,15 +65,16 @@ def explain_all(run: MapRun, collected: Collected | None) -> list[Explained]:
         What is on disk, with the scores of those phantoms that count.
     """
     counted = {case.name for case in who_counts(run.cases, run.data.settings)[0]}
-    scorer = Scorer(run.attribution, run.data) if counted else None
+    scorers = [Scorer(one, run.data) for one in run.attributions] if counted else []
     explained = []
     for case in progress(run.cases, total=len(run.cases), desc="maps"):
-        one = make_map(run.attribution, run.data, case)
+        one = make_map(run.attributions[case.model], run.data, case)
         path, row = write_map(run, one)
         if collected is not None:
             collected.add(case.subject, case.truth, case.correct, one.image, one.volume)
         scores = slices = None
-        if scorer is not None and case.name in counted:
+        if case.name in counted:
+            scorer = scorers[case.model]
             scores = scorer.scores(case, one.images, one.scan)
             slices = scorer.slices.get(case.name)
         explained.append(Explained(case, path, row, scores, slices))
@@ -100,11 +101,15 @@ def against_truth(run: MapRun, explained: Sequence[Explained]) -> Section | None
 def grade_some(run: MapRun, phantom: Section | None) -> Section | None:
     """Test the maps of some people; None where none are asked for.
 
+    Of several models it is the first, on its own test people; what the planted truth says is of
+    everyone.
+
     Args:
         run: Of the maps.
         phantom: From `against_truth`.
     """
-    chosen = choose_graded(run.cases, run.config.explain.graded)
+    own = [case for case in run.cases if case.model == 0]
+    chosen = choose_graded(own, run.config.explain.graded)
     if not chosen:
         logger.warning("--graded 0: nothing is known of how far these maps can be trusted")
         return None
@@ -116,7 +121,7 @@ def grade_some(run: MapRun, phantom: Section | None) -> Section | None:
         run.attribution,
         images,
         targets or DEMENTED,
-        training=run.data.with_split("train"),
+        training=run.trained.data.with_split("train"),
         validation=run.trained.validation,
         phantom=_own_score(phantom),
         n_bootstrap=run.config.evaluate.bootstrap,

@@ -1,4 +1,4 @@
-"""One run of maps: the model, the method and the people, and the words on every figure."""
+"""One run of maps: the models, the method and the people, and the words on every figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..config import RunConfig
 from ..data.dataset import MriDataset
+from ..evaluation.fold_checkpoints import open_folds
 from ..evaluation.open_checkpoint import Trained, open_trained
 from ..models.device import choose_device
 from ..training.logits import place
@@ -22,6 +25,7 @@ FAILED = "FAIL: these maps did not pass their tests (grade.png)"
 _WARNING = "A map shows what this model used, not where disease is."
 _SIDES = "R and L are the person's right and left."
 _UNKNOWN = "Left and right are unknown."
+_OUT_OF_FOLD = "Each person by the fold's model that never saw the person."
 Section = dict[str, Any]
 
 
@@ -31,15 +35,17 @@ class MapRun:
 
     Attributes:
         config: Settings.
-        trained: Model, on its device, and the test people.
-        attribution: The method asked for.
-        cases: The sessions to explain, by true class and name.
+        models: Each model, on its device, and its test people: one, or one of each fold.
+        attributions: The method asked for, of each model.
+        data: The test people of all models, as one split.
+        cases: The sessions to explain, by true class and name; their rows are numbers in `data`.
         grade: Verdict on the maps; None before they are tested, or where no test was asked for.
     """
 
     config: RunConfig
-    trained: Trained
-    attribution: Attribution
+    models: Sequence[Trained]
+    attributions: Sequence[Attribution]
+    data: MriDataset
     cases: Sequence[Case]
     grade: Section | None = None
 
@@ -49,9 +55,19 @@ class MapRun:
         return self.trained.run_name
 
     @property
-    def data(self) -> MriDataset:
-        """The test people."""
-        return self.trained.data
+    def trained(self) -> Trained:
+        """The first model: its settings are those of all, and of several it alone is graded."""
+        return self.models[0]
+
+    @property
+    def attribution(self) -> Attribution:
+        """Of the first model: method and layers are the same for all."""
+        return self.attributions[0]
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether each person is explained by the model of the fold that left the person out."""
+        return self.config.explain.out_of_fold
 
     @property
     def folder(self) -> Path:
@@ -80,8 +96,9 @@ class MapRun:
 
     def caption_of(self, side_known: bool) -> str:
         """Return what stands below a figure of people whose sides are known, or are not."""
-        side = _SIDES if side_known else _UNKNOWN
-        return f"{self.attribution.method} of {_explained(self.attribution)}. {_WARNING} {side}"
+        what = f"{self.attribution.method} of {_explained(self.attribution)}."
+        whose = [_OUT_OF_FOLD] if self.out_of_fold else []
+        return " ".join([what, *whose, _WARNING, _SIDES if side_known else _UNKNOWN])
 
     @property
     def stamps(self) -> tuple[str, ...]:
@@ -91,20 +108,49 @@ class MapRun:
 
 
 def open_maps(config: RunConfig) -> MapRun:
-    """Open the checkpoint and the method, and find whom maps are made of.
+    """Open the checkpoint, or that of each fold, and the method, and find whom maps are made of.
 
     Raises:
         CheckpointError: There is no checkpoint: maps of untrained weights mean nothing.
+        LeakageError: People were trained on.
         ConfigError: A method, layer or class that does not fit.
     """
-    trained, options = open_trained(config), config.explain
+    options = config.explain
+    opened = open_folds(config) if options.out_of_fold else [open_trained(config)]
     device, reason = choose_device(config.device)
     logger.info("device: %s (%s)", device, reason)
-    trained = replace(trained, model=place(trained.model, device).eval())
-    attribution = Attribution(trained.model, options.method, options.layer)
-    words = (options.method, _explained(attribution), options.target)
+    opened = [replace(one, model=place(one.model, device).eval()) for one in opened]
+    attributions = [Attribution(one.model, options.method, options.layer) for one in opened]
+    words = (options.method, _explained(attributions[0]), options.target)
     logger.info("maps: %s of %s; target: %s", *words)
-    return MapRun(config, trained, attribution, find_cases(trained, device, options.target))
+    found = [find_cases(one, device, options.target) for one in opened]
+    if len(opened) == 1:
+        return MapRun(config, opened, attributions, opened[0].data, found[0])
+    data = _together([one.data for one in opened])
+    cases = [
+        case
+        for number, (one, own) in enumerate(zip(opened, found, strict=True))
+        for case in _numbered(own, number, one.data, data)
+    ]
+    cases.sort(key=lambda case: (case.truth, case.name))
+    return MapRun(config, opened, attributions, data, cases)
+
+
+def _together(parts: Sequence[MriDataset]) -> MriDataset:
+    """Return the test people of several divisions of one data set, as one test split."""
+    manifest = parts[0].manifest
+    tested = manifest.table["subject"].isin({name for part in parts for name in part.subjects})
+    stamps = dict.fromkeys(stamp for part in parts for stamp in part.manifest.stamps)
+    manifest = replace(manifest.where(tested).with_columns(split="test"), stamps=tuple(stamps))
+    return parts[0].with_manifest(manifest, "test")
+
+
+def _numbered(cases: Sequence[Case], model: int, own: MriDataset, every: MriDataset) -> list[Case]:
+    """Return the cases of one model, their rows as numbers in the data of all."""
+    places = pd.Index(every.rows["path"]).get_indexer(own.rows["path"])
+    return [
+        replace(case, model=model, rows=tuple(places[list(case.rows)].tolist())) for case in cases
+    ]
 
 
 def clear_maps(folder: Path) -> None:

@@ -71,6 +71,7 @@ def write_map(run: MapRun, one: CaseMap) -> tuple[Path, dict[str, Any]]:
         "p": case.probability,
         "maximum": one.strength,
         **{f"peak_{axis}": value for axis, value in zip("xyz", _peak(one), strict=True)},
+        **({"fold": case.model} if run.out_of_fold else {}),
         "side_known": run.side_known_of(case),
         "map": path.relative_to(run.folder).as_posix(),
         "map_in_scan": in_scan.relative_to(run.folder).as_posix(),

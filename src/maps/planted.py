@@ -66,8 +66,11 @@ def summarise_phantoms(
         return {"available": False, "reason": "no diseased person was classified correctly"}
     people = [case.subject for case in chosen]
     own = _key(attribution)
-    weighed = [slices[case.name] for case in chosen] if slices else []
-    told = {"slices": summarise_slices(weighed, people, n_bootstrap, seed)} if weighed else {}
+    # Of several folds, some may weigh slices and others not, as a search chose.
+    weighing = [case for case in chosen if case.name in (slices or {})]
+    weighed = [(slices or {})[case.name] for case in weighing]
+    theirs = [case.subject for case in weighing]
+    told = {"slices": summarise_slices(weighed, theirs, n_bootstrap, seed)} if weighed else {}
     return {
         "available": True,
         **told,

@@ -1,5 +1,7 @@
 """Stage ``gradcam``: maps of test people in the brain's space, tested before they are shown.
 
+With ``--out_of_fold`` everyone of a cross-validation is a test person, each of one fold's model.
+
 The people in the figures are the first by name, not those that came out well. A map that fails its
 tests says so on every figure.
 """
@@ -29,6 +31,7 @@ from .preflight import check_before
 
 logger = logging.getLogger(__name__)
 SCHEMA = "explain/1"
+_FIRST = "Tested: the model of fold 0, on its own test people."
 _LIBRARIES = ("torch", "numpy", "nibabel", "nilearn", "scipy")
 
 
@@ -63,7 +66,8 @@ def _explain(config: RunConfig) -> Iterator[Path]:
     if maps.grade is not None:
         logger.info("maps graded: %s; grade.png shows every test", maps.grade["verdict"])
         path = maps.folder / "grade.png"
-        yield grade_figure(path, maps.grade, maps.name, maps.caption, stamps=maps.stamps)
+        caption = f"{maps.caption} {_FIRST}" if maps.out_of_fold else maps.caption
+        yield grade_figure(path, maps.grade, maps.name, caption, stamps=maps.stamps)
     yield _write_json(maps, sections | {"phantom": phantom, "grade": maps.grade})
 
 
@@ -87,6 +91,7 @@ def _write_json(maps: MapRun, sections: dict[str, Any]) -> Path:
         "target": maps.config.explain.target,
         "cell": list(maps.attribution.resolution(maps.data[0][0].shape[1:])),
         "side_known": maps.side_known,
+        "n_models": len(maps.models),
         "n_people": len({case.subject for case in maps.cases}),
         "n_maps": len(maps.cases),
         **sections,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..config import MAP_TARGETS, RunConfig
 from ..errors import ConfigError, UnknownNameError
+from ..evaluation.fold_checkpoints import find_folds
 from ..evaluation.open_checkpoint import entry_of
 from ..files import require_writable
 from ..labels import class_scheme
@@ -53,6 +54,8 @@ def check_before(config: RunConfig, *stages: str) -> None:
         if named & MAPPING:
             resolve_layers(classifier, config.explain.method, config.explain.layer)
             _check_target(config.explain.target, config.data.num_classes, config.data.label)
+    if named & MAPPING and config.explain.out_of_fold:
+        find_folds(config)
     if named & MAPPING and config.explain.atlas and config.explain.atlas_labels:
         read_atlas(config.explain.atlas, config.explain.atlas_labels)
 

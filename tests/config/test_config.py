@@ -35,7 +35,7 @@ FLAGS = """
     lr maps
     method min_age mode
     months n4 num_slices
-    official_split patience people pool
+    official_split out_of_fold patience people pool
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
     rating_days raw_dir register repeat repeats report results_dir resume run runs samples search seed seeds

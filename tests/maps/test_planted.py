@@ -16,7 +16,7 @@ from src.config import RunConfig
 from src.config.options import build_config
 from src.data.sessions import images_of, placed
 from src.evaluation.open_checkpoint import open_trained
-from src.maps import explain
+from src.maps import explain, planted
 from src.maps.attribution import Attribution
 from src.maps.cases import find_cases, map_of
 from src.maps.groups import RunningMean
@@ -24,7 +24,7 @@ from src.maps.planted import Scorer, _Planted, summarise_phantoms, who_counts
 from src.maps.truth import MapScore
 from src.preprocessing.space.grid import PlacedVolume, to_scan_grid
 from src.preprocessing.space.template import template
-from src.stages import gradcam, preprocess, train
+from src.stages import crossval, gradcam, preprocess, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
@@ -185,6 +185,28 @@ def test_stacked_slices_reach_template_space_and_a_control_is_scored(tmp_path):
     assert {row["n_people"] for row in found["methods"]} == {content["n_people"]}
     reason = "nothing was planted in these people"
     assert explain._own_score(found) == {"available": False, "reason": reason}
+
+
+def test_everyone_of_a_cross_validation_is_held_against_the_truth(root, monkeypatch):
+    def everyone(cases, _):  # also those whom one epoch gets wrong
+        return list({case.subject: case for case in cases}.values()), True
+
+    for module in (explain, planted):
+        monkeypatch.setattr(module, "who_counts", everyone)
+    folds = {"run": "folds", "folds": 2, "repeats": 1, "repeat": 0}
+    list(crossval.run(config(root, "3d", **folds)))
+    asked = config(root, "3d", run="folds", out_of_fold=True)
+    written = {path.name: path for path in gradcam.run(asked)}
+    people = pd.read_csv(written["maps.csv"]).drop_duplicates("subject")
+    content = json.loads(written["explain.json"].read_text(encoding="utf-8"))
+    assert content["n_people"] == len(people) == 20
+    assert people["fold"].nunique() == 2
+    assert {row["n_people"] for row in content["phantom"]["methods"]} == {20}
+    full = people[people["maximum"] > 0]["class"].value_counts()
+    groups = {row["name"]: row["n_people"] for row in content["groups"]["maps"]}
+    assert {name: groups[name] for name in full.index} == full.to_dict()
+    regions = pd.read_csv(written["regions.csv"])
+    assert set(regions.loc[regions["class"] == "all", "n_people"]) == {full.sum()}
 
 
 def test_what_slices_weigh_is_held_against_the_change_that_each_holds(tmp_path):

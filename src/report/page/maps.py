@@ -78,6 +78,11 @@ def maps_of(files: RunFiles, *, width: int, voxels: int, most: int) -> Maps | No
             f"{counted(content['n_people'], 'person')}."
         ),
     )
+    if (models := content.get("n_models", 1)) > 1:
+        maps.about += (
+            f" Each person by the fold's model that never saw the person, of {models} models; "
+            "tested: the first."
+        )
     slices = (content.get("phantom") or {}).get("slices") or {}
     maps.about += f" {shown(slices['sentence'], 400)}" if "sentence" in slices else ""
     classes = files.metrics["classes"]
