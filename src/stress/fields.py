@@ -136,8 +136,8 @@ def volume_of(mask: Mask, field: Float | None = None) -> float:
     if field is None:
         return float(mask.sum()) * cell
     box = _around(mask, field)
-    steps = [np.arange(s.start, s.stop, 1 / _FINE, np.float32) - np.float32(0.5) for s in box]
-    at = np.stack(np.meshgrid(*steps, indexing="ij"))
+    steps = [np.arange(s.start, s.stop, 1 / _FINE) - 0.5 for s in box]
+    at = np.stack(np.meshgrid(*steps, indexing="ij")).astype(np.float32)
     # Each sample lies anywhere in its cell: were all in the middle, none of those beside a face
     # would cross it under a small move, and a thin region would not change.
     at += np.random.default_rng(0).random(at.shape, np.float32) / np.float32(_FINE)

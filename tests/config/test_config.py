@@ -26,10 +26,12 @@ from src.models.registry import MODEL_REGISTRY
 # A flag that is renamed breaks commands in other people's scripts and notes: change with care.
 FLAGS = """
     accumulate activation_checkpointing against allow_leaks atlas atlas_labels augment backbone
-    batch_size bootstrap brain cache_dir calibrate_on calibration cell changes checkpoint checkpoint_dir
+    batch_size bootstrap brain cache_dir calibrate_on
+    calibration cell changes checkpoint checkpoint_dir
     class_weight_cap classes collect compile config convention crop dask
     data_dir data_root dataset datasets debug
-    device dim doses dropout ensemble epochs field fold folds freeze_backbone grad_clip graded harmonise
+    device dim doses dropout ensemble epochs
+    field fold folds freeze_backbone grad_clip graded harmonise
     help help_all hold_out
     image_size input keep_memory keep_models keep_unrated label layer learning_curve let_in loss
     lr maps
@@ -38,7 +40,8 @@ FLAGS = """
     official_split out_of_fold patience people pool
     permute_labels phantom_cause phantom_effect phantom_subjects phantom_variety phantom_voxel
     precision
-    rating_days raw_dir register repeat repeats report results_dir resume run runs samples search seed seeds
+    rating_days raw_dir register repeat repeats report results_dir
+    resume run runs samples search seed seeds
     sessions slice_axis split study
     slice_files target task_weights tasks tensorboard mlflow test_fraction val_fraction
     volume_size warmup_epochs

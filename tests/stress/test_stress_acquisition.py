@@ -1,4 +1,4 @@
-"""What scanners do to scans: air stays air, stronger is more, and known voxels go where they should."""
+"""What scanners do to scans: air stays air, stronger is more, known voxels go where they should."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def open_scan(data, edges=EDGES, name="a_1"):
 
 
 def head():
-    """Return a scan of texture in an ellipsoid that lies to one side, at most as bright as `TOP`."""
+    """Return a scan of texture in an ellipsoid to one side, at most as bright as `TOP`."""
     shape = (33, 36, 38)
     at = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     radius = np.sqrt(((at[0] - 0.1) / 0.6) ** 2 + (at[1] / 0.7) ** 2 + ((at[2] + 0.1) / 0.7) ** 2)
@@ -165,7 +165,7 @@ def test_defacing_cuts_along_one_plane_in_front_and_below():
     cut = []
     for strength in (0, 5, 10):
         found = NUISANCES["deface"].apply(scan, strength, to_mni)
-        x, y, z = np.indices(scan.data.shape)
+        _, y, z = np.indices(scan.data.shape)
         there = ((-110 + 2.5 * y) - (-70 + 2.0 * z)) / np.sqrt(2)
         edge = np.abs(there - (ahead.max() - strength)) < 1e-3
         expected = np.where(there > ahead.max() - strength, 0, 50.0)

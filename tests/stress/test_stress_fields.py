@@ -1,4 +1,4 @@
-"""Disease and ageing as fields: nothing folds, volumes add up, a phantom becomes the ill phantom."""
+"""Disease and ageing as fields: nothing folds, volumes add up, a phantom becomes the ill one."""
 
 import numpy as np
 import pytest
