@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .models.wrap import wrap
     from .notebook.answers import Explanation, explain, load_model, predict
     from .notebook.estimator import StageClassifier, arrays
-    from .notebook.reports import AuditReport, Comparison, CrossStudies, Maps
+    from .notebook.reports import AuditReport, Comparison, CrossStudies, Maps, Stress
     from .notebook.stages import (
         audit,
         compare,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         evaluate,
         gradcam,
         preprocess,
+        stress,
     )
     from .stages.report import build_report
     from .training.history import History
@@ -44,6 +45,7 @@ __all__ = [
     "Maps",
     "Results",
     "StageClassifier",
+    "Stress",
     "TrainConfig",
     "Trainer",
     "arrays",
@@ -62,6 +64,7 @@ __all__ = [
     "predict",
     "preprocess",
     "register_cohort",
+    "stress",
     "wrap",
 ]
 _MODULE_OF = {
@@ -69,9 +72,11 @@ _MODULE_OF = {
     "wrap": "models.wrap",
     **dict.fromkeys(("StageClassifier", "arrays"), "notebook.estimator"),
     **dict.fromkeys(("load_model", "predict", "explain"), "notebook.answers"),
-    **dict.fromkeys(("preprocess", "evaluate", "crossval", "gradcam"), "notebook.stages"),
+    **dict.fromkeys(("preprocess", "evaluate", "crossval", "gradcam", "stress"), "notebook.stages"),
     **dict.fromkeys(("audit", "compare", "crossdata"), "notebook.stages"),
-    **dict.fromkeys(("AuditReport", "Comparison", "CrossStudies", "Maps"), "notebook.reports"),
+    **dict.fromkeys(
+        ("AuditReport", "Comparison", "CrossStudies", "Maps", "Stress"), "notebook.reports"
+    ),
     "create_data_loaders": "data.loaders",
     "Trainer": "training.trainer",
     "TrainConfig": "config",

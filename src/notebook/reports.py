@@ -13,6 +13,7 @@ from ..auditing.verdicts import FAIL, NOT_KNOWN, WARN
 from ..errors import DataNotFoundError, UnknownNameError, counted
 from ..report.cross_study import cells_table, in_short, matrix_table, sentences
 from ..report.estimates import written
+from ..report.stress import about, disease_table, nuisance_table, verdict_table
 from ..report.titles import TITLES
 
 _METRIC = "balanced_accuracy"  # told of a pair in a line
@@ -216,6 +217,48 @@ class Maps(_Report):
         stamps = "".join(f"<p><b>{escape(stamp)}</b></p>" for stamp in self["stamps"] or [])
         head = f"<p><b>{escape(self.verdict)}</b>: {escape(self._said())}</p>{stamps}"
         return head + (self.checks().to_html(border=0) if self["grade"] else "")
+
+
+class Stress(_Report):
+    """What a model answers to known changes of scans; see `stress`."""
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the verdicts: ``PASS``, ``WARN``, ``FAIL`` or ``not estimable``."""
+        return str(self["verdict"])
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for every question: the verdict on each reader, the model's reason."""
+        return _framed(verdict_table(self))
+
+    def disease(self) -> pd.DataFrame:
+        """Return a row for every structure: its volume at the full dose, and the answer to it."""
+        return _framed(disease_table(self))
+
+    def nuisance(self) -> pd.DataFrame:
+        """Return a row for all that is no disease: the stages that change at usual strength."""
+        return _framed(nuisance_table(self))
+
+    def answers(self) -> pd.DataFrame:
+        """Return a row for every reader, scan and change.
+
+        Raises:
+            DataNotFoundError: ``stress.csv`` is not there any more.
+        """
+        return pd.read_csv(self._file("stress.csv"), dtype={"name": str, "subject": str})
+
+    def __repr__(self) -> str:
+        return f"Stress({self['run']}: {self.verdict}; {counted(self['n_people'], 'person')})"
+
+    def _repr_html_(self) -> str:
+        stamps = "".join(f"<p><b>{escape(stamp)}</b></p>" for stamp in self["stamps"])
+        head = f"<p><b>{escape(self.verdict)}</b>: {escape(about(self))}</p>{stamps}"
+        return f"{head}{self.table().to_html(border=0)}"
+
+
+def _framed(table: tuple[list[str], list[list[str]]]) -> pd.DataFrame:
+    head, rows = table
+    return pd.DataFrame(rows, columns=head).set_index(head[0])
 
 
 def _in_words(checks: list[dict[str, Any]]) -> pd.DataFrame:

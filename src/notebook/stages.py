@@ -19,7 +19,7 @@ from ..manifest import Manifest
 from ..report.cross_study import FILE as CROSSDATA
 from ..runtime import speak_in_notebook
 from .in_python import in_python, speaks_python
-from .reports import AuditReport, Comparison, CrossStudies, Maps
+from .reports import AuditReport, Comparison, CrossStudies, Maps, Stress
 
 
 @speaks_python
@@ -125,6 +125,32 @@ def gradcam(dataset: str = "phantom_2d", **settings: Any) -> Maps:
     """
     files = _run("gradcam", _config(dataset=dataset, **settings))
     return Maps(_read(files), files)
+
+
+@speaks_python
+def stress(dataset: str = "phantom_2d", **settings: Any) -> Stress:
+    """Ask a model known changes of test people's scans, as ``--mode stress`` does.
+
+    Args:
+        dataset: A processed data set; of another than that of the training, everyone is asked.
+        settings: Any other setting by the name of its flag: ``changes="disease,noise"``.
+
+    Returns:
+        The verdicts, with tables and figures.
+
+    Raises:
+        UnknownNameError: A setting is none, or no change has that name.
+        DataNotFoundError: There is no such processed data set.
+        CheckpointError: There is no checkpoint, or its images were made otherwise.
+        ImageError: Images were made of other scans than those that are there.
+        LeakageError: People were trained on, or may have been.
+
+    Example:
+        >>> answers = stress("phantom_2d", changes="disease,blur")
+        >>> answers.table()
+    """
+    files = _run("stress", _config(dataset=dataset, **settings))
+    return Stress(_read(files), files)
 
 
 @speaks_python

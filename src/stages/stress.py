@@ -24,14 +24,14 @@ from ..models.device import choose_device
 from ..models.engine import digest
 from ..report.stress import FIGURE, FILE, MAPS_FIGURE, with_stress
 from ..report.stress_figure import maps_figure, stress_figure
-from ..stress.answers import Changer, ask
-from ..stress.maps import follow, pictures_of, summed_up
-from ..stress.people import choose_people, frame_of
-from ..stress.plan import map_changes, plan
-from ..stress.readers import readers_of
-from ..stress.scans import opener_of
-from ..stress.summary import retest_sd
-from ..stress.told import told, with_maps
+from ..stressing.answers import Changer, ask
+from ..stressing.maps import follow, pictures_of, summed_up
+from ..stressing.people import choose_people, frame_of
+from ..stressing.plan import map_changes, plan
+from ..stressing.readers import readers_of
+from ..stressing.scans import opener_of
+from ..stressing.summary import retest_sd
+from ..stressing.told import told, with_maps
 from .preflight import check_before
 
 CARD = "model_card.md"

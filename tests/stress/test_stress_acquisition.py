@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from src.preprocessing.space.template import template
-from src.stress.acquisition import NUISANCES, brain_of, outline, region_replaced
-from src.stress.scans import OpenScan
+from src.stressing.acquisition import NUISANCES, brain_of, outline, region_replaced
+from src.stressing.scans import OpenScan
 
 EDGES = (2.0, 1.5, 1.0)
 TOP = 100.0

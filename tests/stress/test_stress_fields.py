@@ -7,7 +7,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from src.cohorts.phantom import anatomy
 from src.preprocessing.space.template import template
-from src.stress.fields import (
+from src.stressing.fields import (
     STRUCTURES,
     Warp,
     field_of,
@@ -17,7 +17,7 @@ from src.stress.fields import (
     regions,
     volume_of,
 )
-from src.stress.plan import most
+from src.stressing.plan import most
 
 pytestmark = pytest.mark.slow  # the template's fields take seconds to make
 

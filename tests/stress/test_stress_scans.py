@@ -15,9 +15,9 @@ from src.data.run_data import open_run_data
 from src.data.sessions import images_of
 from src.errors import DataNotFoundError, ImageError
 from src.stages import preprocess
-from src.stress import scans as module
-from src.stress.people import choose_people
-from src.stress.scans import opener_of
+from src.stressing import scans as module
+from src.stressing.people import choose_people
+from src.stressing.scans import opener_of
 
 SHAPE = (22, 27, 19)
 FOLDERS = ("NonDemented", "VeryMildDemented", "MildDemented")

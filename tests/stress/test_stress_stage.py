@@ -12,12 +12,13 @@ from src.config import RunConfig
 from src.config.options import build_config
 from src.config.own_files import check_own
 from src.errors import MriError, UnknownNameError
+from src.notebook.reports import Stress
 from src.report.stress import read_stress, with_stress
 from src.report.stress_figure import stress_figure
 from src.stages import evaluate, preprocess, report, stress
-from src.stress import answers
-from src.stress.plan import ALL
-from src.stress.scans import Opener
+from src.stressing import answers
+from src.stressing.plan import ALL
+from src.stressing.scans import Opener
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_pixels")]
 
@@ -116,7 +117,7 @@ def test_a_stopped_run_keeps_what_is_answered_and_ends_as_if_it_never_stopped(
 
     monkeypatch.setattr(answers, "_AT_ONCE", 3)
     monkeypatch.setattr(answers, "_answer", some)
-    monkeypatch.setattr("src.stress.people._healthy_mean", _healthy(monkeypatch))
+    monkeypatch.setattr("src.stressing.people._healthy_mean", _healthy(monkeypatch))
     monkeypatch.setattr(Opener, "open", counted)
     with pytest.raises(StoppedError):
         list(stress.run(settings(made, root)))
@@ -138,7 +139,7 @@ def test_a_stopped_run_keeps_what_is_answered_and_ends_as_if_it_never_stopped(
 
 def _healthy(monkeypatch):
     """Return `_healthy_mean`, which opens scans too, without counting them."""
-    from src.stress import people
+    from src.stressing import people
 
     own, plain = people._healthy_mean, Opener.open
 
@@ -238,3 +239,20 @@ def _labels(figure):
     """Return the words of the legend beside the nuisances."""
     legend = figure.axes[-1].get_legend()
     return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_notebook_shows_the_same_answers(folder):
+    content = json.loads((folder / "stress.json").read_text(encoding="utf-8"))
+    shown = Stress(content, sorted(folder.iterdir()))
+    assert shown.verdict == content["verdict"]
+    questions = [one["name"] for one in content["readers"][0]["verdicts"]]
+    assert list(shown.table().index) == questions
+    assert list(shown.table()["the model"]) == [
+        one["verdict"] for one in content["readers"][0]["verdicts"]
+    ]
+    assert len(shown.answers()) == len(pd.read_csv(folder / "stress.csv"))
+    assert {"ventricles", ALL} <= set(shown.disease().index)
+    assert "Rician noise" in shown.nuisance().index
+    assert shown.figures() == ["stress"]
+    assert f"{NAME}: {content['verdict']}" in repr(shown)
+    assert questions[0] in shown._repr_html_()

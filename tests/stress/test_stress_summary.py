@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.stress.plan import (
+from src.stressing.plan import (
     AGEING,
     ALL,
     BLIND,
@@ -17,8 +17,8 @@ from src.stress.plan import (
     YOUNGER,
     plan,
 )
-from src.stress.summary import Reader, retest_sd, worth
-from src.stress.verdicts import FAIL, PASS, UNKNOWN, WARN, overall, verdicts_of
+from src.stressing.summary import Reader, retest_sd, worth
+from src.stressing.verdicts import FAIL, PASS, UNKNOWN, WARN, overall, verdicts_of
 
 LN = np.log
 
