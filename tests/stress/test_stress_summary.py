@@ -228,10 +228,10 @@ def test_and_to_fall_when_disease_is_taken_back(rise, expected):
 
 
 @pytest.mark.parametrize(
-    ("ill", "expected"), [(0.15, PASS), (0.16, WARN), (0.30, WARN), (0.31, FAIL)]
+    ("ill", "expected"), [(0.10, PASS), (0.11, WARN), (0.25, WARN), (0.26, FAIL)]
 )
 def test_ageing_of_20_years_counts(ill, expected):
-    shares = {0: 0.05, 12: 0.05, 18: ill, 30: 0.9}
+    shares = {0: 0.0, 12: 0.0, 18: ill, 30: 0.9}
     doses = [{"dose": dose, "called_ill": interval(share)} for dose, share in shares.items()]
     assert verdict(ageing=[curve(doses=doses)]) == expected
 
