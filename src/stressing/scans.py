@@ -28,6 +28,7 @@ from ..data.augment import to_unit
 from ..data.dataset import MriDataset
 from ..data.sessions import Session, images_of, placed, plane_of
 from ..errors import DataNotFoundError, ImageError, MriError
+from ..manifest import PEOPLE_UNKNOWN
 from ..preprocessing.io import Volume
 from ..preprocessing.processed import list_scans, workers_of
 from ..preprocessing.raw.cohort import standard_scans
@@ -139,6 +140,8 @@ def opener_of(config: RunConfig, data: MriDataset) -> Opener:
     if not data.settings:
         return Opener(data, {}, "a bare folder of pictures does not say what it was made of")
     cohort = COHORT_REGISTRY.get(str(data.settings["cohort"]))
+    if cohort.layout == "slice" and PEOPLE_UNKNOWN in data.manifest.stamps:
+        return Opener(data, {}, "pictures that name nobody make no scan")
     root = given or replace(config.data, data_dir=None).raw_dir
     if not root.is_dir():
         if given:
