@@ -14,6 +14,7 @@ from src.config.options import build_config, config_to_dict
 from src.data.run_data import open_run_data
 from src.data.sessions import images_of
 from src.errors import DataNotFoundError, ImageError
+from src.manifest import PEOPLE_UNKNOWN
 from src.stages import preprocess
 from src.stressing import scans as module
 from src.stressing.people import choose_people
@@ -190,6 +191,15 @@ def test_a_bare_folder_does_not_say_what_it_was_made_of(roots):
     bare = SimpleNamespace(settings={})
     assert "bare folder" in opener_of(settings(roots["oasis"], "oasis", "2d"), bare).reason
     assert opener.reason is None
+
+
+def test_pictures_that_name_nobody_are_changed_as_they_are_processed(roots):
+    given = settings(roots["kaggle_orig"], "kaggle_orig", "2d")
+    manifest = SimpleNamespace(stamps=(PEOPLE_UNKNOWN,))
+    data = SimpleNamespace(settings={"cohort": "kaggle_orig", "dim": "2d"}, manifest=manifest)
+    opener = opener_of(given, data)
+    assert opener.changed == "processed image"
+    assert opener.reason == "pictures that name nobody make no scan"
 
 
 def test_no_brain_is_an_error_of_the_image(roots):
