@@ -220,11 +220,14 @@ def resampled(data: Float, places: Float) -> Float:
     Returns:
         ``(x, y, z)``, between zero and the brightest voxel of `data`.
     """
-    (inside,) = sample((data > 0).astype(np.float32)[None], places)
-    values = ndimage.map_coordinates(data, places, np.float32, order=3, mode="nearest")
+    (share,) = sample((data > 0).astype(np.float32)[None], places)
+    inside = share > 0.5
+    found = np.zeros(places.shape[1:], np.float32)
+    # Half of a head's box is air, where nothing needs to be told.
+    values = ndimage.map_coordinates(data, places[:, inside], np.float32, order=3, mode="nearest")
     # Splines ring beside sharp edges: under zero would be air, over the brightest nothing is.
-    least = np.float32(1e-3) * data.max()
-    return np.where(inside > 0.5, np.clip(values, least, data.max()), np.float32(0))
+    found[inside] = np.clip(values, np.float32(1e-3) * data.max(), data.max())
+    return found
 
 
 def on_scan(
