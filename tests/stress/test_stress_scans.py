@@ -216,7 +216,7 @@ def test_raw_scans_are_standardised_as_the_data_set_says(tmp_path, monkeypatch):
         seen.append(own)
         raise DataNotFoundError(tmp_path)
 
-    cohort = SimpleNamespace(index=lambda root: None, raw=True, name="scans")
+    cohort = SimpleNamespace(index=lambda root: None, raw=True, name="scans", layout="volume")
     monkeypatch.setattr(module, "COHORT_REGISTRY", {"scans": cohort})
     monkeypatch.setattr(module, "standard_scans", stop)
     made = config_to_dict(build_config(RunConfig, {"n4": False, "crop": False}))["scan"]

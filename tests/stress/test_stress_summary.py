@@ -15,6 +15,7 @@ from src.stressing.plan import (
     OUTLINE,
     REGION,
     YOUNGER,
+    map_changes,
     plan,
 )
 from src.stressing.summary import Reader, retest_sd, worth
@@ -297,4 +298,4 @@ def test_the_plan_names_every_change_once_and_keeps_to_what_is_wanted():
     assert set(last.amplitudes.values()) == {-0.8, -1.0}
     assert [last.counts(label) for label in (0, 1, 3)] == [False, True, True]
     kinds = {one.name if one.kind == NUISANCE else one.kind for one in every[1:]}
-    assert kinds == set(NAMES)
+    assert kinds | {one.kind for one in map_changes()} == set(NAMES)
