@@ -205,7 +205,7 @@ def _one_up(scan: OpenScan, strength: float, _: Matrix | None) -> Float:
 
 #: Name -> what it does, in the order in which they are told.
 NUISANCES = {
-    "gain": Nuisance("receiver gain", "times", (0.8, 1.5, 3.0), _gain),
+    "gain": Nuisance("receiver gain", "times", (0.8, 0.6, 0.4), _gain),
     "gamma": Nuisance("contrast (gamma)", "log gamma", (0.1, 0.2, 0.4), _gamma),
     "bias": Nuisance("bias field", "% at most", (10, 20, 40), _bias),
     "noise": Nuisance("Rician noise", "% of white matter", (1, 3, 6), _noise),
