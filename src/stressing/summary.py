@@ -129,6 +129,8 @@ class Reader:
         section |= {"usual": min(USUAL, len(one.strengths) - 1), "reason": None}
         if n < FEWEST:
             return section | {"reason": self._why_few(NUISANCE, name, n)}
+        order = [strength for strength in one.strengths if strength in odds.columns]
+        odds, stage = odds[order], stage[order]  # from slight to strong; less gain is stronger
         shift = odds.to_numpy() - self.before.loc[odds.index].to_numpy()[:, None]
         flipped = stage.to_numpy() != self.stage_before.loc[stage.index].to_numpy()[:, None]
         strengths = [

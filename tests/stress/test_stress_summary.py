@@ -113,6 +113,14 @@ def test_flips_and_shifts_of_a_nuisance():
     assert (flip["usual"], flip["strengths"][0]["flips"]["value"]) == (0, pytest.approx(0.4))
 
 
+def test_strengths_go_from_slight_to_strong_and_less_gain_is_stronger():
+    before, after = [-1.0, -1, -1, 1, 1], [[-1.0, -1, 1]] * 5
+    rows = [*people(before), *changed(NUISANCE, "gain", [0.8, 0.6, 0.4], after)]
+    (one,) = summed(rows)["nuisance"]
+    assert [s["strength"] for s in one["strengths"]] == [0.8, 0.6, 0.4]
+    assert [s["flips"]["value"] for s in one["strengths"]] == pytest.approx([0.4, 0.4, 0.6])
+
+
 def test_the_auc_that_goes_with_a_region():
     healthy, ill = [-2.0, -1, 0.5], [1.0, 2, 3]  # all pairs are right
     after = [[-2.0], [-1], [1.5]], [[1.0], [2], [3]]  # one of nine is wrong
