@@ -86,7 +86,7 @@ def follow(
             healthy.setdefault(session.subject, session)
     found: list[Followed] = []
     reasons: dict[str, str] = {}
-    some = list(healthy.values())[:PEOPLE]
+    some = list(healthy.values())[:PEOPLE] if changes else []
     for session in progress(some, total=len(some), desc="maps of changed scans"):
         scan = opener.open(session)
         found += _of_one(scan, changes, changer, attribution, reasons)

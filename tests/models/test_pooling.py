@@ -68,7 +68,11 @@ def test_a_persons_logits_are_the_weighted_sum_whatever_was_done_to_the_rows():
     )
     twice = joined([take_rows(said, own) for own in rows_of])
     np.testing.assert_allclose(per_person(twice).logits, expected)
-    assert joined([said, Predictions(PEOPLE, logits, PEOPLE)]).weights is None
+    others = Predictions(PEOPLE, logits, PEOPLE + 2)  # of a fold whose slices weigh the same
+    mixed = joined([said, others])
+    np.testing.assert_allclose(mixed.weights[: len(PEOPLE)], weights)
+    means = [logits[own].mean(axis=0) for own in rows_of]
+    np.testing.assert_allclose(per_person(mixed).logits, [*expected, *means])
 
 
 @pytest.mark.parametrize("weights", [[-1.0, *[1] * 7], [np.nan, *[1] * 7], [1.0]])
