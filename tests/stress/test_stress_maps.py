@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from src.report.stress import maps_table
+from src.report.stress_figure import maps_figure
 from src.stressing import maps
 from src.stressing.plan import HEALTHY, MAPS, Change, map_changes
 from src.stressing.verdicts import FAIL, PASS, UNKNOWN, WARN
@@ -115,3 +118,20 @@ def test_what_is_asked_of_maps_may_be_left_out():
     assert Change(MAPS, "left hippocampus", 0.5, HEALTHY) in map_changes([MAPS])
     assert Change(MAPS, "left hippocampus", 0.5, HEALTHY).structure == "hippocampi"
     assert Change(MAPS, "right ventricle", 1.0, HEALTHY).amplitudes == {"right ventricle": 0.8}
+
+
+def test_the_figure_and_the_table_show_every_structure_in_view(tmp_path):
+    found, rows = followed(Attribution())
+    content = {"run": "r_1", "stamps": ["people unknown"], "maps": {"structures": rows}}
+    path = maps_figure(tmp_path / "maps.png", maps.pictures_of(found), content)
+    with Image.open(path) as image:
+        assert image.width > 900  # two pictures beside each other, each 3.3 inches wide
+    head, table = maps_table(content)
+    assert len(head) == 6
+    shown = [(row[0], row[2]) for row in table]
+    assert shown == [
+        *(("right ventricle", "0.5"), ("right ventricle", "1")),
+        *(("left ventricle", "0.5"), ("left ventricle", "1")),
+        *(("right hippocampus", "not in view"), ("left hippocampus", "not in view")),
+    ]
+    assert float(table[1][4].split()[0]) > float(table[1][3].split()[0])
